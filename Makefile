@@ -1,0 +1,40 @@
+# Everything runs in .venv, which `make setup` builds from what pyproject.toml declares.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test test-all lint format proto check-generated bench docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node,dev]'
+	touch $(STAMP)
+
+demo: setup   ## a real migration that survives kill -9 of the leader and of the agent
+	$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
+
+test: setup   ## every test but the long ones; under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+lint: setup   ## style, types, import contracts, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate.py --check
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: setup   ## regenerate the code made from proto/ and the blocking client
+	$(BIN)/python scripts/generate.py
+
+bench: setup   ## the figures in docs/reference/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

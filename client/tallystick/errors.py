@@ -1,0 +1,262 @@
+"""What can go wrong, as one table for both ends of the wire.
+
+    TallystickError
+    ├── Refused            decided: no. Unchanged, the same request will be refused again
+    │   ├── NotFound
+    │   ├── AlreadyExists
+    │   ├── Conflict       the log does not end at `expected_seq`
+    │   ├── StaleOwner     a newer epoch holds the lease
+    │   ├── Invalid        the request breaks a rule or a limit
+    │   ├── Compacted      the cursor is older than what is kept
+    │   ├── Denied
+    │   └── QuotaExceeded
+    ├── Unavailable        this attempt did nothing: safe to retry
+    │   ├── NoLeader
+    │   └── Overloaded
+    ├── Undecided          the outcome is not known: ask again with the same key
+    └── Corrupt            stored data is damaged: the node stops and says where
+
+Rules of this file:
+- A reason code is what programs match; the text is for people and may change.
+- Each reason belongs to one class and travels as one gRPC status; a new reason is a new row of `REASONS`.
+- It imports nothing but the standard library: the node shares it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+ERROR_DOMAIN: Final = "tallystick"
+"""`google.rpc.ErrorInfo.domain` of every error of ours."""
+
+
+class Reason(enum.StrEnum):
+    """The reason codes, as they travel in `google.rpc.ErrorInfo.reason`."""
+
+    AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
+    BRANCH_NOT_FOUND = "BRANCH_NOT_FOUND"
+    CHECKPOINT_NOT_FOUND = "CHECKPOINT_NOT_FOUND"
+    SEQ_NOT_FOUND = "SEQ_NOT_FOUND"
+    TIME_NOT_FOUND = "TIME_NOT_FOUND"
+    CHECKPOINT_EXISTS = "CHECKPOINT_EXISTS"
+    SEQ_CONFLICT = "SEQ_CONFLICT"
+    STALE_OWNER = "STALE_OWNER"
+    INVALID_NAME = "INVALID_NAME"
+    INVALID_JSON = "INVALID_JSON"
+    INVALID_POINTER = "INVALID_POINTER"
+    INVALID_OPERATION = "INVALID_OPERATION"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_DEEP = "TOO_DEEP"
+    KEY_REUSED = "KEY_REUSED"
+    COMPACTED = "COMPACTED"
+    DENIED = "DENIED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    STATE_QUOTA = "STATE_QUOTA"
+    NO_LEADER = "NO_LEADER"
+    BEHIND = "BEHIND"
+    UNREACHABLE = "UNREACHABLE"
+    STOPPING = "STOPPING"
+    OVERLOADED = "OVERLOADED"
+    DISK_FULL = "DISK_FULL"
+    UNDECIDED = "UNDECIDED"
+    CORRUPT = "CORRUPT"
+    INTERNAL = "INTERNAL"
+
+
+class TallystickError(Exception):
+    """Any error of Tallystick.
+
+    Attributes:
+        reason: the code to match on.
+        metadata: details by name, all strings, e.g. `{"head_seq": "17"}` with `SEQ_CONFLICT`.
+        advice: what the caller should do next, in one sentence.
+    """
+
+    default_reason: ClassVar[Reason] = Reason.INTERNAL
+
+    def __init__(
+        self, message: str, *, reason: Reason | None = None, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason or self.default_reason
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self.args[0])
+
+    @property
+    def advice(self) -> str:
+        """What the caller should do next."""
+        return REASONS[self.reason].advice
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.reason}]"
+
+
+class Refused(TallystickError):
+    """Decided: no. The same request, unchanged, will be refused again. Nothing was changed."""
+
+    default_reason = Reason.INVALID_REQUEST
+
+
+class NotFound(Refused):
+    """The agent, branch, checkpoint, seq or time does not exist."""
+
+    default_reason = Reason.AGENT_NOT_FOUND
+
+
+class AlreadyExists(Refused):
+    """The name is taken by something else."""
+
+    default_reason = Reason.CHECKPOINT_EXISTS
+
+
+class Conflict(Refused):
+    """The log does not end at the expected seq: another writer was here. `metadata["head_seq"]` says where it ends."""
+
+    default_reason = Reason.SEQ_CONFLICT
+
+
+class StaleOwner(Refused):
+    """The epoch is older than the lease's: another owner took over."""
+
+    default_reason = Reason.STALE_OWNER
+
+
+class Invalid(Refused):
+    """The request breaks a rule or a limit; `metadata` names the field and the limit."""
+
+    default_reason = Reason.INVALID_REQUEST
+
+
+class Compacted(Refused):
+    """The cursor is older than what is kept; `metadata["oldest"]` is the oldest revision left."""
+
+    default_reason = Reason.COMPACTED
+
+
+class Denied(Refused):
+    """The caller may not do this."""
+
+    default_reason = Reason.DENIED
+
+
+class QuotaExceeded(Refused):
+    """A limit of the namespace or of the agent is reached."""
+
+    default_reason = Reason.STATE_QUOTA
+
+
+class Unavailable(TallystickError):
+    """This attempt did nothing. Retry, here or at another node."""
+
+    default_reason = Reason.UNREACHABLE
+
+
+class NoLeader(Unavailable):
+    """No majority answers at the moment."""
+
+    default_reason = Reason.NO_LEADER
+
+
+class Overloaded(Unavailable):
+    """The node has no room for this now: too much in flight, or its disk is full."""
+
+    default_reason = Reason.OVERLOADED
+
+
+class Undecided(TallystickError):
+    """The outcome is not known. Ask again with the same idempotency key: it has one effect."""
+
+    default_reason = Reason.UNDECIDED
+
+
+class Corrupt(TallystickError):
+    """Stored data is damaged, or replicas differ. The node stops and says where."""
+
+    default_reason = Reason.CORRUPT
+
+
+class StatusCode(enum.IntEnum):
+    """gRPC's codes, by their numbers on the wire, so that this file needs no gRPC."""
+
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: the class a reason raises, the status it travels as, what the caller should do."""
+
+    error: type[TallystickError]
+    status: StatusCode
+    advice: str
+
+
+_CHECK = "Check the name; `tallystick agent ls` lists what there is."
+_FIX = "Correct the request; the message and the metadata name the field and its limit."
+_RETRY = "Retry, here or at another node; the client does so until its deadline."
+
+REASONS: Final[Mapping[Reason, Row]] = {
+    Reason.AGENT_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, _CHECK),
+    Reason.BRANCH_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, _CHECK),
+    Reason.CHECKPOINT_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "List the checkpoints of this agent."),
+    Reason.SEQ_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "Read at head: its seq is the newest there is."),
+    Reason.TIME_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "The agent's log begins after this time."),
+    Reason.CHECKPOINT_EXISTS: Row(AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."),
+    Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
+    Reason.STALE_OWNER: Row(StaleOwner, StatusCode.FAILED_PRECONDITION, "Stop writing: another owner took over."),
+    Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.INVALID_POINTER: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.INVALID_OPERATION: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Rehydrate: the operation does not fit the state."),
+    Reason.INVALID_REQUEST: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.TOO_LARGE: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Send less at once, or store the value elsewhere and its address here."),
+    Reason.TOO_DEEP: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.KEY_REUSED: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Use a new idempotency key for a new request."),
+    Reason.COMPACTED: Row(Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."),
+    Reason.DENIED: Row(Denied, StatusCode.PERMISSION_DENIED, "Ask who runs the cluster for access."),
+    Reason.UNAUTHENTICATED: Row(Denied, StatusCode.UNAUTHENTICATED, "Present a client certificate of this cluster's CA."),
+    Reason.STATE_QUOTA: Row(QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."),
+    Reason.NO_LEADER: Row(NoLeader, StatusCode.UNAVAILABLE, _RETRY),
+    Reason.BEHIND: Row(Unavailable, StatusCode.UNAVAILABLE, "Ask another node: this one has not caught up with what you saw."),
+    Reason.UNREACHABLE: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
+    Reason.STOPPING: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
+    Reason.OVERLOADED: Row(Overloaded, StatusCode.RESOURCE_EXHAUSTED, _RETRY),
+    Reason.DISK_FULL: Row(Overloaded, StatusCode.RESOURCE_EXHAUSTED, "Free space on the node's disk: it takes writes again by itself."),
+    Reason.UNDECIDED: Row(Undecided, StatusCode.DEADLINE_EXCEEDED, "Ask again with the same idempotency key."),
+    Reason.CORRUPT: Row(Corrupt, StatusCode.DATA_LOSS, "Look at the node's log: it names the file and the offset."),
+    Reason.INTERNAL: Row(TallystickError, StatusCode.INTERNAL, "This is a bug: please report it with the node's log."),
+}
+
+
+def error_for(reason: str, message: str, metadata: Mapping[str, str] | None = None) -> TallystickError:
+    """The exception for a reason code from the wire; an unknown code gives the base class.
+
+    Example:
+        >>> error_for("SEQ_CONFLICT", "log ends at 4", {"head_seq": "4"})
+        Conflict('log ends at 4')
+    """
+    try:
+        known = Reason(reason)
+    except ValueError:
+        return TallystickError(message, metadata={**(metadata or {}), "unknown_reason": reason})
+    return REASONS[known].error(message, reason=known, metadata=metadata)
