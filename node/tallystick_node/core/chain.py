@@ -1,0 +1,64 @@
+"""The hashes: one chain for each log, one running digest over everything decided.
+
+Rules of this file:
+- hash of a mutation = SHA-256(predecessor's hash (empty for seq 1) || seq u64 || time_ms u64 || length of actor u32 ||
+  actor || raw mutation), big-endian.
+- digest after an entry = SHA-256(digest before || index u64 || for each event: position u64 || its hash). An entry
+  without events leaves it as it is. Replicas at one index have one digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+from tallystick_node.core.outcomes import AgentDeleted, Applied, CheckpointTaken, Event, MutationDecided
+
+NO_HASH: Final = b""
+"""The hash at seq 0."""
+
+START_DIGEST: Final = bytes(32)
+"""The digest before the first entry."""
+
+_pack_mutation: Final = struct.Struct(">QQI").pack
+_pack_u64: Final = struct.Struct(">Q").pack
+_pack_u32: Final = struct.Struct(">I").pack
+
+
+def hash_mutation(previous: bytes, seq: int, time_unix_ms: int, actor: bytes, raw: bytes) -> bytes:
+    """The hash of a mutation, 32 bytes. `actor` is in UTF-8."""
+    head = _pack_mutation(seq, time_unix_ms, len(actor))
+    return hashlib.sha256(b"".join((previous, head, actor, raw))).digest()
+
+
+def extend_digest(digest: bytes, index: int, applied: Iterable[Applied]) -> bytes:
+    """The running digest after the entry at `index`."""
+    events = [event for each in applied for event in each.events]
+    if not events:
+        return digest
+    running = hashlib.sha256(digest + _pack_u64(index))
+    for event in events:
+        running.update(_pack_u64(event.position) + _hash_event(event))
+    return running.digest()
+
+
+def _hash_event(event: Event) -> bytes:
+    match event:
+        case MutationDecided():
+            return event.hash
+        case CheckpointTaken():
+            parts = (event.name.encode(), event.metadata, event.pending_calls, event.state_digest, event.hash)
+            return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts))
+        case AgentDeleted():
+            return _hash_parts(b"deleted", event, ())
+    assert_never(event)
+
+
+def _hash_parts(kind: bytes, event: CheckpointTaken | AgentDeleted, parts: tuple[bytes, ...]) -> bytes:
+    names = tuple(name.encode() for name in (*event.target, event.actor))
+    running = hashlib.sha256(kind + _pack_mutation(event.seq, event.time_unix_ms, 0))
+    for part in (*names, *parts):
+        running.update(_pack_u32(len(part)) + part)
+    return running.digest()

@@ -1,0 +1,71 @@
+"""Every limit of the decided half, each with what it bounds.
+
+Rules of this file:
+- A limit that `core` enforces while it decides (marked "decided") is part of the log format: replicas with
+  different values would differ. Changing one takes a new log format.
+- The others are checked before anything is proposed, and may change from release to release.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAME_CHARS: Final = 200
+"""A namespace, agent, branch, checkpoint or mutation kind: 1 to this many characters."""
+
+KEY_BYTES: Final = 64
+"""An idempotency key, in UTF-8."""
+
+CAUSE_BYTES: Final = 1024
+"""What led to a mutation, in UTF-8."""
+
+TRACE_BYTES: Final = 128
+"""A trace id, in UTF-8."""
+
+ACTOR_BYTES: Final = 200
+"""Who handed something in, in UTF-8."""
+
+APPEND_MUTATIONS: Final = 1000
+"""Mutations of one append."""
+
+MUTATION_OPERATIONS: Final = 100
+"""Operations of one mutation."""
+
+MUTATION_BYTES: Final = 1024 * 1024
+"""One mutation, serialized."""
+
+COMMAND_BYTES: Final = 2 * 1024 * 1024
+"""One command, serialized."""
+
+JSON_DEPTH: Final = 100
+"""Nesting of a JSON value; for an operation, the tokens of its pointer count too, so that no state is deeper."""
+
+POINTER_BYTES: Final = 1024
+"""A JSON Pointer, in UTF-8."""
+
+POINTER_TOKENS: Final = 100
+"""Tokens of a JSON Pointer."""
+
+STATE_BYTES: Final = 16 * 1024 * 1024
+"""A state as compact JSON. Decided: an append that would exceed it is refused as `STATE_QUOTA`."""
+
+METADATA_BYTES: Final = 64 * 1024
+"""The metadata of a checkpoint, and likewise its pending calls."""
+
+INT_MIN: Final = -(2**63)
+"""The smallest integer in a state. Decided."""
+
+INT_MAX: Final = 2**64 - 1
+"""The largest integer in a state. Decided."""
+
+KEYS_REMEMBERED: Final = 1024
+"""Idempotency keys remembered for each log: at least the last this many. Decided."""
+
+KEYS_PRUNE_STEP: Final = 256
+"""Older keys are forgotten this many at a time. Decided."""
+
+PAGE_ITEMS: Final = 1000
+"""Items of one page of a listing."""
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Content of one page of a listing; a page holds at least one item."""

@@ -1,0 +1,179 @@
+"""The state machine: (tables, command) -> (outcome, events).
+
+Rules of this file:
+- A refusal is a value, the same on every replica, and leaves tables and states exactly as they were.
+- A known key is answered before anything else is checked; a refused attempt does not use up its key.
+- Time within a log never falls.
+- Anything raised here that is not `Refused` is a bug or damage: the node stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from tallystick.errors import Invalid, QuotaExceeded, Refused
+
+from tallystick_node.core import limits, rules
+from tallystick_node.core.chain import hash_mutation
+from tallystick_node.core.commands import MAIN, Append, Checkpoint, Command, DeleteAgent, Mutation
+from tallystick_node.core.document import Document
+from tallystick_node.core.operations import apply_operation
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    Appended,
+    Applied,
+    Checkpointed,
+    CheckpointTaken,
+    Deleted,
+    MutationDecided,
+    Refusal,
+)
+from tallystick_node.core.pointer import format_pointer
+from tallystick_node.core.tables import LogRecord, Tables
+from tallystick_node.core.values import digest_json
+
+
+def apply(tables: Tables, command: Command) -> Applied:
+    """Decide one command."""
+    try:
+        match command:
+            case Append():
+                return _append(tables, command)
+            case Checkpoint():
+                return _checkpoint(tables, command)
+            case DeleteAgent():
+                return _delete_agent(tables, command)
+    except Refused as refused:
+        return Applied(Refusal(refused.reason, refused.message, refused.metadata))
+    assert_never(command)
+
+
+def _append(tables: Tables, command: Append) -> Applied:
+    log = tables.log(command.target)
+    if log is None and command.target.branch != MAIN:
+        raise rules.branch_not_found(command.target)
+    is_new = log is None
+    log = log or LogRecord(number=tables.last_log + 1, target=command.target)
+    known = rules.recall(tables, log, command.idempotency, MutationDecided)
+    if known is not None:
+        event, remembered = known
+        return Applied(_appended(event, remembered.mutations, replayed=True))
+    rules.check_epoch(command.epoch)
+    rules.check_head(command.expected_seq, log.seq)
+    if not command.mutations:
+        raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
+    document = Document.empty() if is_new else tables.document(log)
+    _fold(document, command)
+    events = _decide_mutations(log, tables.position, command)
+    last = events[-1]
+    log = rules.remember(tables, log, command.idempotency, last.position, len(events))
+    tables.add_mutations(log.number, events)
+    tables.save_log(_advanced(log, last, command, document), document)
+    return Applied(_appended(last, len(events)), tuple(events))
+
+
+def _fold(document: Document, command: Append) -> None:
+    """Apply all operations, or none and raise why."""
+    try:
+        for at, mutation in enumerate(command.mutations):
+            _fold_mutation(document, mutation, at)
+        if document.size_bytes > limits.STATE_BYTES:
+            raise QuotaExceeded(
+                f"the state would have {document.size_bytes} bytes",
+                metadata={"limit": str(limits.STATE_BYTES), "size_bytes": str(document.size_bytes)},
+            )
+    except Refused:
+        document.rollback()
+        raise
+    document.commit()
+
+
+def _fold_mutation(document: Document, mutation: Mutation, at: int) -> None:
+    for operation in mutation.operations:
+        try:
+            apply_operation(document, operation)
+        except Refused as refused:
+            refused.metadata.update(mutation=str(at), path=format_pointer(operation.tokens))
+            raise
+
+
+def _decide_mutations(log: LogRecord, position: int, command: Append) -> list[MutationDecided]:
+    target, actor = command.target, command.actor
+    actor_bytes = actor.encode()
+    time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
+    seq, chained = log.seq, log.hash
+    events = []
+    for mutation in command.mutations:
+        seq += 1
+        position += 1
+        chained = hash_mutation(chained, seq, time_unix_ms, actor_bytes, mutation.raw)
+        events.append(MutationDecided(position, target, seq, time_unix_ms, actor, chained, mutation.raw))
+    return events
+
+
+def _advanced(log: LogRecord, last: MutationDecided, command: Append, document: Document) -> LogRecord:
+    return replace(
+        log,
+        seq=last.seq,
+        hash=last.hash,
+        time_unix_ms=last.time_unix_ms,
+        position=last.position,
+        log_bytes=log.log_bytes + sum(len(mutation.raw) for mutation in command.mutations),
+        state_bytes=document.size_bytes,
+    )
+
+
+def _appended(last: MutationDecided, mutations: int, *, replayed: bool = False) -> Appended:
+    first_seq = last.seq - mutations + 1
+    return Appended(last.position, first_seq, last.seq, last.hash, last.time_unix_ms, replayed)
+
+
+def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
+    log = rules.find_log(tables, command.target)
+    known = rules.recall(tables, log, command.idempotency, CheckpointTaken)
+    if known is not None:
+        event, _ = known
+        return Applied(Checkpointed(event.position, event, replayed=True))
+    rules.check_epoch(command.epoch)
+    if tables.has_checkpoint(log.number, command.name):
+        raise rules.checkpoint_exists(command.name)
+    rules.check_head(command.expected_seq, log.seq)
+    document = tables.document(log)
+    taken = CheckpointTaken(
+        position=tables.position + 1,
+        target=command.target,
+        seq=log.seq,
+        time_unix_ms=max(log.time_unix_ms, command.time_unix_ms),
+        actor=command.actor,
+        hash=log.hash,
+        name=command.name,
+        step=command.step,
+        metadata=command.metadata,
+        pending_calls=command.pending_calls,
+        state_digest=digest_json(document.root),
+    )
+    log = rules.remember(tables, log, command.idempotency, taken.position)
+    tables.add_checkpoint(log.number, taken)
+    log = replace(log, time_unix_ms=taken.time_unix_ms, position=taken.position, checkpoint=taken.name)
+    tables.save_log(log, document)
+    return Applied(Checkpointed(taken.position, taken), (taken,))
+
+
+def _delete_agent(tables: Tables, command: DeleteAgent) -> Applied:
+    idempotency = command.idempotency
+    if idempotency is not None:
+        known = tables.deletion(command.target, idempotency.key)
+        if known is not None:
+            event, fingerprint = known
+            if fingerprint != idempotency.fingerprint:
+                raise rules.key_reused(idempotency.key)
+            return Applied(Deleted(event.position, event.seq, event.time_unix_ms, replayed=True))
+    log = rules.find_log(tables, command.target)
+    if idempotency is not None and tables.remembered(log.number, idempotency.key) is not None:
+        raise rules.key_reused(idempotency.key)
+    rules.check_head(command.expected_seq, log.seq)
+    time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
+    deleted = AgentDeleted(tables.position + 1, command.target, log.seq, time_unix_ms, command.actor)
+    tables.delete_agent(log, deleted, idempotency)
+    return Applied(Deleted(deleted.position, deleted.seq, deleted.time_unix_ms), (deleted,))

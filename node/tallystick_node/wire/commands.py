@@ -1,0 +1,179 @@
+"""Commands to the bytes of log/v1 and back.
+
+Rules of this file:
+- `encode_command` checks what does not depend on a state; `decode_command` trusts, for it reads what was encoded.
+- The fingerprint covers the request, not the attempt: neither the time nor the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, assert_never
+
+from google.protobuf.message import DecodeError
+from tallystick.log.v1 import log_pb2
+
+from tallystick_node.core import limits
+from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.wire.errors import Malformed, UnsupportedFormat
+from tallystick_node.wire.fields import check_bytes, check_idempotency, check_metadata, check_name, check_target
+from tallystick_node.wire.mutations import decode_mutation
+
+_FINGERPRINT_BYTES: Final = 16
+
+
+def fingerprint(command: Command) -> bytes:
+    """16 bytes that tell one request from another, whatever its time and key."""
+    message = _encode(command)
+    message.time_unix_ms = 0
+    match command:
+        case Append():
+            message.append.ClearField("idempotency")
+        case Checkpoint():
+            message.checkpoint.ClearField("idempotency")
+        case DeleteAgent():
+            message.delete_agent.ClearField("idempotency")
+        case _:
+            assert_never(command)
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
+
+
+def encode_command(command: Command) -> bytes:
+    """A `log.v1.Command`. Mutations were checked by `admit_mutations`; everything else is checked here.
+
+    Raises:
+        Invalid: a name, a length or a JSON text breaks a rule.
+    """
+    check_target(command.target)
+    check_bytes("actor", command.actor.encode(), limits.ACTOR_BYTES)
+    check_idempotency(command.idempotency)
+    if isinstance(command, Checkpoint):
+        check_name("name", command.name)
+        check_metadata("metadata", command.metadata, dict)
+        check_metadata("pending_calls", command.pending_calls, list)
+    data = _encode(command).SerializeToString(deterministic=True)
+    check_bytes("command", data, limits.COMMAND_BYTES)
+    return data
+
+
+def decode_command(data: bytes) -> Command:
+    """A command that was encoded before.
+
+    Raises:
+        Malformed: the bytes are no command.
+        UnsupportedFormat: this version does not know the command.
+    """
+    try:
+        message = log_pb2.Command.FromString(data)
+    except DecodeError as error:
+        raise Malformed(f"a command: {error}") from error
+    match message.WhichOneof("body"):
+        case "append":
+            return _decode_append(message.time_unix_ms, message.append)
+        case "checkpoint":
+            return _decode_checkpoint(message.time_unix_ms, message.checkpoint)
+        case "delete_agent":
+            return _decode_delete_agent(message.time_unix_ms, message.delete_agent)
+        case _:
+            raise UnsupportedFormat("a command that this version does not know")
+
+
+def _encode(command: Command) -> log_pb2.Command:
+    target = log_pb2.Target(
+        namespace=command.target.namespace, agent=command.target.agent, branch=command.target.branch
+    )
+    known = command.idempotency
+    idempotency = log_pb2.Idempotency(key=known.key, fingerprint=known.fingerprint) if known is not None else None
+    message = log_pb2.Command(time_unix_ms=command.time_unix_ms)
+    match command:
+        case Append():
+            message.append.CopyFrom(_encode_append(command, target, idempotency))
+        case Checkpoint():
+            message.checkpoint.CopyFrom(_encode_checkpoint(command, target, idempotency))
+        case DeleteAgent():
+            message.delete_agent.CopyFrom(
+                log_pb2.DeleteAgent(
+                    target=target, idempotency=idempotency, expected_seq=command.expected_seq, actor=command.actor
+                )
+            )
+        case _:
+            assert_never(command)
+    return message
+
+
+def _encode_append(command: Append, target: log_pb2.Target, idempotency: log_pb2.Idempotency | None) -> log_pb2.Append:
+    return log_pb2.Append(
+        target=target,
+        idempotency=idempotency,
+        expected_seq=command.expected_seq,
+        epoch=command.epoch,
+        actor=command.actor,
+        mutations=[mutation.raw for mutation in command.mutations],
+    )
+
+
+def _encode_checkpoint(
+    command: Checkpoint, target: log_pb2.Target, idempotency: log_pb2.Idempotency | None
+) -> log_pb2.Checkpoint:
+    return log_pb2.Checkpoint(
+        target=target,
+        idempotency=idempotency,
+        expected_seq=command.expected_seq,
+        epoch=command.epoch,
+        actor=command.actor,
+        name=command.name,
+        step=command.step,
+        metadata=command.metadata,
+        pending_calls=command.pending_calls,
+    )
+
+
+def _decode_append(time_unix_ms: int, message: log_pb2.Append) -> Append:
+    return Append(
+        time_unix_ms=time_unix_ms,
+        target=_target(message.target),
+        mutations=tuple([decode_mutation(raw) for raw in message.mutations]),
+        idempotency=_idempotency(message),
+        expected_seq=_expected_seq(message),
+        epoch=message.epoch,
+        actor=message.actor,
+    )
+
+
+def _decode_checkpoint(time_unix_ms: int, message: log_pb2.Checkpoint) -> Checkpoint:
+    return Checkpoint(
+        time_unix_ms=time_unix_ms,
+        target=_target(message.target),
+        name=message.name,
+        step=message.step,
+        metadata=message.metadata,
+        pending_calls=message.pending_calls,
+        idempotency=_idempotency(message),
+        expected_seq=_expected_seq(message),
+        epoch=message.epoch,
+        actor=message.actor,
+    )
+
+
+def _decode_delete_agent(time_unix_ms: int, message: log_pb2.DeleteAgent) -> DeleteAgent:
+    return DeleteAgent(
+        time_unix_ms=time_unix_ms,
+        target=_target(message.target),
+        idempotency=_idempotency(message),
+        expected_seq=_expected_seq(message),
+        actor=message.actor,
+    )
+
+
+def _target(message: log_pb2.Target) -> Target:
+    return Target(message.namespace, message.agent, message.branch)
+
+
+def _idempotency(message: log_pb2.Append | log_pb2.Checkpoint | log_pb2.DeleteAgent) -> Idempotency | None:
+    if not message.HasField("idempotency"):
+        return None
+    return Idempotency(message.idempotency.key, message.idempotency.fingerprint)
+
+
+def _expected_seq(message: log_pb2.Append | log_pb2.Checkpoint | log_pb2.DeleteAgent) -> int | None:
+    return message.expected_seq if message.HasField("expected_seq") else None

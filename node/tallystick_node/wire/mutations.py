@@ -1,0 +1,140 @@
+"""Mutations: admitting what a client handed in, and reading back what was admitted.
+
+Rules of this file:
+- `admit_mutation` is the only way in: whatever about a mutation does not depend on a state is checked here, once, by
+  the node that proposes it.
+- `decode_mutation` trusts its bytes, for it reads what was admitted; what it cannot read, a newer node wrote.
+- A mutation is serialized once; those bytes are hashed, stored and handed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from tallystick.errors import Invalid, Reason
+from tallystick.v1 import state_pb2
+
+from tallystick_node.core import limits
+from tallystick_node.core.commands import Mutation, Operation, OperationKind
+from tallystick_node.core.pointer import END, Tokens, check_pointer, is_index, parse_pointer
+from tallystick_node.core.values import parse_json
+from tallystick_node.wire.errors import Malformed, UnsupportedFormat
+from tallystick_node.wire.fields import check_bytes, check_name
+
+STATE_KIND: Final = "state"
+"""The kind of a mutation that changes the state; empty means the same."""
+
+_KINDS: Final[Mapping[int, OperationKind]] = {int(kind): kind for kind in OperationKind}
+
+
+def decode_mutation(raw: bytes) -> Mutation:
+    """A mutation that was admitted before.
+
+    Raises:
+        Malformed: the bytes are no mutation.
+        UnsupportedFormat: it holds an operation of a kind that this version does not know.
+    """
+    try:
+        message = state_pb2.Mutation.FromString(raw)
+    except DecodeError as error:
+        raise Malformed(f"a mutation: {error}") from error
+    try:
+        operations = tuple(
+            [Operation(_KINDS[each.kind], parse_pointer(each.path), each.value) for each in message.operations]
+        )
+    except KeyError as unknown:
+        raise UnsupportedFormat(f"operation kind {unknown}") from None
+    return Mutation(raw, operations)
+
+
+def admit_mutations(messages: Iterable[state_pb2.Mutation]) -> tuple[Mutation, ...]:
+    """The mutations of an append.
+
+    Raises:
+        Invalid: with the reason, and `metadata["field"]` naming the field, `metadata["mutation"]` which one.
+    """
+    admitted: list[Mutation] = []
+    for message in messages:
+        if len(admitted) == limits.APPEND_MUTATIONS:
+            raise _too_many("mutations", limits.APPEND_MUTATIONS)
+        try:
+            admitted.append(admit_mutation(message))
+        except Invalid as refused:
+            refused.metadata["mutation"] = str(len(admitted))
+            raise
+    if not admitted:
+        raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
+    return tuple(admitted)
+
+
+def admit_mutation(message: state_pb2.Mutation) -> Mutation:
+    """Check a client's mutation and serialize it.
+
+    Raises:
+        Invalid: with the reason, and `metadata["field"]` naming the field.
+    """
+    check_bytes("cause", message.cause.encode(), limits.CAUSE_BYTES)
+    check_bytes("trace_id", message.trace_id.encode(), limits.TRACE_BYTES)
+    raw = message.SerializeToString(deterministic=True)
+    check_bytes("mutation", raw, limits.MUTATION_BYTES)
+    if message.kind in {"", STATE_KIND}:
+        return Mutation(raw, _admit_operations(message))
+    check_name("kind", message.kind)
+    if message.operations:
+        raise Invalid(
+            f"a mutation of kind {message.kind!r} has no operations: only {STATE_KIND!r} changes the state",
+            metadata={"field": "operations"},
+        )
+    if message.payload:
+        parse_json(message.payload, "payload")
+    return Mutation(raw, ())
+
+
+def _admit_operations(message: state_pb2.Mutation) -> tuple[Operation, ...]:
+    if message.payload:
+        raise Invalid("only a custom kind has a payload", metadata={"field": "payload"})
+    if not message.operations:
+        raise Invalid("a mutation of the state has at least one operation", metadata={"field": "operations"})
+    if len(message.operations) > limits.MUTATION_OPERATIONS:
+        raise _too_many("operations", limits.MUTATION_OPERATIONS)
+    return tuple(_admit_operation(operation) for operation in message.operations)
+
+
+def _admit_operation(message: state_pb2.Operation) -> Operation:
+    kind = _KINDS.get(message.kind)
+    if kind is None:
+        raise _unfit(f"operation kind {message.kind} is not known", "kind")
+    tokens = check_pointer(message.path)
+    if not tokens and kind in {OperationKind.DELETE, OperationKind.INSERT}:
+        raise _unfit(f"{kind.name}: the path is empty", "path")
+    if tokens and kind is OperationKind.REPLACE:
+        raise _unfit("REPLACE is of the whole state: the path must be empty", "path")
+    if kind is OperationKind.INSERT and tokens[-1] != END and not is_index(tokens[-1]):
+        raise _unfit("INSERT: the path must end in an index of a list, or '-'", "path")
+    _admit_value(kind, tokens, message.value)
+    return Operation(kind, tokens, message.value)
+
+
+def _admit_value(kind: OperationKind, tokens: Tokens, text: bytes) -> None:
+    if kind is OperationKind.DELETE:
+        if text:
+            raise _unfit("DELETE has no value", "value")
+        return
+    nesting = len(tokens) + (1 if kind is OperationKind.APPEND else 0)
+    value = parse_json(text, depth_limit=limits.JSON_DEPTH - nesting)
+    if kind is OperationKind.INCREMENT and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise _unfit("INCREMENT: the value must be a number", "value")
+
+
+def _unfit(why: str, field: str) -> Invalid:
+    return Invalid(why, reason=Reason.INVALID_OPERATION, metadata={"field": field})
+
+
+def _too_many(field: str, limit: int) -> Invalid:
+    return Invalid(
+        f"more than {limit} {field}",
+        reason=Reason.TOO_LARGE,
+        metadata={"field": field, "limit": str(limit), "unit": "items"},
+    )

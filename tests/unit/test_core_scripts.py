@@ -1,0 +1,131 @@
+"""Golden scripts of the state machine: `tests/scripts/core/*.txt`.
+
+A block is comments and commands, `---`, and what came of them; blocks are parted by an empty line. Regenerate with
+`TALLYSTICK_GOLDEN=write pytest tests/unit/test_core_scripts.py`, and commit only a difference that you understand.
+
+Commands: `append AGENT [key=K] [fp=F] [seq=N] [epoch=E] [time=T] [branch=B] OPERATION ...` where an operation is
+`set:/path:json` and `;` begins the next mutation; `checkpoint AGENT NAME [...]`; `delete AGENT [...]`; `state AGENT`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tallystick_node.core.commands import (
+    Append,
+    Checkpoint,
+    Command,
+    DeleteAgent,
+    Idempotency,
+    Mutation,
+    Operation,
+    OperationKind,
+    Target,
+)
+from tallystick_node.core.machine import apply
+from tallystick_node.core.outcomes import Appended, Applied, Checkpointed, Deleted, Refusal
+from tallystick_node.core.pointer import parse_pointer
+from tallystick_node.core.values import canonical_json, json_size
+
+from tests.unit.core_tables import MemoryTables
+
+SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_script(script: Path) -> None:
+    wanted = script.read_text()
+    found = _run(wanted)
+    if os.environ.get("TALLYSTICK_GOLDEN") == "write":
+        script.write_text(found)
+        wanted = found
+    assert found == wanted
+
+
+def test_there_are_scripts() -> None:
+    assert len(SCRIPTS) >= 4
+
+
+def _run(text: str) -> str:
+    tables = MemoryTables()
+    blocks = [block for block in text.strip().split("\n\n") if block.strip()]
+    return "\n\n".join(_run_block(tables, block.split("\n---")[0]) for block in blocks) + "\n"
+
+
+def _run_block(tables: MemoryTables, commands: str) -> str:
+    trace = [_run_line(tables, line) for line in commands.splitlines() if line and not line.startswith("#")]
+    return "\n".join([commands, "---", *trace])
+
+
+def _run_line(tables: MemoryTables, line: str) -> str:
+    verb, agent, *words = line.split(" ")
+    if verb == "state":
+        return _show_state(tables, agent)
+    before = _show_state(tables, agent)
+    applied = apply(tables, _command(verb, agent, words))
+    if isinstance(applied.outcome, Refusal):
+        assert _show_state(tables, agent) == before
+        assert applied.events == ()
+    return _show(applied)
+
+
+def _command(verb: str, agent: str, words: list[str]) -> Command:
+    options = dict(word.split("=", 1) for word in words if _is_option(word))
+    rest = [word for word in words if not _is_option(word)]
+    target = Target("demo", agent, options.get("branch", "main"))
+    time_unix_ms = int(options.get("time", "1000"))
+    key = options.get("key")
+    idempotency = Idempotency(key, options.get("fp", "one").encode()) if key else None
+    expected_seq = int(options["seq"]) if "seq" in options else None
+    epoch = int(options.get("epoch", "0"))
+    if verb == "append":
+        return Append(time_unix_ms, target, _mutations(rest), idempotency, expected_seq, epoch)
+    if verb == "checkpoint":
+        return Checkpoint(
+            time_unix_ms, target, rest[0], idempotency=idempotency, expected_seq=expected_seq, epoch=epoch
+        )
+    assert verb == "delete", verb
+    return DeleteAgent(time_unix_ms, target, idempotency, expected_seq)
+
+
+def _is_option(word: str) -> bool:
+    return word.split("=", 1)[0] in {"key", "fp", "seq", "epoch", "time", "branch"}
+
+
+def _mutations(words: list[str]) -> tuple[Mutation, ...]:
+    if not words:
+        return ()
+    groups: list[list[Operation]] = [[]]
+    for word in words:
+        if word == ";":
+            groups.append([])
+        elif word != "custom":
+            kind, path, value = word.split(":", 2)
+            groups[-1].append(Operation(OperationKind[kind.upper()], parse_pointer(path), value.encode()))
+    return tuple(Mutation(repr(group).encode(), tuple(group)) for group in groups)
+
+
+def _show(applied: Applied) -> str:
+    match applied.outcome:
+        case Appended() as done:
+            text = f"appended {done.first_seq}..{done.last_seq} at {done.position}, time {done.time_unix_ms}"
+            return text + (" (replayed)" if done.replayed else "")
+        case Checkpointed() as done:
+            taken = done.checkpoint
+            text = f"checkpoint {taken.name} of {taken.seq} at {done.position}, time {taken.time_unix_ms}"
+            return text + (" (replayed)" if done.replayed else "")
+        case Deleted() as done:
+            return f"deleted, ended at {done.last_seq}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case Refusal() as refusal:
+            return f"{refusal.reason}: {refusal.message}"
+
+
+def _show_state(tables: MemoryTables, agent: str) -> str:
+    log = tables.log(Target("demo", agent))
+    if log is None:
+        return "no agent"
+    document = tables.document(log)
+    assert document.size_bytes == log.state_bytes == json_size(document.root)
+    return f"{log.seq} {canonical_json(document.root).decode()}"
