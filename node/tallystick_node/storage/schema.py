@@ -1,0 +1,123 @@
+"""The tables of the state machine.
+
+Rules of this file:
+- `PRAGMA user_version` is the format. A newer one is refused; a change of the tables raises it.
+- A deleted agent takes its rows with it, but for the event of its deletion and one row of `deletions`.
+- The contents depend on the decided entries alone, not on how they were batched, cached or restarted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tallystick_node.core.chain import START_DIGEST
+from tallystick_node.storage.errors import UnknownFormat
+from tallystick_node.storage.sql import DatabaseDamaged, Sql
+
+FORMAT: Final = 1
+
+MUTATION: Final = 1
+"""`events.kind` of a mutation. The partial index wants the number in each statement that uses it."""
+CHECKPOINT: Final = 2
+DELETION: Final = 3
+
+_PAGE_CACHE_KIB: Final = 8 * 1024
+
+_PRAGMAS: Final = (
+    "PRAGMA synchronous = NORMAL",  # a commit is not synced: the journal covers it until a checkpoint syncs
+    "PRAGMA wal_autocheckpoint = 0",  # checkpoints run on their own thread
+    f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA temp_store = MEMORY",
+)
+
+_TABLES: Final = (
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        applied_index INTEGER NOT NULL, applied_term INTEGER NOT NULL,
+        position INTEGER NOT NULL, digest BLOB NOT NULL,
+        last_log INTEGER NOT NULL, agents INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE logs (
+        number INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL,
+        seq INTEGER NOT NULL, hash BLOB NOT NULL, time_unix_ms INTEGER NOT NULL, position INTEGER NOT NULL,
+        checkpoint TEXT NOT NULL, log_bytes INTEGER NOT NULL, state_bytes INTEGER NOT NULL,
+        first_key INTEGER NOT NULL, next_key INTEGER NOT NULL,
+        newest_seq INTEGER NOT NULL, newest_cost INTEGER NOT NULL,
+        kept_seq INTEGER NOT NULL, kept_cost INTEGER NOT NULL,
+        UNIQUE (namespace, agent, branch)) STRICT""",
+    """CREATE TABLE events (
+        position INTEGER PRIMARY KEY,
+        log INTEGER NOT NULL, kind INTEGER NOT NULL, seq INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL,
+        actor TEXT NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL) STRICT""",
+    f"CREATE UNIQUE INDEX mutations ON events (log, seq) WHERE kind = {MUTATION}",
+    """CREATE TABLE checkpoints (
+        position INTEGER PRIMARY KEY,
+        log INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL,
+        metadata BLOB NOT NULL, pending_calls BLOB NOT NULL, state_digest BLOB NOT NULL,
+        UNIQUE (log, name)) STRICT""",
+    "CREATE INDEX checkpoints_by_seq ON checkpoints (log, seq, position)",
+    "CREATE INDEX checkpoints_by_position ON checkpoints (log, position)",
+    """CREATE TABLE deletions (
+        position INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, key TEXT, fingerprint BLOB) STRICT""",
+    "CREATE INDEX deletions_by_key ON deletions (namespace, agent, key) WHERE key IS NOT NULL",
+    """CREATE TABLE keys (
+        log INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
+        fingerprint BLOB NOT NULL, position INTEGER NOT NULL, mutations INTEGER NOT NULL,
+        PRIMARY KEY (log, key)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE snapshots (
+        log INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, digest BLOB NOT NULL, state BLOB NOT NULL,
+        UNIQUE (log, seq)) STRICT""",
+)
+
+
+def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
+    """Connect to a database, making its tables if it is new.
+
+    Raises:
+        UnknownFormat: a newer version wrote it.
+        DatabaseDamaged: it is no database of ours.
+        DiskFull: there is no room to make it.
+    """
+    sql = Sql(path, busy_timeout_s=busy_timeout_s)
+    opened = False
+    try:
+        _prepare(sql)
+        opened = True
+    finally:
+        if not opened:
+            sql.close()
+    return sql
+
+
+def _prepare(sql: Sql) -> None:
+    found = _format(sql)
+    if found > FORMAT:
+        raise UnknownFormat(f"{sql.path} has format {found}, this version reads up to {FORMAT}")
+    mode = sql.row("PRAGMA journal_mode = WAL")
+    if mode != ("wal",):
+        raise DatabaseDamaged(sql.path, f"the journal mode is {mode}, not WAL")
+    for pragma in _PRAGMAS:
+        sql.execute(pragma)
+    if found == 0:
+        _create(sql)
+
+
+def _format(sql: Sql) -> int:
+    row = sql.row("PRAGMA user_version")
+    if row is None:
+        raise DatabaseDamaged(sql.path, "it has no format")
+    return int(row[0])
+
+
+def _create(sql: Sql) -> None:
+    if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
+        raise DatabaseDamaged(sql.path, "it has tables but no format")
+    sql.execute("BEGIN IMMEDIATE")
+    for statement in _TABLES:
+        sql.execute(statement)
+    sql.execute("INSERT INTO meta VALUES (1, 0, 0, 0, ?, 0, 0)", (START_DIGEST,))
+    sql.execute(f"PRAGMA user_version = {FORMAT}")
+    sql.execute("COMMIT")

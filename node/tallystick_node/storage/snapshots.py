@@ -1,0 +1,113 @@
+"""Materialised states: when one is written, which are kept, and how a state is rebuilt from them.
+
+Rules of this file:
+- The cost of replaying is counted as bytes of mutations plus `_MUTATION_COST` for each. A snapshot is due after at
+  least `_MIN_MUTATIONS` and a quarter of the state's size in cost, so writing snapshots costs a constant factor of
+  writing the log, and reading the head costs a constant factor of reading the state.
+- A snapshot is kept for good if the log has grown by the state's size in cost since the last kept one; another is
+  dropped when the next is written. So reading far back is bounded like reading the head, and disk by the log.
+- The rule sees only counters of the log record: replicas have the same snapshots.
+- Nothing is believed unseen: a snapshot bears a digest, and each replayed mutation must continue the hash chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from tallystick.errors import Refused
+
+from tallystick_node.core.chain import NO_HASH, hash_mutation
+from tallystick_node.core.document import Document
+from tallystick_node.core.operations import apply_operation
+from tallystick_node.core.tables import LogRecord
+from tallystick_node.core.values import canonical_json, load_json
+from tallystick_node.storage.sql import DatabaseDamaged, Sql
+from tallystick_node.wire.errors import WireError
+from tallystick_node.wire.mutations import decode_mutation
+
+_MIN_MUTATIONS: Final = 128
+_MUTATION_COST: Final = 256
+_HEAD_SHARE: Final = 4
+
+
+class Marks(NamedTuple):
+    """Where a log's newest snapshot and its newest kept one are: seq, and the cost of the log up to there."""
+
+    newest_seq: int = 0
+    newest_cost: int = 0
+    kept_seq: int = 0
+    kept_cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A state as it was at a seq: the hash of the mutation there, and how many mutations were replayed."""
+
+    document: Document
+    hash: bytes
+    replayed: int
+
+
+def write_if_due(sql: Sql, log: LogRecord, document: Document, marks: Marks) -> Marks:
+    """Write a snapshot of the log's head if one is due; the marks from then on."""
+    cost = log.log_bytes + _MUTATION_COST * log.seq
+    if log.seq - marks.newest_seq < _MIN_MUTATIONS or cost - marks.newest_cost < log.state_bytes // _HEAD_SHARE:
+        return marks
+    if marks.newest_seq != marks.kept_seq:
+        sql.execute("DELETE FROM snapshots WHERE log = ? AND seq = ?", (log.number, marks.newest_seq))
+    state = canonical_json(document.root)
+    digest = hashlib.sha256(state).digest()
+    sql.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)", (log.number, log.seq, log.hash, digest, state))
+    if cost - marks.kept_cost >= log.state_bytes:
+        return Marks(log.seq, cost, log.seq, cost)
+    return marks._replace(newest_seq=log.seq, newest_cost=cost)
+
+
+def rebuild(sql: Sql, log_number: int, seq: int) -> Rebuilt:
+    """The state at a seq: the newest snapshot at or before it, and the mutations from there on.
+
+    Raises:
+        DatabaseDamaged: what is stored does not fit together.
+    """
+    document, chained, at = _load(sql, log_number, seq)
+    start = at
+    mutations = sql.each(
+        "SELECT seq, time_unix_ms, actor, hash, body FROM events"
+        " WHERE kind = 1 AND log = ? AND seq > ? AND seq <= ? ORDER BY seq",
+        (log_number, at, seq),
+    )
+    with closing(mutations):
+        for found, time_unix_ms, actor, stored_hash, raw in mutations:
+            at += 1
+            chained = hash_mutation(chained, at, time_unix_ms, actor.encode(), raw)
+            if found != at or chained != stored_hash:
+                raise DatabaseDamaged(sql.path, f"log {log_number}: the hash chain breaks at seq {found}")
+            _replay(sql, log_number, at, document, raw)
+    if at != seq:
+        raise DatabaseDamaged(sql.path, f"log {log_number} ends at seq {at}, not at {seq}")
+    return Rebuilt(document, chained, at - start)
+
+
+def _load(sql: Sql, log_number: int, seq: int) -> tuple[Document, bytes, int]:
+    row = sql.row(
+        "SELECT seq, hash, digest, state FROM snapshots WHERE log = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+        (log_number, seq),
+    )
+    if row is None:
+        return Document.empty(), NO_HASH, 0
+    at, chained, digest, state = row
+    if hashlib.sha256(state).digest() != digest:
+        raise DatabaseDamaged(sql.path, f"log {log_number}: the snapshot at seq {at} is not what was written")
+    return Document(load_json(state), len(state)), chained, at
+
+
+def _replay(sql: Sql, log_number: int, seq: int, document: Document, raw: bytes) -> None:
+    try:
+        for operation in decode_mutation(raw).operations:
+            apply_operation(document, operation)
+    except (Refused, WireError) as error:
+        raise DatabaseDamaged(sql.path, f"log {log_number}: seq {seq} cannot be applied: {error}") from error
+    document.commit()

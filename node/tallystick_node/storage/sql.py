@@ -1,0 +1,115 @@
+"""One SQLite connection, and what its errors mean.
+
+Rules of this file:
+- No room is `DiskFull`; what SQLite finds damaged, and what it cannot read or write, is `DatabaseDamaged`; anything
+  else is a bug and stays sqlite3's own error.
+- A statement that returns rows is read to its end at once or closed: an open one would hold back WAL checkpoints.
+- Transactions are begun and ended by name; sqlite3 begins none by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from tallystick_node.storage.errors import DiskFull, StorageError
+
+Row: TypeAlias = tuple[Any, ...]
+"""A row as sqlite3 gives it; the tables are STRICT, so its types are the schema's."""
+
+Value: TypeAlias = int | str | bytes | None
+
+MAX_INTEGER: Final = 2**63 - 1
+"""The largest integer that a column holds."""
+
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FORMAT})
+_PRIMARY_CODE: Final = 0xFF
+
+
+class DatabaseDamaged(StorageError):
+    """The database holds what nobody wrote, or cannot be read or written.
+
+    Attributes:
+        path: the database.
+        what: what is wrong.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is damaged: {what}")
+        self.path = path
+        self.what = what
+
+
+class Sql:
+    """A connection, for the thread that made it."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction was begun and not ended."""
+        return self._connection.in_transaction
+
+    def execute(self, statement: str, values: tuple[Value, ...] = ()) -> None:
+        """Run a statement that returns nothing."""
+        try:
+            self._connection.execute(statement, values).close()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def execute_many(self, statement: str, rows: Iterable[tuple[Value, ...]]) -> None:
+        """Run a statement for each row of values."""
+        try:
+            self._connection.executemany(statement, rows).close()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def rows(self, statement: str, values: tuple[Value, ...] = ()) -> list[Row]:
+        """All rows; the statement must bound their number."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def row(self, statement: str, values: tuple[Value, ...] = ()) -> Row | None:
+        """The only row, or none."""
+        rows = self.rows(statement, values)
+        return rows[0] if rows else None
+
+    def each(self, statement: str, values: tuple[Value, ...] = ()) -> Generator[Row, None, None]:
+        """The rows one by one. Read it to its end, or close it."""
+        try:
+            cursor = self._connection.execute(statement, values)
+            try:
+                yield from cursor
+            finally:
+                cursor.close()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def close(self) -> None:
+        """Close the connection; the last one of a database also moves its WAL home."""
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: sqlite3.Error) -> Exception:
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            # The module itself found text that is not UTF-8.
+            unreadable = isinstance(error, sqlite3.OperationalError)
+            return DatabaseDamaged(self.path, str(error)) if unreadable else error
+        if code & _PRIMARY_CODE == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+            return DiskFull(errno.ENOSPC, "no room for the database", str(self.path))
+        if code & _PRIMARY_CODE in _DAMAGE:
+            return DatabaseDamaged(self.path, f"{error} [{error.sqlite_errorname}]")
+        return error

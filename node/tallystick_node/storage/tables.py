@@ -1,0 +1,245 @@
+"""Core's tables in SQLite, written behind: rows gather in memory and go to the database at the end of a transaction.
+
+Rules of this file:
+- Nothing is read past the gathered rows: a look-up by name or key looks among them first, any other flushes them.
+- After a failed transaction `reset` forgets all that is in memory: the database is the truth.
+- Everything runs on the thread that opened the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tallystick_node.core.chain import NO_HASH
+from tallystick_node.core.commands import MAIN, Idempotency, Target
+from tallystick_node.core.document import Document
+from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.tables import LogRecord, Remembered
+from tallystick_node.storage import snapshots
+from tallystick_node.storage.events import EVENT_SELECT, event_of
+from tallystick_node.storage.hot_logs import HotLogs, StoredLog
+from tallystick_node.storage.schema import CHECKPOINT, DELETION, MUTATION
+from tallystick_node.storage.snapshots import Marks
+from tallystick_node.storage.sql import DatabaseDamaged, Row, Sql
+
+_LOG_UPSERT: Final = (
+    "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
+    " seq = excluded.seq, hash = excluded.hash, time_unix_ms = excluded.time_unix_ms, position = excluded.position,"
+    " checkpoint = excluded.checkpoint, log_bytes = excluded.log_bytes, state_bytes = excluded.state_bytes,"
+    " first_key = excluded.first_key, next_key = excluded.next_key, newest_seq = excluded.newest_seq,"
+    " newest_cost = excluded.newest_cost, kept_seq = excluded.kept_seq, kept_cost = excluded.kept_cost"
+)
+
+LOG_SELECT: Final = (
+    "SELECT number, namespace, agent, branch, seq, hash, time_unix_ms, position, checkpoint, log_bytes, state_bytes,"
+    " first_key, next_key, newest_seq, newest_cost, kept_seq, kept_cost FROM logs"
+)
+"""Begins a statement whose rows `log_of` reads."""
+
+
+def log_of(row: Row) -> StoredLog:
+    """A log from a row of `LOG_SELECT`."""
+    number, namespace, agent, branch, *rest = row
+    record = LogRecord(number, Target(namespace, agent, branch), *rest[:9])
+    return StoredLog(record, Marks(*rest[9:]))
+
+
+class SqlTables:
+    """An implementation of `tallystick_node.core.tables.Tables`."""
+
+    def __init__(self, sql: Sql, *, state_cache_bytes: int) -> None:
+        self._sql = sql
+        self._hot = HotLogs(state_cache_bytes)
+        self._events: list[tuple[int, int, int, int, int, str, bytes, bytes]] = []
+        self._logs: dict[Target, StoredLog] = {}
+        self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
+        self.replayed = 0
+        self.position = 0
+        self.last_log = 0
+        self.agents = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is in memory and begin with what the database holds."""
+        self._hot.clear()
+        self._events.clear()
+        self._logs.clear()
+        self._keys.clear()
+        row = self._sql.row("SELECT position, last_log, agents FROM meta")
+        if row is None:
+            raise DatabaseDamaged(self._sql.path, "it lacks its first row")
+        self.position, self.last_log, self.agents = row
+
+    def flush(self) -> None:
+        """Write the rows that gathered."""
+        if self._events:
+            self._sql.execute_many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._events)
+            self._events.clear()
+        if self._keys:
+            rows = [
+                (log_number, key, number, known.fingerprint, known.position, known.mutations)
+                for (log_number, key), (number, known) in self._keys.items()
+            ]
+            self._sql.execute_many("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._keys.clear()
+        if self._logs:
+            self._sql.execute_many(_LOG_UPSERT, [_log_row(stored) for stored in self._logs.values()])
+            self._logs.clear()
+
+    def log(self, target: Target) -> LogRecord | None:
+        """See `Tables`."""
+        stored = self._stored(target)
+        return stored.record if stored is not None else None
+
+    def document(self, log: LogRecord) -> Document:
+        """See `Tables`."""
+        document = self._hot.document(log.number)
+        if document is None:
+            self.flush()
+            rebuilt = snapshots.rebuild(self._sql, log.number, log.seq)
+            if rebuilt.hash != log.hash:
+                raise DatabaseDamaged(self._sql.path, f"log {log.number}: its record and its last mutation differ")
+            self.replayed += rebuilt.replayed
+            document = rebuilt.document
+            self._hot.put_document(log.number, document)
+        return document
+
+    def save_log(self, log: LogRecord, document: Document) -> None:
+        """See `Tables`."""
+        if log.number > self.last_log:
+            self.last_log = log.number
+            self.agents += log.target.branch == MAIN
+        before = self._stored(log.target)
+        marks = snapshots.write_if_due(self._sql, log, document, before.marks if before is not None else Marks())
+        stored = StoredLog(log, marks)
+        self._hot.put_record(stored)
+        self._hot.put_document(log.number, document)
+        self._logs[log.target] = stored
+
+    def add_mutations(self, log_number: int, events: Sequence[MutationDecided]) -> None:
+        """See `Tables`."""
+        self._events.extend(
+            [
+                (position, log_number, MUTATION, seq, time_unix_ms, actor, hash_, raw)
+                for position, _, seq, time_unix_ms, actor, hash_, raw in events
+            ]
+        )
+        self.position = events[-1].position
+
+    def add_checkpoint(self, log_number: int, event: CheckpointTaken) -> None:
+        """See `Tables`."""
+        self._events.append(
+            (event.position, log_number, CHECKPOINT, event.seq, event.time_unix_ms, event.actor, event.hash, b"")
+        )
+        self._sql.execute(
+            "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.position,
+                log_number,
+                event.seq,
+                event.name,
+                event.step,
+                event.metadata,
+                event.pending_calls,
+                event.state_digest,
+            ),
+        )
+        self.position = event.position
+
+    def has_checkpoint(self, log_number: int, name: str) -> bool:
+        """See `Tables`."""
+        found = self._sql.row("SELECT 1 FROM checkpoints WHERE log = ? AND name = ?", (log_number, name))
+        return found is not None
+
+    def event(self, position: int) -> Event:
+        """See `Tables`."""
+        self.flush()
+        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (position,))
+        if row is None:
+            raise DatabaseDamaged(self._sql.path, f"there is no event at position {position}")
+        return event_of(self._sql, row)
+
+    def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:
+        """See `Tables`."""
+        self._keys[log_number, key] = (key_number, what)
+
+    def forget_keys(self, log_number: int, below: int) -> None:
+        """See `Tables`."""
+        self.flush()
+        self._sql.execute("DELETE FROM keys WHERE log = ? AND number < ?", (log_number, below))
+
+    def remembered(self, log_number: int, key: str) -> Remembered | None:
+        """See `Tables`."""
+        gathered = self._keys.get((log_number, key))
+        if gathered is not None:
+            return gathered[1]
+        row = self._sql.row(
+            "SELECT fingerprint, position, mutations FROM keys WHERE log = ? AND key = ?", (log_number, key)
+        )
+        return Remembered(*row) if row is not None else None
+
+    def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
+        """See `Tables`. One statement for each table, however long the log: the loop stands still meanwhile."""
+        self.flush()
+        number = (log.number,)
+        self._sql.execute(
+            "DELETE FROM events WHERE position IN (SELECT position FROM checkpoints WHERE log = ?)", number
+        )
+        self._sql.execute("DELETE FROM events WHERE kind = 1 AND log = ?", number)
+        self._sql.execute("DELETE FROM checkpoints WHERE log = ?", number)
+        self._sql.execute("DELETE FROM snapshots WHERE log = ?", number)
+        self._sql.execute("DELETE FROM keys WHERE log = ?", number)
+        self._sql.execute("DELETE FROM logs WHERE number = ?", number)
+        key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency is not None else (None, None)
+        self._sql.execute(
+            "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?)", (event.position, *event.target, key, fingerprint)
+        )
+        self._events.append(
+            (event.position, log.number, DELETION, event.seq, event.time_unix_ms, event.actor, NO_HASH, b"")
+        )
+        self._hot.drop(log)
+        self.agents -= log.target.branch == MAIN
+        self.position = event.position
+
+    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted, bytes] | None:
+        """See `Tables`."""
+        row = self._sql.row(
+            "SELECT position, fingerprint FROM deletions WHERE namespace = ? AND agent = ? AND key = ?",
+            (target.namespace, target.agent, key),
+        )
+        if row is None:
+            return None
+        event = self.event(row[0])
+        if not isinstance(event, AgentDeleted):
+            raise DatabaseDamaged(self._sql.path, f"the event at position {row[0]} is not the deletion it should be")
+        return event, row[1]
+
+    def _stored(self, target: Target) -> StoredLog | None:
+        found = self._hot.record(target) or self._logs.get(target)
+        if found is not None:
+            return found
+        row = self._sql.row(f"{LOG_SELECT} WHERE namespace = ? AND agent = ? AND branch = ?", tuple(target))
+        if row is None:
+            return None
+        stored = log_of(row)
+        self._hot.put_record(stored)
+        return stored
+
+
+def _log_row(stored: StoredLog) -> tuple[int | str | bytes, ...]:
+    record = stored.record
+    return (
+        record.number,
+        *record.target,
+        record.seq,
+        record.hash,
+        record.time_unix_ms,
+        record.position,
+        record.checkpoint,
+        record.log_bytes,
+        record.state_bytes,
+        record.first_key,
+        record.next_key,
+        *stored.marks,
+    )
