@@ -1,0 +1,107 @@
+"""Tallystick: a replicated state store for AI agents.
+
+Example:
+    import tallystick
+    from tallystick import ops
+
+    async with tallystick.connect("127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440", namespace="demo") as client:
+        agent = client.agent("migrator")
+        snap = await agent.rehydrate()
+        await agent.append(ops.set("/next_batch", 2), ops.append("/done", 1), cause="tool:copy#17")
+        await agent.checkpoint("batch-1", metadata={"step": 1})
+        async for event in client.watch(agent="migrator", after=snap.revision):
+            ...
+
+`tallystick.sync.connect` gives the same words for blocking code; `tallystick.errors` says what can go wrong.
+"""
+
+from tallystick import ops, sync
+from tallystick._agent import Agent
+from tallystick._client import Client, connect
+from tallystick._json import JSON, JSONLike
+from tallystick._status import EndpointStatus, Member, NodeStatus, Role
+from tallystick._stream import AppendStream, PendingAppend
+from tallystick._tls import TLS
+from tallystick._values import (
+    AgentInfo,
+    Appended,
+    Checkpoint,
+    CheckpointEvent,
+    Consistency,
+    DecidedMutation,
+    DeletedEvent,
+    Event,
+    Mutation,
+    MutationEvent,
+    Operation,
+    OperationKind,
+    Revision,
+    Snapshot,
+)
+from tallystick._version import __version__
+from tallystick.errors import (
+    AlreadyExists,
+    Compacted,
+    Conflict,
+    Corrupt,
+    Denied,
+    Invalid,
+    NoLeader,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    Reason,
+    Refused,
+    StaleOwner,
+    TallystickError,
+    Unavailable,
+    Undecided,
+)
+
+__all__ = [
+    "JSON",
+    "TLS",
+    "Agent",
+    "AgentInfo",
+    "AlreadyExists",
+    "AppendStream",
+    "Appended",
+    "Checkpoint",
+    "CheckpointEvent",
+    "Client",
+    "Compacted",
+    "Conflict",
+    "Consistency",
+    "Corrupt",
+    "DecidedMutation",
+    "DeletedEvent",
+    "Denied",
+    "EndpointStatus",
+    "Event",
+    "Invalid",
+    "JSONLike",
+    "Member",
+    "Mutation",
+    "MutationEvent",
+    "NoLeader",
+    "NodeStatus",
+    "NotFound",
+    "Operation",
+    "OperationKind",
+    "Overloaded",
+    "PendingAppend",
+    "QuotaExceeded",
+    "Reason",
+    "Refused",
+    "Revision",
+    "Role",
+    "Snapshot",
+    "StaleOwner",
+    "TallystickError",
+    "Unavailable",
+    "Undecided",
+    "__version__",
+    "connect",
+    "ops",
+    "sync",
+]

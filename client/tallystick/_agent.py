@@ -1,0 +1,357 @@
+"""An agent, as its program holds it: append, checkpoint, rehydrate.
+
+Rules of this file:
+- A write gets its idempotency key once, before its first attempt; retries carry the same one and have one effect.
+- Each write raises the session to its own revision, so that a session read afterwards sees it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from tallystick import _convert
+from tallystick._calls import Calls
+from tallystick._json import JSONLike, encode
+from tallystick._methods import (
+    append_method,
+    checkpoint_method,
+    delete_agent_method,
+    get_checkpoint_method,
+    list_agents_method,
+    list_checkpoints_method,
+    list_mutations_method,
+    read_method,
+)
+from tallystick._stream import DEFAULT_WINDOW, AppendStream
+from tallystick._values import (
+    Appended,
+    Checkpoint,
+    Consistency,
+    DecidedMutation,
+    Mutation,
+    Operation,
+    Revision,
+    Snapshot,
+    to_unix_ms,
+)
+from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.v1 import common_pb2, state_pb2
+
+PAGE: Final = 500
+DEFAULT_TAIL: Final = 100
+
+
+class Agent:
+    """One agent of a namespace: its log, its state and its checkpoints. Made by `Client.agent`; holds no connection.
+
+    Every method may raise `Unavailable` (nothing happened); a write may raise `Undecided` (it may have been applied:
+    ask again with `error.metadata["idempotency_key"]`). `timeout_s` limits the whole call, retries included.
+    """
+
+    def __init__(self, calls: Calls, *, namespace: str, name: str, actor: str, consistency: Consistency) -> None:
+        self._calls = calls
+        self._ref = common_pb2.AgentRef(namespace=namespace, agent=name)
+        self._actor = actor
+        self._consistency = consistency
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self._ref.agent
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it lives in."""
+        return self._ref.namespace
+
+    async def append(
+        self,
+        *operations: Operation,
+        cause: str = "",
+        trace_id: str = "",
+        schema_version: int = 0,
+        expected_seq: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Appended:
+        """Appends one mutation of these operations to the log; the agent begins with its first one.
+
+        Example:
+            await agent.append(ops.set("/next_batch", 2), ops.append("/done", 1), cause="tool:copy#17")
+
+        Args:
+            operations: applied in order, all or none.
+            cause: what led to it.
+            expected_seq: refuse unless the log ends here (0: unless it is empty).
+            idempotency_key: at most 64 bytes; made by the client if None.
+
+        Raises:
+            Conflict: the log ends elsewhere.
+            Invalid: an operation does not fit the state, or a limit is exceeded.
+        """
+        mutation = Mutation.of(*operations, cause=cause, trace_id=trace_id, schema_version=schema_version)
+        return await self.append_many(
+            (mutation,), expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s
+        )
+
+    async def append_many(
+        self,
+        mutations: Sequence[Mutation],
+        *,
+        expected_seq: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Appended:
+        """Appends several mutations, all or none, next to each other in the log.
+
+        Raises:
+            Conflict: the log does not end at `expected_seq`.
+            Invalid: an operation does not fit the state, or a limit is exceeded.
+        """
+        request = state_pb2.AppendRequest(
+            agent=self._ref,
+            mutations=map(_convert.mutation_message, mutations),
+            idempotency_key=idempotency_key or new_key(),
+            expected_seq=expected_seq,
+            actor=self._actor,
+        )
+        answer = await self._calls.write(append_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        self._calls.session.saw(answer.revision)
+        return _convert.appended(answer)
+
+    async def record(
+        self,
+        kind: str,
+        payload: JSONLike = None,
+        *,
+        cause: str = "",
+        trace_id: str = "",
+        schema_version: int = 0,
+        expected_seq: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Appended:
+        """Appends a custom event, for example `record("tool_result", {...})`: in the log, without effect on the state.
+
+        Raises:
+            Conflict: the log does not end at `expected_seq`.
+            Invalid: the kind is empty or `state`, or the payload is not JSON.
+        """
+        mutation = Mutation.event(kind, payload, cause=cause, trace_id=trace_id, schema_version=schema_version)
+        return await self.append_many(
+            (mutation,), expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s
+        )
+
+    def stream(self, *, window: int = DEFAULT_WINDOW, timeout_s: float | None = None) -> AppendStream:
+        """A pipeline of appends, for throughput: `async with agent.stream() as stream: ...`.
+
+        Args:
+            window: how many appends may be unanswered at once.
+            timeout_s: how long the stream may go without any answer before it fails.
+        """
+        return AppendStream(self._calls, self._ref, actor=self._actor, window=window, timeout_s=timeout_s)
+
+    async def checkpoint(
+        self,
+        name: str,
+        *,
+        step: int = 0,
+        metadata: Mapping[str, JSONLike] | None = None,
+        pending_calls: Sequence[JSONLike] = (),
+        expected_seq: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Checkpoint:
+        """Names the point where the log now ends. It costs a record, not a copy of the state.
+
+        Args:
+            step: the caller's own count.
+            metadata: a JSON object.
+            pending_calls: calls begun and not answered.
+
+        Raises:
+            AlreadyExists: the name is taken by another point.
+            NotFound: the agent does not exist.
+            Conflict: the log does not end at `expected_seq`.
+        """
+        request = state_pb2.CheckpointRequest(
+            agent=self._ref,
+            name=name,
+            step=step,
+            metadata=encode(metadata if metadata is not None else {}),
+            pending_calls=encode(pending_calls),
+            idempotency_key=idempotency_key or new_key(),
+            expected_seq=expected_seq,
+            actor=self._actor,
+        )
+        answer = await self._calls.write(checkpoint_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        self._calls.session.saw(answer.checkpoint.revision)
+        return _convert.checkpoint(answer.checkpoint)
+
+    async def delete(
+        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> Revision:
+        """Removes the agent: its log, its state and its checkpoints.
+
+        Raises:
+            NotFound: the agent does not exist.
+            Conflict: the log does not end at `expected_seq`.
+        """
+        request = state_pb2.DeleteAgentRequest(
+            agent=self._ref,
+            idempotency_key=idempotency_key or new_key(),
+            expected_seq=expected_seq,
+            actor=self._actor,
+        )
+        answer = await self._calls.write(delete_agent_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        self._calls.session.saw(answer.revision)
+        return _convert.revision(answer.revision)
+
+    async def read(
+        self,
+        *,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        tail: int = 0,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Snapshot:
+        """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it).
+
+        Args:
+            tail: also return the mutations after the newest checkpoint, at most this many (limit 1000).
+            consistency: what the read promises; None: what the client was made with.
+
+        Raises:
+            NotFound: the agent, or the point of its log, does not exist.
+        """
+        if sum(point is not None for point in (checkpoint, seq, time)) > 1:
+            raise Invalid("at most one of checkpoint, seq and time", metadata={"field": "at"})
+        consistency = consistency or self._consistency
+        request = state_pb2.ReadRequest(
+            agent=self._ref, options=self._calls.session.read_options(consistency), tail_limit=tail
+        )
+        if checkpoint is not None:
+            request.checkpoint = checkpoint
+        elif seq is not None:
+            request.seq = seq
+        elif time is not None:
+            request.time_unix_ms = to_unix_ms(time)
+        answer = await self._calls.read(read_method, request, consistency=consistency, timeout_s=timeout_s)
+        return _convert.snapshot(answer)
+
+    async def rehydrate(
+        self,
+        *,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        tail: int = DEFAULT_TAIL,
+        missing_ok: bool = True,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Snapshot:
+        """What an agent needs to go on: the state, the newest checkpoint, and what happened since.
+
+        An agent that has no log yet starts at seq 0 with the state `{}`; `missing_ok=False` makes that `NotFound`.
+
+        Raises:
+            NotFound: the point of the log does not exist.
+        """
+        at_head = checkpoint is None and seq is None and time is None
+        while True:
+            try:
+                return await self.read(
+                    checkpoint=checkpoint, seq=seq, time=time, tail=tail, consistency=consistency, timeout_s=timeout_s
+                )
+            except NotFound as error:
+                if not (missing_ok and at_head and error.reason is Reason.AGENT_NOT_FOUND):
+                    raise
+            empty = await self._empty(consistency or self._consistency, timeout_s)
+            if empty is not None:
+                return empty
+
+    def log(
+        self, *, after_seq: int = 0, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[DecidedMutation, None]:
+        """The mutations after a seq, oldest first, to the end of the log as it is when the end is reached.
+
+        `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return self._log(after_seq, consistency or self._consistency, timeout_s)
+
+    def checkpoints(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[Checkpoint, None]:
+        """The checkpoints, oldest first. `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return self._checkpoints(consistency or self._consistency, timeout_s)
+
+    async def get_checkpoint(
+        self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> Checkpoint:
+        """The checkpoint of this name.
+
+        Raises:
+            NotFound: the agent or the checkpoint does not exist.
+        """
+        consistency = consistency or self._consistency
+        request = state_pb2.GetCheckpointRequest(
+            agent=self._ref, options=self._calls.session.read_options(consistency), name=name
+        )
+        answer = await self._calls.read(get_checkpoint_method, request, consistency=consistency, timeout_s=timeout_s)
+        return _convert.checkpoint(answer.checkpoint)
+
+    async def _empty(self, consistency: Consistency, timeout_s: float | None) -> Snapshot | None:
+        """The beginning of an agent that does not exist, at a revision to watch from; None: it has come to exist."""
+        request = state_pb2.ListAgentsRequest(
+            namespace=self.namespace,
+            options=self._calls.session.read_options(consistency),
+            prefix=self.name,
+            limit=1,
+        )
+        answer = await self._calls.read(list_agents_method, request, consistency=consistency, timeout_s=timeout_s)
+        if any(info.agent.agent == self.name for info in answer.agents):
+            return None
+        return Snapshot(state={}, seq=0, revision=_convert.revision(answer.header.revision))
+
+    async def _log(
+        self, after_seq: int, consistency: Consistency, timeout_s: float | None
+    ) -> AsyncGenerator[DecidedMutation, None]:
+        request = state_pb2.ListMutationsRequest(agent=self._ref, after_seq=after_seq, limit=PAGE)
+        while True:
+            request.options.CopyFrom(self._calls.session.read_options(consistency))
+            page = await self._calls.read(list_mutations_method, request, consistency=consistency, timeout_s=timeout_s)
+            for message in page.mutations:
+                yield _convert.decided(message)
+            if not (page.more and page.mutations):
+                return
+            request.after_seq = page.mutations[-1].seq
+
+    async def _checkpoints(self, consistency: Consistency, timeout_s: float | None) -> AsyncGenerator[Checkpoint, None]:
+        request = state_pb2.ListCheckpointsRequest(agent=self._ref, limit=PAGE)
+        while True:
+            request.options.CopyFrom(self._calls.session.read_options(consistency))
+            page = await self._calls.read(
+                list_checkpoints_method, request, consistency=consistency, timeout_s=timeout_s
+            )
+            for message in page.checkpoints:
+                yield _convert.checkpoint(message)
+            if not (page.more and page.checkpoints):
+                return
+            request.after_revision = page.checkpoints[-1].revision.position
+
+
+def new_key() -> str:
+    """A new idempotency key: 128 random bits."""
+    return secrets.token_hex(16)

@@ -1,0 +1,203 @@
+"""The client: a namespace of a cluster, over as many endpoints as are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from random import Random
+from types import TracebackType
+from typing import Final, Self
+
+from tallystick import _convert
+from tallystick._agent import PAGE, Agent
+from tallystick._calls import AttemptError, Calls
+from tallystick._channel import Endpoint, parse_address
+from tallystick._endpoints import Endpoints
+from tallystick._methods import list_agents_method, status_method
+from tallystick._status import EndpointStatus, NodeStatus, node_status
+from tallystick._tls import TLS
+from tallystick._values import AgentInfo, Consistency, Event, Revision
+from tallystick._watch import watch
+from tallystick.errors import Invalid, TallystickError
+from tallystick.v1 import cluster_pb2, state_pb2
+
+DEFAULT_TIMEOUT_S: Final = 10.0
+STATUS_TIMEOUT_S: Final = 2.0
+
+
+def connect(
+    endpoints: str | Sequence[str],
+    *,
+    namespace: str,
+    tls: TLS | None = None,
+    consistency: Consistency = Consistency.LINEARIZABLE,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    actor: str = "",
+) -> Client:
+    """A client of one namespace; it connects with its first call.
+
+    Args:
+        endpoints: addresses `host:port`, in a list or separated by commas; one is enough to find the leader.
+        namespace: the team of agents.
+        tls: the certificates; None: plain text.
+        consistency: what reads promise unless they say otherwise.
+        timeout_s: the limit of a call, retries included, unless it says otherwise.
+        actor: who writes, for the record of each mutation.
+
+    Raises:
+        Invalid: an endpoint is no address, or the timeout is not above 0.
+    """
+    texts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
+    addresses = [parse_address(text) for text in texts if text.strip()]
+    return Client(addresses, namespace=namespace, tls=tls, consistency=consistency, timeout_s=timeout_s, actor=actor)
+
+
+class Client:
+    """A namespace of a cluster. Made by `connect`; used as `async with`, or closed with `close`."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        namespace: str,
+        tls: TLS | None,
+        consistency: Consistency,
+        timeout_s: float,
+        actor: str,
+    ) -> None:
+        credentials = tls.credentials() if tls is not None else None
+        rng = Random()  # for jitter and the choice of a node: nothing secret
+        pool = Endpoints(addresses, lambda address: Endpoint(address, credentials), rng)
+        self._calls = Calls(pool, timeout_s=timeout_s, rng=rng)
+        self._namespace = namespace
+        self._consistency = consistency
+        self._actor = actor
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def namespace(self) -> str:
+        """The team of agents."""
+        return self._namespace
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The known endpoints: the given ones, then those learned."""
+        return tuple(endpoint.address for endpoint in self._calls.endpoints.all())
+
+    @property
+    def session(self) -> tuple[Revision, ...]:
+        """What this client wrote and saw: the highest revision of each group."""
+        return self._calls.session.revisions()
+
+    def join_session(self, *revisions: Revision) -> None:
+        """From now on session reads also see these, for example what another client wrote and told of."""
+        for revision in revisions:
+            self._calls.session.saw(revision)
+
+    def agent(self, name: str) -> Agent:
+        """The agent of this name, whether it exists yet or not; nothing is sent."""
+        return Agent(
+            self._calls, namespace=self._namespace, name=name, actor=self._actor, consistency=self._consistency
+        )
+
+    def agents(
+        self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[AgentInfo, None]:
+        """The agents whose names begin so, by name. `timeout_s` limits the fetch of each page."""
+        return self._agents(prefix, consistency or self._consistency, timeout_s)
+
+    def watch(
+        self,
+        *,
+        agent: str | None = None,
+        prefix: str | None = None,
+        after: Revision | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """What is decided, each event once and in order, from any node; it resumes elsewhere when a node fails.
+
+        Args:
+            agent: only this agent; or
+            prefix: only agents whose names begin so. Neither: every agent of the namespace.
+            after: events after this revision; None: from the first step of the iteration on.
+            timeout_s: how long to go on without reaching any node; None: for ever.
+
+        Raises:
+            Compacted: the events after the revision are no longer kept: rehydrate, then watch from there.
+        """
+        if agent is not None and prefix is not None:
+            raise Invalid("either an agent or a prefix", metadata={"field": "filter"})
+        request = state_pb2.WatchRequest(namespace=self._namespace)
+        if agent is not None:
+            request.agent = agent
+        elif prefix:
+            request.agent_prefix = prefix
+        return watch(self._calls, request, after, timeout_s)
+
+    async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> NodeStatus:
+        """How a node does: this one, or any that answers.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        request = cluster_pb2.StatusRequest()
+        if endpoint is None:
+            answer = await self._calls.read(status_method, request, consistency=Consistency.LOCAL, timeout_s=timeout_s)
+            return node_status(answer)
+        known = self._calls.endpoints.get(parse_address(endpoint))
+        if known is None:
+            raise Invalid("too many endpoints", metadata={"field": "endpoint"})
+        try:
+            return node_status(
+                await self._calls.once(
+                    known, status_method, request, timeout_s=timeout_s or STATUS_TIMEOUT_S, writes=False
+                )
+            )
+        except AttemptError as attempt:
+            raise attempt.failure.error from attempt
+
+    async def statuses(self, *, timeout_s: float = STATUS_TIMEOUT_S) -> tuple[EndpointStatus, ...]:
+        """The status of every known endpoint and of every member they name; who does not answer, as such."""
+        answers = list(await asyncio.gather(*(self._ask(address, timeout_s) for address in self.endpoints)))
+        nodes = {answer.status.node_id for answer in answers if answer.status is not None}
+        asked = {answer.endpoint for answer in answers}
+        others = {
+            member.client_endpoint
+            for answer in answers
+            if answer.status is not None
+            for member in answer.status.members
+            if member.node_id not in nodes and member.client_endpoint and member.client_endpoint not in asked
+        }
+        answers += await asyncio.gather(*(self._ask(address, timeout_s) for address in sorted(others)))
+        return tuple(answers)
+
+    async def close(self) -> None:
+        """Closes every connection; calls under way fail, reads as `Unavailable`, writes as `Undecided`."""
+        self._calls.closed = True
+        await self._calls.endpoints.close()
+
+    async def _ask(self, address: str, timeout_s: float) -> EndpointStatus:
+        try:
+            return EndpointStatus(address, status=await self.status(address, timeout_s=timeout_s))
+        except TallystickError as error:
+            return EndpointStatus(address, error=error)
+
+    async def _agents(
+        self, prefix: str, consistency: Consistency, timeout_s: float | None
+    ) -> AsyncGenerator[AgentInfo, None]:
+        request = state_pb2.ListAgentsRequest(namespace=self._namespace, prefix=prefix, limit=PAGE)
+        while True:
+            request.options.CopyFrom(self._calls.session.read_options(consistency))
+            page = await self._calls.read(list_agents_method, request, consistency=consistency, timeout_s=timeout_s)
+            for message in page.agents:
+                yield _convert.agent_info(message)
+            if not (page.more and page.agents):
+                return
+            request.after = page.agents[-1].agent.agent

@@ -1,0 +1,175 @@
+"""Messages of the wire to values and back: no decision is taken here.
+
+Rules of this file: one function for each message, named after the value; nothing imports gRPC.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tallystick._json import decode
+from tallystick._values import (
+    AgentInfo,
+    Appended,
+    Checkpoint,
+    CheckpointEvent,
+    DecidedMutation,
+    DeletedEvent,
+    Event,
+    Mutation,
+    MutationEvent,
+    Operation,
+    OperationKind,
+    Revision,
+    Snapshot,
+)
+from tallystick.errors import Corrupt
+from tallystick.v1 import common_pb2, state_pb2
+
+_KINDS: Final = {
+    OperationKind.SET: state_pb2.OPERATION_KIND_SET,
+    OperationKind.DELETE: state_pb2.OPERATION_KIND_DELETE,
+    OperationKind.MERGE: state_pb2.OPERATION_KIND_MERGE,
+    OperationKind.APPEND: state_pb2.OPERATION_KIND_APPEND,
+    OperationKind.INSERT: state_pb2.OPERATION_KIND_INSERT,
+    OperationKind.INCREMENT: state_pb2.OPERATION_KIND_INCREMENT,
+    OperationKind.REPLACE: state_pb2.OPERATION_KIND_REPLACE,
+}
+_KINDS_BACK: Final = {number: kind for kind, number in _KINDS.items()}
+
+
+def mutation_message(mutation: Mutation) -> state_pb2.Mutation:
+    """A mutation as it is sent."""
+    return state_pb2.Mutation(
+        kind=mutation.kind,
+        operations=[
+            state_pb2.Operation(kind=_KINDS[operation.kind], path=operation.path, value=operation.value_json)
+            for operation in mutation.operations
+        ],
+        payload=mutation.payload_json,
+        cause=mutation.cause,
+        trace_id=mutation.trace_id,
+        schema_version=mutation.schema_version,
+    )
+
+
+def revision_message(revision: Revision) -> common_pb2.Revision:
+    """A revision as it is sent."""
+    return common_pb2.Revision(group=revision.group, position=revision.position)
+
+
+def revision(message: common_pb2.Revision) -> Revision:
+    """A revision that came."""
+    return Revision(message.group, message.position)
+
+
+def operation(message: state_pb2.Operation) -> Operation:
+    """An operation of a log.
+
+    Raises:
+        Corrupt: its kind is one that this client does not know.
+    """
+    kind = _KINDS_BACK.get(message.kind)
+    if kind is None:
+        raise Corrupt(f"an operation of an unknown kind {message.kind}: is this client older than the cluster?")
+    return Operation(kind, message.path, message.value)
+
+
+def mutation(message: state_pb2.Mutation) -> Mutation:
+    """The mutation inside a decided one."""
+    return Mutation(
+        kind=message.kind or "state",
+        operations=tuple(map(operation, message.operations)),
+        payload_json=message.payload,
+        cause=message.cause,
+        trace_id=message.trace_id,
+        schema_version=message.schema_version,
+    )
+
+
+def decided(message: state_pb2.DecidedMutation) -> DecidedMutation:
+    """An entry of a log."""
+    return DecidedMutation(
+        seq=message.seq,
+        mutation=mutation(message.mutation),
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        hash=message.hash,
+        revision=revision(message.revision),
+    )
+
+
+def appended(message: state_pb2.AppendResponse) -> Appended:
+    """The answer to an append."""
+    return Appended(
+        first_seq=message.first_seq,
+        seq=message.last_seq,
+        hash=message.hash,
+        revision=revision(message.revision),
+        time_unix_ms=message.time_unix_ms,
+        replayed=message.replayed,
+    )
+
+
+def checkpoint(message: state_pb2.CheckpointInfo) -> Checkpoint:
+    """A checkpoint."""
+    metadata, pending_calls = decode(message.metadata), decode(message.pending_calls)
+    return Checkpoint(
+        name=message.name,
+        seq=message.seq,
+        step=message.step,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        pending_calls=pending_calls if isinstance(pending_calls, list) else [],
+        state_digest=message.state_digest,
+        hash=message.hash,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
+def snapshot(message: state_pb2.ReadResponse) -> Snapshot:
+    """The answer to a read."""
+    return Snapshot(
+        state=decode(message.state),
+        seq=message.seq,
+        revision=revision(message.header.revision),
+        hash=message.hash,
+        time_unix_ms=message.time_unix_ms,
+        checkpoint=checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
+        tail=tuple(map(decided, message.tail)),
+        tail_truncated=message.tail_truncated,
+        age_ms=message.header.age_ms,
+    )
+
+
+def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:
+    """An agent in a list."""
+    return AgentInfo(
+        name=message.agent.agent,
+        seq=message.seq,
+        hash=message.hash,
+        time_unix_ms=message.time_unix_ms,
+        checkpoint=message.checkpoint,
+        revision=revision(message.revision),
+        log_size_bytes=message.log_bytes,
+    )
+
+
+def event(message: state_pb2.WatchEvent) -> Event:
+    """A watched event.
+
+    Raises:
+        Corrupt: it is of a kind that this client does not know.
+    """
+    agent, kind = message.agent.agent, message.WhichOneof("event")
+    if kind == "mutation":
+        entry = decided(message.mutation)
+        return MutationEvent(agent, entry, entry.revision)
+    if kind == "checkpoint":
+        point = checkpoint(message.checkpoint)
+        return CheckpointEvent(agent, point, point.revision)
+    if kind == "deleted":
+        end = message.deleted
+        return DeletedEvent(agent, end.last_seq, end.actor, end.time_unix_ms, revision(end.revision))
+    raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

@@ -1,0 +1,173 @@
+"""One thread with an event loop of its own: where the blocking client lets the asyncio one run.
+
+Rules of this file:
+- Whoever waits can be interrupted (Ctrl-C): what it waited for is then cancelled.
+- Closing ends everything that runs here; who waits for it then is told, never left waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+from tallystick.errors import Reason, Unavailable, Undecided
+
+T = TypeVar("T")
+
+_GRACE_S: Final = 2.0
+"""How long calls may take to fail by themselves once the client is closed, before they are cancelled."""
+_JOIN_S: Final = 10.0
+
+
+class Portal:
+    """Runs coroutines on its own thread, for threads that wait for them."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="tallystick", daemon=True)
+        self._thread.start()
+        # A client that is dropped without `close`, and one that is alive when the program ends.
+        self._stop = weakref.finalize(self, _stop, self._loop, self._thread)
+
+    def run(self, coroutine: Coroutine[object, None, T]) -> T:
+        """Waits for the coroutine.
+
+        Raises:
+            Unavailable: the client is closed; nothing was begun.
+            Undecided: the client was closed by another thread meanwhile.
+        """
+        future = self._submit(coroutine)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Undecided("the client was closed before the answer came") from None
+        except BaseException:
+            future.cancel()  # we were interrupted; a future that is done does not mind
+            raise
+
+    def post(self, coroutine: Coroutine[object, None, None]) -> None:
+        """Runs the coroutine some time soon, unless the client is closed."""
+        try:
+            self._submit(coroutine)
+        except Unavailable:
+            return
+
+    def close(self, last: Callable[[], Coroutine[object, None, None]]) -> None:
+        """Runs this last coroutine, ends all others and the thread. A second time does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(_wind_up(last), self._loop).result()
+        finally:
+            self._stop()
+
+    def _submit(self, coroutine: Coroutine[object, None, T]) -> concurrent.futures.Future[T]:
+        with self._lock:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise Unavailable("the client is closed", reason=Reason.STOPPING)
+
+
+class SyncIterator(Generic[T]):
+    """An iterator over what an asyncio one yields. Nothing is fetched ahead; closing it cancels the call behind it.
+
+    A `with` block closes it, and so does dropping it.
+    """
+
+    def __init__(self, portal: Portal, inner: AsyncGenerator[T, None]) -> None:
+        self._portal = portal
+        self._inner = inner
+        self._step: asyncio.Task[T] | None = None
+        self._closed = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._closed:
+            raise StopIteration
+        try:
+            return self._portal.run(self._next())
+        except StopAsyncIteration:
+            raise StopIteration from None
+        except Undecided:
+            if self._closed:  # by another thread, while this one waited
+                raise StopIteration from None
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._portal.post(self._inner.aclose())
+
+    def close(self) -> None:
+        """Ends the iteration, also one that another thread waits in."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._portal.run(self._close())
+        except Unavailable:  # the client is closed: all has ended
+            return
+
+    async def _next(self) -> T:
+        self._step = asyncio.ensure_future(_step(self._inner))
+        try:
+            return await self._step
+        finally:
+            self._step.cancel()
+
+    async def _close(self) -> None:
+        if self._step is not None:
+            self._step.cancel()
+            await asyncio.wait((self._step,))
+        await self._inner.aclose()
+
+
+async def _step(inner: AsyncGenerator[T, None]) -> T:
+    return await anext(inner)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join(_JOIN_S)
+
+
+async def _wind_up(last: Callable[[], Coroutine[object, None, None]]) -> None:
+    await last()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if not others:
+        return
+    _, stuck = await asyncio.wait(others, timeout=_GRACE_S)
+    for task in stuck:
+        task.cancel()
+    if stuck:
+        await asyncio.wait(stuck, timeout=_GRACE_S)

@@ -1,0 +1,112 @@
+"""What a node says of itself and its cluster."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick._convert import revision
+from tallystick._values import Revision
+from tallystick.errors import TallystickError
+from tallystick.v1 import cluster_pb2
+
+
+class Role(enum.StrEnum):
+    """A node's part in its group."""
+
+    UNKNOWN = "unknown"
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+_ROLES: Final = {
+    cluster_pb2.ROLE_FOLLOWER: Role.FOLLOWER,
+    cluster_pb2.ROLE_CANDIDATE: Role.CANDIDATE,
+    cluster_pb2.ROLE_LEADER: Role.LEADER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node, as another sees it. `match_index`, known to the leader: up to where this member has the log on disk."""
+
+    node_id: str
+    client_endpoint: str
+    peer_endpoint: str
+    connected: bool
+    match_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How a node does. Indexes are places in the Raft log; `revision` is what it has applied.
+
+    Attributes:
+        durable_index: journal entries that are on its disk.
+        state_digest: of everything applied; equal on nodes at one `applied_index`.
+        alarms: reason codes, for example `DISK_FULL`.
+    """
+
+    cluster_id: str
+    node_id: str
+    version: str
+    role: Role
+    leader_id: str
+    leader_endpoint: str
+    revision: Revision
+    term: int
+    commit_index: int
+    applied_index: int
+    durable_index: int
+    first_index: int
+    last_index: int
+    members: tuple[Member, ...]
+    journal_size_bytes: int
+    database_size_bytes: int
+    disk_free_bytes: int
+    uptime_s: int
+    agents: int
+    watchers: int
+    state_digest: bytes
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """What came of asking one endpoint: its status, or the error that says why there is none."""
+
+    endpoint: str
+    status: NodeStatus | None = None
+    error: TallystickError | None = None
+
+
+def node_status(message: cluster_pb2.StatusResponse) -> NodeStatus:
+    """The status that came."""
+    return NodeStatus(
+        cluster_id=message.cluster_id,
+        node_id=message.node_id,
+        version=message.version,
+        role=_ROLES.get(message.role, Role.UNKNOWN),
+        leader_id=message.leader_id,
+        leader_endpoint=message.header.leader_endpoint,
+        revision=revision(message.header.revision),
+        term=message.term,
+        commit_index=message.commit_index,
+        applied_index=message.applied_index,
+        durable_index=message.durable_index,
+        first_index=message.first_index,
+        last_index=message.last_index,
+        members=tuple(
+            Member(m.node_id, m.client_endpoint, m.peer_endpoint, m.connected, m.match_index) for m in message.members
+        ),
+        journal_size_bytes=message.journal_bytes,
+        database_size_bytes=message.database_bytes,
+        disk_free_bytes=message.disk_free_bytes,
+        uptime_s=message.uptime_s,
+        agents=message.agents,
+        watchers=message.watchers,
+        state_digest=message.state_digest,
+        alarms=tuple(message.alarms),
+    )

@@ -1,0 +1,321 @@
+"""What goes in and out of the client: immutable values, no gRPC.
+
+Times are kept as the wire has them, in milliseconds since 1970, and given as aware datetimes by a property: most
+readers never look, and pay nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from tallystick._json import JSON, JSONLike, decode, encode
+from tallystick.errors import Invalid, Reason
+
+STATE: Final = "state"
+"""The kind of a mutation that changes the state; any other word is a custom event."""
+
+
+class Consistency(enum.StrEnum):
+    """What a read promises."""
+
+    LINEARIZABLE = "linearizable"
+    """Sees every write that was acknowledged before the read began."""
+    SESSION = "session"
+    """Sees at least what this client wrote and saw; any node that has come that far answers."""
+    LOCAL = "local"
+    """Some past state, served at once by any node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A position in the decided history of a group: an opaque token to keep, send back and resume from."""
+
+    group: int
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.group}.{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> Revision:
+        """The revision that `str` wrote, for example `1.4711`.
+
+        Raises:
+            Invalid: the text is no revision.
+        """
+        group, dot, position = text.partition(".")
+        if not (dot and group.isascii() and group.isdecimal() and position.isascii() and position.isdecimal()):
+            raise Invalid(f"not a revision: {text!r}", metadata={"field": "revision"})
+        return cls(int(group), int(position))
+
+
+class OperationKind(enum.StrEnum):
+    """What an operation does to the state."""
+
+    SET = "set"
+    DELETE = "delete"
+    MERGE = "merge"
+    APPEND = "append"
+    INSERT = "insert"
+    INCREMENT = "increment"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change of a state; `tallystick.ops` builds them.
+
+    Attributes:
+        kind: what is done.
+        path: where, a JSON Pointer (RFC 6901).
+        value_json: with what, as JSON text; empty for `delete`.
+    """
+
+    kind: OperationKind
+    path: str
+    value_json: bytes = b""
+
+    @property
+    def value(self) -> JSON:
+        """With what, decoded; None for `delete`."""
+        return decode(self.value_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One entry of a log, as a client hands it in. Build it with `Mutation.of` or `Mutation.event`."""
+
+    kind: str = STATE
+    operations: tuple[Operation, ...] = ()
+    payload_json: bytes = b""
+    cause: str = ""
+    trace_id: str = ""
+    schema_version: int = 0
+
+    @classmethod
+    def of(cls, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Mutation:
+        """A mutation of the state: these operations, applied in order, all or none."""
+        return cls(STATE, operations, b"", cause, trace_id, schema_version)
+
+    @classmethod
+    def event(
+        cls, kind: str, payload: JSONLike = None, *, cause: str = "", trace_id: str = "", schema_version: int = 0
+    ) -> Mutation:
+        """A custom event: in the log, without effect on the state.
+
+        Raises:
+            Invalid: the kind is empty or `state`, or the payload is not JSON.
+        """
+        if kind in ("", STATE):
+            raise Invalid(f"an event's kind is a word other than {STATE!r}", metadata={"field": "kind"})
+        payload_json = b"" if payload is None else encode(payload)
+        return cls(kind, (), payload_json, cause, trace_id, schema_version)
+
+    @property
+    def payload(self) -> JSON:
+        """The payload of a custom event, decoded."""
+        return decode(self.payload_json)
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedMutation:
+    """A mutation as it was decided: an entry of an agent's log.
+
+    Attributes:
+        seq: its place in the log, 1, 2, 3, ...
+        hash: SHA-256 over its predecessor's hash and itself.
+        revision: its place in the decided history of the group.
+    """
+
+    seq: int
+    mutation: Mutation
+    actor: str
+    time_unix_ms: int
+    hash: bytes
+    revision: Revision
+
+    @property
+    def kind(self) -> str:
+        """`state`, or the word of a custom event."""
+        return self.mutation.kind
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What it did to the state."""
+        return self.mutation.operations
+
+    @property
+    def payload(self) -> JSON:
+        """The payload of a custom event."""
+        return self.mutation.payload
+
+    @property
+    def cause(self) -> str:
+        """What led to it, for example `tool:copy#17`."""
+        return self.mutation.cause
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a log."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to an append: its mutations are decided and on the disks of a majority.
+
+    Attributes:
+        seq: of the last mutation; `first_seq` of the first.
+        hash: of the last mutation.
+        revision: of the last mutation.
+        replayed: the key was known: this is the answer of the first time.
+    """
+
+    first_seq: int
+    seq: int
+    hash: bytes
+    revision: Revision
+    time_unix_ms: int
+    replayed: bool
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A named, immutable point of an agent's log.
+
+    Attributes:
+        seq: of the last mutation that it covers.
+        pending_calls: calls begun and not answered when it was made, as handed in.
+        state_digest: SHA-256 of the canonical JSON of the state.
+        hash: of the mutation at `seq`.
+    """
+
+    name: str
+    seq: int
+    step: int
+    metadata: dict[str, JSON]
+    pending_calls: list[JSON]
+    state_digest: bytes
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An agent's state at a point of its log.
+
+    Attributes:
+        state: the JSON document.
+        seq: of the last mutation in it; 0 for an agent that has none yet.
+        revision: watch after this one, and nothing that follows the state is missed.
+        hash: of the mutation at `seq`; empty at 0.
+        checkpoint: the newest at or before `seq`.
+        tail: the mutations after that checkpoint (or from the beginning), oldest first.
+        tail_truncated: there are more than the tail holds; `Agent.log` lists them.
+        age_ms: of a local read: how long ago its node last heard from a leader.
+    """
+
+    state: JSON
+    seq: int
+    revision: Revision
+    hash: bytes = b""
+    time_unix_ms: int = 0
+    checkpoint: Checkpoint | None = None
+    tail: tuple[DecidedMutation, ...] = ()
+    tail_truncated: bool = False
+    age_ms: int = 0
+
+    @property
+    def time(self) -> datetime | None:
+        """When the mutation at `seq` was proposed; None at 0."""
+        return to_time(self.time_unix_ms) if self.seq else None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """An agent in a list: where its log ends, its newest checkpoint (or ""), and the size of its log."""
+
+    name: str
+    seq: int
+    hash: bytes
+    time_unix_ms: int
+    checkpoint: str
+    revision: Revision
+    log_size_bytes: int
+
+    @property
+    def time(self) -> datetime:
+        """When its last mutation was proposed."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class MutationEvent:
+    """A watched agent's log grew by this mutation."""
+
+    agent: str
+    mutation: DecidedMutation
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEvent:
+    """A watched agent made this checkpoint."""
+
+    agent: str
+    checkpoint: Checkpoint
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedEvent:
+    """A watched agent was deleted; its log ended at `last_seq`."""
+
+    agent: str
+    last_seq: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was deleted, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+Event = MutationEvent | CheckpointEvent | DeletedEvent
+"""What a watch yields."""
+
+
+def to_time(time_unix_ms: int) -> datetime:
+    """Milliseconds since 1970 as an aware datetime in UTC."""
+    return datetime.fromtimestamp(time_unix_ms / 1000, UTC)
+
+
+def to_unix_ms(time: datetime) -> int:
+    """An aware datetime as milliseconds since 1970, rounded down.
+
+    Raises:
+        Invalid: the datetime has no time zone, or lies before 1970.
+    """
+    if time.tzinfo is None:
+        raise Invalid("a time needs a time zone", reason=Reason.INVALID_REQUEST, metadata={"field": "time"})
+    since = time - datetime.fromtimestamp(0, UTC)
+    if since.days < 0:
+        raise Invalid("a time before 1970", reason=Reason.INVALID_REQUEST, metadata={"field": "time"})
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
