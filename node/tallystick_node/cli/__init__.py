@@ -1,0 +1,43 @@
+"""The command line: `tallystick serve | dev | status | agent | certs | completion`.
+
+Rules of this package:
+- A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
+- Whatever shows something for people can show it to programs: `--json`.
+- How commands end is in `exits`; what may reach a terminal is in `output`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+from tallystick._version import __version__
+
+from tallystick_node.cli.exits import Group
+
+_COMMANDS: Final = ("serve", "dev", "status", "agent", "certs", "completion")
+
+
+class _LazyGroup(Group):
+    """Imports a command when it is needed: `serve` must not wait for what only `certs` uses."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name} is no command")
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tallystick")
+def main() -> None:
+    """A replicated state store for AI agents.
+
+    `tallystick dev` runs a cluster here; `tallystick status` shows how it does.
+    """

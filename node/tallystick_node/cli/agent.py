@@ -1,0 +1,227 @@
+"""`tallystick agent ls | log | show | diff`: what agents did and know."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import click
+import tallystick
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
+from tallystick import DecidedMutation, MutationEvent, Snapshot
+
+from tallystick_node.cli import records
+from tallystick_node.cli.connection import Connection, connection_options
+from tallystick_node.cli.exits import Group
+from tallystick_node.cli.jsondiff import Change, diff
+from tallystick_node.cli.output import (
+    cell,
+    clock,
+    compact_json,
+    console,
+    indented_json,
+    printable,
+    size,
+    table,
+    write_json,
+)
+
+T = TypeVar("T")
+_LIMIT = click.IntRange(1, 100_000)
+_STYLES = {"add": "green", "remove": "red", "replace": "yellow"}
+
+
+@click.group(cls=Group)
+def agent() -> None:
+    """What agents did and know."""
+
+
+@agent.command("ls")
+@click.option("--prefix", default="", help="Only agents whose names begin so.")
+@click.option("--limit", type=_LIMIT, default=1000, show_default=True, help="At most this many.")
+@connection_options
+def list_agents(connection: Connection, prefix: str, limit: int) -> None:
+    """List agents. With --json: JSON Lines."""
+    asyncio.run(_list(connection, prefix, limit))
+
+
+async def _list(connection: Connection, prefix: str, limit: int) -> None:
+    async with connection.open() as client:
+        infos, more = await _take(client.agents(prefix=prefix), limit)
+    if connection.as_json:
+        for info in infos:
+            write_json(records.agent_info(info), indent=False)
+        return
+    rows = [
+        [
+            cell(info.name),
+            cell(info.seq),
+            cell(info.checkpoint or "-"),
+            cell(size(info.log_size_bytes)),
+            cell(clock(info.time)),
+        ]
+        for info in infos
+    ]
+    console().print(table(("agent", "seq", "checkpoint", "log", "last mutation"), rows))
+    if more:
+        click.echo(f"there are more; --limit is {limit}", err=True)
+
+
+async def _take(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
+    """The first items, and whether there are more."""
+    taken: list[T] = []
+    async for item in items:
+        if len(taken) == limit:
+            return taken, True
+        taken.append(item)
+    return taken, False
+
+
+@agent.command()
+@click.argument("name", metavar="AGENT")
+@click.option("--after", type=click.IntRange(0), help="Mutations after this seq.  [default: the newest]")
+@click.option(
+    "--limit", type=_LIMIT, default=50, show_default=True, help="At most this many (none with --follow --after)."
+)
+@click.option("-f", "--follow", is_flag=True, help="Then go on with what is decided, until Ctrl-C.")
+@connection_options
+def log(connection: Connection, name: str, after: int | None, limit: int, follow: bool) -> None:
+    """Show an agent's mutations, oldest first. With --json: JSON Lines."""
+    asyncio.run(_log(connection, name, after, limit, follow=follow))
+
+
+async def _log(connection: Connection, name: str, after: int | None, limit: int, *, follow: bool) -> None:
+    async with connection.open() as client:
+        handle = client.agent(name)
+        head = await handle.rehydrate(tail=0, missing_ok=follow)
+        bounded = not (follow and after is not None)
+        start = after if after is not None else max(0, head.seq - limit)
+        revision = head.revision
+        shown = itertools.count(1)
+        if head.seq > start:
+            async for mutation in handle.log(after_seq=start):
+                _show_event(connection, MutationEvent(name, mutation, mutation.revision))
+                revision = mutation.revision
+                if next(shown) == limit and bounded:
+                    break
+        if follow:
+            async for event in client.watch(agent=name, after=revision):
+                _show_event(connection, event)
+
+
+def _show_event(connection: Connection, event: tallystick.Event) -> None:
+    if connection.as_json:
+        write_json(records.event(event), indent=False)
+    else:
+        console().print(_line(event), soft_wrap=True)
+
+
+def _line(event: tallystick.Event) -> Text:
+    if isinstance(event, MutationEvent):
+        return _mutation_line(event.mutation)
+    if isinstance(event, tallystick.CheckpointEvent):
+        made = event.checkpoint
+        return Text(
+            printable(f"checkpoint {made.name} at {made.seq}, step {made.step}  {clock(made.time)}"), style="cyan"
+        )
+    return Text(f"deleted at {event.last_seq}  {clock(event.time)}", style="bold red")
+
+
+def _mutation_line(mutation: DecidedMutation) -> Text:
+    what = records.summary(mutation, limit=160)
+    return Text.assemble(
+        (f"{mutation.seq:>6} ", "bold"),
+        (f"{clock(mutation.time)} ", "dim"),
+        printable(f"{mutation.actor or '-'} "),
+        (printable(f"{mutation.kind} "), "" if mutation.kind == "state" else "magenta"),
+        (printable(f"{mutation.cause} ") if mutation.cause else "", "blue"),
+        printable(what),
+    )
+
+
+@agent.command()
+@click.argument("name", metavar="AGENT")
+@click.option("--at-seq", type=click.IntRange(0), help="As it was after this mutation.")
+@click.option("--at-checkpoint", metavar="NAME", help="As it was at this checkpoint.")
+@click.option("--at-time", metavar="TIME", help="As it was then: ISO 8601, UTC unless it says otherwise.")
+@connection_options
+def show(connection: Connection, name: str, at_seq: int | None, at_checkpoint: str | None, at_time: str | None) -> None:
+    """Show an agent's state."""
+    if sum(at is not None for at in (at_seq, at_checkpoint, at_time)) > 1:
+        raise click.UsageError("at most one of --at-seq, --at-checkpoint and --at-time")
+    time = None if at_time is None else parse_time(at_time)
+    asyncio.run(_show(connection, name, at_seq, at_checkpoint, time))
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601; without an offset it is UTC, as all that we print. UsageError otherwise."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f'"{text}" is no time; write e.g. 2026-01-31T12:00:00Z') from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+async def _show(
+    connection: Connection, name: str, seq: int | None, checkpoint: str | None, time: datetime | None
+) -> None:
+    async with connection.open() as client:
+        snapshot = await client.agent(name).read(seq=seq, checkpoint=checkpoint, time=time)
+    if connection.as_json:
+        write_json({"agent": name, **records.snapshot(snapshot)})
+        return
+    at = f"seq {snapshot.seq}"
+    if snapshot.checkpoint is not None:
+        at += f", newest checkpoint {snapshot.checkpoint.name} at {snapshot.checkpoint.seq}"
+    if snapshot.time is not None:
+        at += f", {clock(snapshot.time)}"
+    out = console()
+    out.print(Text(printable(f"{name}: {at}"), style="bold"), soft_wrap=True)
+    out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
+
+
+@agent.command("diff")
+@click.argument("name", metavar="AGENT")
+@click.argument("before", metavar="FROM")
+@click.argument("after", metavar="TO", default="head")
+@connection_options
+def show_diff(connection: Connection, name: str, before: str, after: str) -> None:
+    """Show what changed in an agent's state between two points.
+
+    FROM and TO are a seq, the name of a checkpoint, or "head" (the default of TO). A checkpoint whose name looks like
+    one of the others is written checkpoint:NAME. With --json: a JSON Patch (RFC 6902) with "before" added.
+    """
+    asyncio.run(_diff(connection, name, before, after))
+
+
+async def _diff(connection: Connection, name: str, before: str, after: str) -> None:
+    async with connection.open() as client:
+        handle = client.agent(name)
+        changes = diff((await _read_at(handle, before)).state, (await _read_at(handle, after)).state)
+    if connection.as_json:
+        write_json([change.to_json() for change in changes])
+        return
+    out = console()
+    for change in changes:
+        out.print(_change_line(change), soft_wrap=True)
+
+
+async def _read_at(handle: tallystick.Agent, point: str) -> Snapshot:
+    if point == "head":
+        return await handle.read()
+    if point.isascii() and point.isdigit() and len(point) <= 18:
+        return await handle.read(seq=int(point))
+    return await handle.read(checkpoint=point.removeprefix("checkpoint:"))
+
+
+def _change_line(change: Change) -> Text:
+    sign = {"add": "+", "remove": "-", "replace": "~"}[change.op]
+    before = "" if change.op == "add" else compact_json(change.before)
+    after = "" if change.op == "remove" else compact_json(change.after)
+    arrow = " -> " if change.op == "replace" else ""
+    path = change.path or "(the whole state)"
+    return Text(printable(f"{sign} {path}  {before}{arrow}{after}"), style=_STYLES[change.op])

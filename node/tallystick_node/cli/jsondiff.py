@@ -1,0 +1,96 @@
+"""The difference of two JSON documents, as a list of changes like RFC 6902's.
+
+Rules of this file:
+- Pure: two values in, a list out. Applied in order, the changes turn the first value into the second.
+- JSON's equality, not Python's: `true` is not 1, and 1 is not 1.0.
+- Lists are compared by place, after what is equal at both ends is set aside: a list that grew or shrank anywhere in one
+  piece gives just that piece. It is not the shortest difference of lists changed in many places, but takes linear time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tallystick import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`op` at `path` (a JSON Pointer). `before` means nothing with add, `after` nothing with remove: they are None."""
+
+    op: Literal["add", "remove", "replace"]
+    path: str
+    before: JSON
+    after: JSON
+
+    def to_json(self) -> dict[str, JSON]:
+        """An operation of RFC 6902, with `before` as an extra member (which the RFC lets others ignore)."""
+        made: dict[str, JSON] = {"op": self.op, "path": self.path}
+        if self.op != "add":
+            made["before"] = self.before
+        if self.op != "remove":
+            made["value"] = self.after
+        return made
+
+
+def diff(before: JSON, after: JSON) -> list[Change]:
+    """What turns `before` into `after`, in the order in which it can be applied.
+
+    Example:
+        >>> [change.to_json() for change in diff({"a": 1}, {"a": 2})]
+        [{'op': 'replace', 'path': '/a', 'before': 1, 'value': 2}]
+    """
+    return list(_diff("", before, after))
+
+
+def same(one: JSON, other: JSON) -> bool:
+    """Equal as JSON."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def _diff(path: str, before: JSON, after: JSON) -> Iterator[Change]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _diff_objects(path, before, after)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _diff_lists(path, before, after)
+    elif not same(before, after):
+        yield Change("replace", path, before, after)
+
+
+def _diff_objects(path: str, before: dict[str, JSON], after: dict[str, JSON]) -> Iterator[Change]:
+    for key in sorted(before.keys() | after.keys()):
+        inner = f"{path}/{_escape(key)}"
+        if key not in after:
+            yield Change("remove", inner, before[key], None)
+        elif key not in before:
+            yield Change("add", inner, None, after[key])
+        else:
+            yield from _diff(inner, before[key], after[key])
+
+
+def _diff_lists(path: str, before: list[JSON], after: list[JSON]) -> Iterator[Change]:
+    shorter = min(len(before), len(after))
+    head = 0
+    while head < shorter and same(before[head], after[head]):
+        head += 1
+    tail = 0
+    while tail < shorter - head and same(before[-1 - tail], after[-1 - tail]):
+        tail += 1
+    before_end, after_end = len(before) - tail, len(after) - tail
+    both = min(before_end, after_end)
+    for index in range(head, both):
+        yield from _diff(f"{path}/{index}", before[index], after[index])
+    for index in reversed(range(both, before_end)):  # from behind: the places of the others stay
+        yield Change("remove", f"{path}/{index}", before[index], None)
+    for index in range(both, after_end):
+        yield Change("add", f"{path}/{index}", None, after[index])
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,118 @@
+"""The client's values as JSON for programs, and in short for people. Field names are the words of the wire."""
+
+from __future__ import annotations
+
+from tallystick import (
+    AgentInfo,
+    Checkpoint,
+    CheckpointEvent,
+    DecidedMutation,
+    DeletedEvent,
+    Event,
+    MutationEvent,
+    Operation,
+    OperationKind,
+    Snapshot,
+)
+
+from tallystick_node.cli.output import clock, compact_json
+
+Record = dict[str, object]
+
+
+def agent_info(info: AgentInfo) -> Record:
+    """An agent in a list."""
+    return {
+        "agent": info.name,
+        "seq": info.seq,
+        "hash": info.hash.hex(),
+        "time": clock(info.time),
+        "checkpoint": info.checkpoint or None,
+        "revision": str(info.revision),
+        "log_size_bytes": info.log_size_bytes,
+    }
+
+
+def event(event: Event) -> Record:
+    """What was decided; `type` is mutation, checkpoint or deleted."""
+    if isinstance(event, MutationEvent):
+        return {"type": "mutation", "agent": event.agent, **mutation(event.mutation)}
+    if isinstance(event, CheckpointEvent):
+        return {"type": "checkpoint", "agent": event.agent, **checkpoint(event.checkpoint)}
+    return {"type": "deleted", "agent": event.agent, **_deleted(event)}
+
+
+def mutation(decided: DecidedMutation) -> Record:
+    """An entry of a log: `operations` of a change of the state, `payload` of a custom event."""
+    content: Record = (
+        {"operations": [_operation(operation) for operation in decided.operations]}
+        if decided.kind == "state"
+        else {"payload": decided.payload}
+    )
+    return {
+        "seq": decided.seq,
+        "kind": decided.kind,
+        **content,
+        "cause": decided.cause,
+        "trace_id": decided.mutation.trace_id,
+        "schema_version": decided.mutation.schema_version,
+        "actor": decided.actor,
+        "time": clock(decided.time),
+        "hash": decided.hash.hex(),
+        "revision": str(decided.revision),
+    }
+
+
+def checkpoint(made: Checkpoint) -> Record:
+    """A named point of a log."""
+    return {
+        "name": made.name,
+        "seq": made.seq,
+        "step": made.step,
+        "metadata": made.metadata,
+        "pending_calls": made.pending_calls,
+        "state_digest": made.state_digest.hex(),
+        "hash": made.hash.hex(),
+        "actor": made.actor,
+        "time": clock(made.time),
+        "revision": str(made.revision),
+    }
+
+
+def snapshot(snapshot: Snapshot) -> Record:
+    """A state and the point that it belongs to."""
+    return {
+        "seq": snapshot.seq,
+        "hash": snapshot.hash.hex(),
+        "time": None if snapshot.time is None else clock(snapshot.time),
+        "revision": str(snapshot.revision),
+        "checkpoint": None if snapshot.checkpoint is None else checkpoint(snapshot.checkpoint),
+        "state": snapshot.state,
+    }
+
+
+def summary(decided: DecidedMutation, limit: int) -> str:
+    """What a mutation does, on one line: `set /next 2; append /done 1`."""
+    if decided.kind != "state":
+        return compact_json(decided.payload, limit)
+    text = "; ".join(_words(operation, limit) for operation in decided.operations)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _words(operation: Operation, limit: int) -> str:
+    value = "" if operation.kind is OperationKind.DELETE else " " + compact_json(operation.value, limit)
+    return f"{operation.kind} {operation.path or '(all)'}{value}"
+
+
+def _operation(operation: Operation) -> Record:
+    made: Record = {"kind": str(operation.kind), "path": operation.path}
+    return made if operation.kind is OperationKind.DELETE else {**made, "value": operation.value}
+
+
+def _deleted(event: DeletedEvent) -> Record:
+    return {
+        "last_seq": event.last_seq,
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
+    }

@@ -1,0 +1,86 @@
+"""`tallystick serve`: one node, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import uvloop
+
+from tallystick_node import config as settings
+from tallystick_node.cli import logs
+from tallystick_node.cli.exits import ExitCode, Failure
+from tallystick_node.config import NodeConfig
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """A flag for each row of the table of settings. Values stay text: `config.load` reads all places alike."""
+    for setting in reversed(settings.SETTINGS):
+        default = "" if setting.default in (None, (), False) else f"  [default: {setting.default}]"
+        text = setting.help + default
+        if setting.name == "insecure":
+            flags = f"{setting.flag}/--no-{setting.name}"
+            command = click.option(flags, setting.name, default=None, help=text)(command)
+        else:
+            command = click.option(
+                setting.flag, setting.name, metavar=setting.metavar, multiple=setting.name == "members", help=text
+            )(command)
+    return command
+
+
+@click.command(context_settings={"max_content_width": 120})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="TALLYSTICK_CONFIG",
+    help='A TOML file with the settings below, e.g. node_id = "a".',
+)
+@_options
+@click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)
+def serve(config_file: Path | None, exit_with_parent: int | None, **flags: object) -> None:
+    """Run one node until SIGTERM or Ctrl-C.
+
+    Each setting can be a flag (--node-id a), an environment variable (TALLYSTICK_NODE_ID=a) or a line of the file given
+    with --config (node_id = "a"); the first found in this order counts. Without --member, the node is a cluster of
+    its own.
+    """
+    if exit_with_parent is not None:
+        _die_with(exit_with_parent)
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    config = settings.load(given, os.environ, config_file)
+    logs.set_up(config.log_level, config.log_format)
+    _run(config)
+
+
+def _run(config: NodeConfig) -> None:
+    # Imported here: the other commands must not pay for a node, and need none of its packages.
+    from tallystick_node import node
+    from tallystick_node.storage.errors import StorageError
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(node.serve(config))
+    except StorageError as error:
+        raise Failure(str(error), ExitCode.CORRUPT) from error
+
+
+def _die_with(parent_pid: int) -> None:
+    """The kernel kills this process when its parent dies, however that happens. Linux only; elsewhere it does nothing.
+
+    SIGKILL, because the parent is gone and nobody is left to insist; a node loses nothing by it.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:  # it died before we asked
+        raise Failure("the process that started this node is gone", ExitCode.UNAVAILABLE)
