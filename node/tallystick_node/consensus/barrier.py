@@ -1,0 +1,57 @@
+"""Linearizable reads through the log, many to an entry.
+
+A reader must see everything that was acknowledged before its read began. So it waits for an empty entry that was put
+into the log after that moment. Who comes while one is under way cannot share it (its place in the log may be behind an
+acknowledgement that the reader must see); all of those share the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tallystick.errors import TallystickError
+
+
+class Barrier:
+    """See the module.
+
+    Args:
+        propose: puts an empty entry into the log and returns once this node has applied it.
+    """
+
+    def __init__(self, propose: Callable[[], Awaitable[object]]) -> None:
+        self._propose = propose
+        self._next: asyncio.Future[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def wait(self) -> None:
+        """Returns once this node has applied all that was acknowledged anywhere before the call.
+
+        Raises:
+            NoLeader, Overloaded, Undecided: of the shared proposal. A read has no effect: all mean "not now".
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        shared = self._next
+        if self._running is None:
+            self._start()
+        await asyncio.shield(shared)
+
+    def _start(self) -> None:
+        shared, self._next = self._next, None
+        if shared is not None:
+            self._running = asyncio.create_task(self._run(shared))
+
+    async def _run(self, shared: asyncio.Future[None]) -> None:
+        try:
+            await self._propose()
+        except TallystickError as error:
+            shared.set_exception(error)
+            shared.exception()  # seen: those who wait raise it, and there may be none left
+        else:
+            shared.set_result(None)
+        finally:
+            shared.cancel()  # if nothing was set
+            self._running = None
+            self._start()

@@ -1,0 +1,465 @@
+"""pysyncobj, held. The only file that imports it or names its insides; see DESIGN.md for what each fix is against.
+
+Rules of this file:
+- pysyncobj is exactly 0.3.17: the names with `_SyncObj__` are that version's insides. The version is asserted.
+- Time and randomness come from the owner of the kernel, bound before every entry, so that many kernels can live in one
+  process, each with a clock and a seed of its own.
+- No pickle: pysyncobj's own module of it is made to refuse.
+- It decides nothing of its own but who may vote; storage, sending and applying are the replica's.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import pysyncobj.pickle as engine_pickle
+import pysyncobj.syncobj as engine
+from pysyncobj.config import FAIL_REASON, SyncObjConf
+from pysyncobj.node import Node
+from pysyncobj.version import VERSION
+
+from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick_node.consensus import codec
+from tallystick_node.consensus.raft_log import RaftLog
+from tallystick_node.consensus.send_window import SendWindow
+from tallystick_node.consensus.settings import Tuning
+
+PINNED_VERSION: Final = "0.3.17"
+if VERSION != PINNED_VERSION:
+    raise ImportError(f"pysyncobj {PINNED_VERSION} is needed, {VERSION} is installed: its insides are part of our fixes")
+
+
+_ELECTION_GRANTED_S: Final = 0.0
+"""In the place of an election deadline: a majority would vote for us. No clock shows it; any vote or leader ends it."""
+
+
+class _NoPoller:
+    """Sockets are the transport's."""
+
+    def poll(self, timeout_s: float) -> None:
+        """Nothing to wait for: the owner of the loop waits."""
+
+
+def _refuse_pickle(*_: object, **__: object) -> NoReturn:
+    raise RuntimeError("pickle is never used")
+
+
+class _TentativeDeletion(logging.Filter):
+    """pysyncobj warns that it truncates applied entries; here a deletion is tentative (see raft_log.py), nothing is lost."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("truncating already-applied")
+
+
+engine.logger.addFilter(_TentativeDeletion())
+engine.createPoller = lambda _kind: _NoPoller()
+engine.PIPE_NOTIFIER_ENABLED = False
+for _name in ("load", "loads", "dump", "dumps"):
+    setattr(engine_pickle, _name, _refuse_pickle)
+
+
+class _Peer(Node):  # type: ignore[misc]
+    """A node by its id, hashed the same in every process so that sets of nodes are walked in the same order."""
+
+    def __hash__(self) -> int:
+        return zlib.crc32(self.id.encode())
+
+
+class _NoDumps:
+    """In the place of pysyncobj's serializer: whole states are never pickled, sent or loaded."""
+
+    def getTransmissionData(self, _node: Node) -> None:  # noqa: N802
+        return None
+
+    def setTransmissionData(self, _data: object) -> bool:  # noqa: N802
+        return False
+
+    def cancelTransmisstion(self, _node: Node) -> None:  # noqa: N802
+        return None
+
+
+class _MatchIndex(dict[Node, int]):
+    """What followers have on disk, seen through what this leader has on disk itself.
+
+    pysyncobj counts the leader for every entry it has written. An entry that is not yet synced here must not count as
+    here, so no entry behind our own disk finds a majority (raft-kernel item 3). Within a term the values only rise.
+    """
+
+    def __init__(self, durable_index: Callable[[], int]) -> None:
+        super().__init__()
+        self._durable_index = durable_index
+
+    def __getitem__(self, node: Node) -> int:
+        return min(super().__getitem__(node), self._durable_index())
+
+    def __setitem__(self, node: Node, index: int) -> None:
+        super().__setitem__(node, max(index, self.get(node, 0)) if index else 0)
+
+
+class _Outbox:
+    """In the place of pysyncobj's transport: keeps what a tick sends, encoded, for the replica to take.
+
+    Of several messages to one peer in one step, an append_entries without entries says nothing that the next
+    append_entries does not say, and a success reply nothing that the next one does not: the earlier one goes.
+    """
+
+    ready = True
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.messages: list[tuple[str, RaftMessage]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("setOn") or name == "destroy":  # callbacks are not needed: the kernel is called directly
+            return lambda *_: None
+        raise AttributeError(name)
+
+    def send(self, node: Node, message: codec.Message) -> None:
+        if message["type"] == "apply_command":
+            self._kernel.not_proposed()
+            return
+        encoded = codec.encode(message, self._kernel.term)
+        self._drop_superseded(node.id, encoded)
+        self.messages.append((node.id, encoded))
+        if encoded.HasField("append_entries"):
+            encoded.append_entries.slowest_index = self._kernel.slowest_index
+        if encoded.append_entries.entries:
+            self._kernel.window_used(node, encoded.ByteSize())
+
+    def _drop_superseded(self, peer_id: str, message: RaftMessage) -> None:
+        for place in range(len(self.messages) - 1, -1, -1):
+            earlier_peer, earlier = self.messages[place]
+            if earlier_peer != peer_id:
+                continue
+            if earlier.term == message.term and (_is_bare(earlier, message) or _is_older_reply(earlier, message)):
+                del self.messages[place]
+            return
+
+
+def _is_bare(earlier: RaftMessage, message: RaftMessage) -> bool:
+    bare = earlier.HasField("append_entries") and not earlier.append_entries.entries
+    return bare and message.HasField("append_entries")
+
+
+def _is_older_reply(earlier: RaftMessage, message: RaftMessage) -> bool:
+    if not (earlier.HasField("append_reply") and message.HasField("append_reply")):
+        return False
+    old, new = earlier.append_reply, message.append_reply
+    return new.success and new.next_index >= old.next_index
+
+
+@dataclass(slots=True)
+class _Votes:
+    """Who voted for us, once each (raft-kernel item 6), in the real election and in the one before it."""
+
+    real: set[str] = field(default_factory=set)
+    before: set[str] = field(default_factory=set)
+    before_term: int = 0
+
+
+class Kernel(engine.SyncObj):  # type: ignore[misc]
+    """One member's Raft: elections, the leader's log, the commit index.
+
+    Call `step` often and `receive` for each message; then take `messages`, and `committed` as far as `raft_log` is
+    on disk. All of it on one thread.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        peer_ids: Iterable[str],
+        raft_log: RaftLog,
+        durable_index: Callable[[], int],
+        *,
+        tuning: Tuning,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._tuning = tuning
+        self._raft_log = raft_log
+        self._votes = _Votes()
+        self._windows: dict[Node, SendWindow] = {}
+        self._held: set[Node] = set()
+        self._durable_index = durable_index
+        self._outbox = _Outbox(self)
+        self._last_leader_contact_s = clock() - tuning.election_max_s
+        self.committed: list[int] = []
+        """Indexes that were found committed, in order, for the replica to take."""
+        self.refused = 0
+        """Counts proposals that did not get into the log, for the replica to take."""
+        self._bind()
+        engine.createJournal = lambda _file: raft_log
+        self._peers = {peer_id: _Peer(peer_id) for peer_id in sorted(peer_ids)}
+        super().__init__(_Peer(node_id), list(self._peers.values()), self._conf(tuning), transport=self._outbox)
+        self._SyncObj__raftLastApplied = raft_log.committed_index
+        self._SyncObj__raftMatchIndex = _MatchIndex(durable_index)
+        self._SyncObj__serializer = _NoDumps()
+        raft_log.settle()
+
+    @staticmethod
+    def _conf(tuning: Tuning) -> SyncObjConf:
+        return SyncObjConf(
+            autoTick=False,
+            appendEntriesUseBatch=False,  # a commit would wait for the next heartbeat (raft-kernel item 11)
+            appendEntriesPeriod=tuning.heartbeat_s,
+            appendEntriesBatchSizeBytes=tuning.append_batch_bytes,
+            raftMinTimeout=tuning.election_min_s,
+            raftMaxTimeout=tuning.election_max_s,
+            leaderFallbackTimeout=tuning.election_max_s,
+            connectionTimeout=max(3.5, tuning.election_max_s),
+            commandsQueueSize=16,
+            commandsWaitLeader=False,
+            dynamicMembershipChange=False,
+            useFork=False,
+        )
+
+    # What the replica sees.
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return int(self._SyncObj__raftCurrentTerm)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member leads, as far as it knows."""
+        return bool(self._isLeader())
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether this member asks for votes."""
+        return bool(self._SyncObj__raftState == engine._RAFT_STATE.CANDIDATE)  # noqa: SLF001
+
+    @property
+    def leader_id(self) -> str | None:
+        """Who leads, as far as this member knows."""
+        leader = self._SyncObj__raftLeader
+        return None if leader is None else str(leader.id)
+
+    @property
+    def commit_index(self) -> int:
+        """Up to here the log is decided."""
+        return int(self._SyncObj__raftCommitIndex)
+
+    @property
+    def match_indexes(self) -> dict[str, int]:
+        """On a leader: up to where each peer has the log on disk."""
+        match = self._SyncObj__raftMatchIndex
+        return {peer_id: match.get(peer, 0) for peer_id, peer in self._peers.items()} if self.is_leader else {}
+
+    @property
+    def slowest_index(self) -> int:
+        """On a leader: every member has the log on disk up to here; elsewhere 0."""
+        return min(self.match_indexes.values(), default=self._durable_index()) if self.is_leader else 0
+
+    @property
+    def last_leader_contact_s(self) -> float:
+        """When a living leader was last heard, on the kernel's clock; on a leader: now."""
+        return self._clock() if self.is_leader else self._last_leader_contact_s
+
+    @property
+    def next_deadline_s(self) -> float:
+        """When `step` must be called at the latest, on the kernel's clock."""
+        if self.is_leader:
+            return float(self._SyncObj__newAppendEntriesTime)
+        return float(self._SyncObj__raftElectionDeadline)
+
+    @property
+    def has_more_to_apply(self) -> bool:
+        """Whether the last step left committed entries for the next one."""
+        return bool(self._SyncObj__raftCommitIndex > self._SyncObj__raftLastApplied)
+
+    def take_messages(self) -> list[tuple[str, RaftMessage]]:
+        """What was sent since the last call, in order: (peer id, message)."""
+        taken, self._outbox.messages = self._outbox.messages, []
+        return taken
+
+    def peer_connected(self, peer_id: str) -> None:
+        """Messages can reach this peer."""
+        peer = self._peers[peer_id]
+        self._windows[peer] = self._probe()
+        self._SyncObj__connectedNodes.add(peer)
+
+    def peer_disconnected(self, peer_id: str) -> None:
+        """Messages to this peer are lost."""
+        self._SyncObj__connectedNodes.discard(self._peers[peer_id])
+
+    def propose(self, entry: bytes) -> None:
+        """Puts an entry into the leader's log with the next step; `refused` counts it if it did not get there."""
+        self._bind()
+        self._applyCommand(entry, self._on_outcome)
+
+    def not_proposed(self) -> None:
+        """This member no longer led when it came to the proposal."""
+        self.refused += 1
+
+    def step(self) -> None:
+        """Lets time pass: elections, heartbeats, commits, proposals."""
+        self._bind()
+        if self._election_is_due():
+            self._ask_before_election()
+        self._hold_full_windows()
+        self.doTick(0.0)
+        self._after_entry()
+
+    def receive(self, peer_id: str, message: RaftMessage) -> None:
+        """Handles a message of a peer; what is stale, or asks for a vote that is not to be given, changes nothing."""
+        if self._is_withheld_vote(message):
+            return
+        self._bind()
+        self._hold_full_windows()
+        peer = self._peers[peer_id]
+        self._adopt_term(message)
+        if message.HasField("pre_vote_request"):
+            self._answer_before_election(peer_id, message)
+        elif message.HasField("pre_vote_reply"):
+            self._count_before_election(peer_id, message)
+        elif message.HasField("append_entries") and message.term < self.term:
+            # pysyncobj is silent here; without this answer a leader of an older term never learns that it is one
+            self._outbox.send(peer, {"type": "next_node_idx", "next_node_idx": 1, "reset": False, "success": False})
+        elif not self._is_stale_reply(peer_id, message):
+            self._handle(peer, message)
+        self._after_entry()
+
+    # How pysyncobj is held.
+
+    def _bind(self) -> None:
+        engine.monotonicTime = self._clock
+        engine.random = self._rng
+
+    def _after_entry(self) -> None:
+        self._SyncObj__connectedNodes |= self._held
+        self._held.clear()
+        self._raft_log.settle()
+        if self.commit_index < self._raft_log.committed_index:
+            # computed while the tail was hidden: what was decided stays decided
+            self._SyncObj__raftCommitIndex = self._raft_log.committed_index
+        self._raft_log.committed_index = self.commit_index
+
+    def _handle(self, peer: Node, message: RaftMessage) -> None:
+        next_index = self._SyncObj__raftNextIndex.get(peer, 0)
+        self._SyncObj__onMessageReceived(peer, codec.decode(message))
+        if message.HasField("append_entries"):
+            self._last_leader_contact_s = self._clock()
+        elif message.HasField("append_reply") and self.is_leader:
+            self._windows[peer] = SendWindow() if message.append_reply.success else self._probe()
+            if message.append_reply.success and self._SyncObj__raftNextIndex[peer] < next_index:
+                # entries behind the acknowledged one are on their way already: do not send them again
+                self._SyncObj__raftNextIndex[peer] = next_index
+
+    def _adopt_term(self, message: RaftMessage) -> None:
+        """A newer term in any message but those that pysyncobj adopts itself makes this member a follower in it."""
+        if message.term <= self.term or message.HasField("append_entries") or message.HasField("vote_request"):
+            return
+        self._SyncObj__setCurrentTerm(message.term, None)
+        self._SyncObj__setState(engine._RAFT_STATE.FOLLOWER)  # noqa: SLF001
+        self._SyncObj__raftLeader = None
+
+    def _is_stale_reply(self, peer_id: str, message: RaftMessage) -> bool:
+        """Replies count in their own term and votes once a voter (raft-kernel item 6)."""
+        if message.HasField("append_reply"):
+            return message.term != self.term
+        if message.HasField("vote_reply"):
+            if message.term != self.term or peer_id in self._votes.real:
+                return True
+            self._votes.real.add(peer_id)
+        return False
+
+    def _is_withheld_vote(self, message: RaftMessage) -> bool:
+        """Who hears a living leader gives no vote, and learns no term from who asks (raft-kernel item 12)."""
+        return message.HasField("vote_request") and self._leader_is_alive()
+
+    def _leader_is_alive(self) -> bool:
+        if self.is_leader:
+            return True
+        silence_s = self._clock() - self._last_leader_contact_s
+        return self.leader_id is not None and silence_s < self._tuning.election_min_s
+
+    # The election before the election (Ongaro's thesis, 9.6): a member that was cut off does not raise its term.
+
+    def _election_is_due(self) -> bool:
+        """Time to ask; not when the answer is there already, and never alone: then there is nobody to ask."""
+        deadline_s = self._SyncObj__raftElectionDeadline
+        return bool(self._peers) and not self.is_leader and _ELECTION_GRANTED_S < deadline_s < self._clock()
+
+    def _ask_before_election(self) -> None:
+        self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()
+        self._SyncObj__raftLeader = None
+        self._votes = _Votes(before_term=self.term + 1)
+        last = self._raft_log[-1]
+        for peer_id in self._peers:
+            request = RaftMessage(term=self.term)
+            request.pre_vote_request.last_index, request.pre_vote_request.last_term = last[1], last[2]
+            self._outbox.messages.append((peer_id, request))
+
+    def _answer_before_election(self, peer_id: str, message: RaftMessage) -> None:
+        last = self._raft_log[-1]
+        asked = message.pre_vote_request
+        up_to_date = (asked.last_term, asked.last_index) >= (last[2], last[1])
+        if message.term < self.term:  # not a vote; it tells the asker of the term it missed
+            self._outbox.messages.append((peer_id, RaftMessage(term=self.term, append_reply={})))
+        elif up_to_date and not self._leader_is_alive():
+            reply = RaftMessage(term=self.term)
+            reply.pre_vote_reply.asked_term = message.term + 1
+            self._outbox.messages.append((peer_id, reply))
+
+    def _count_before_election(self, peer_id: str, message: RaftMessage) -> None:
+        if self.is_leader or message.pre_vote_reply.asked_term != self.term + 1:
+            return
+        if self._votes.before_term != self.term + 1:
+            return
+        self._votes.before.add(peer_id)
+        if 2 * (len(self._votes.before) + 1) > len(self._peers) + 1:
+            self._votes = _Votes()
+            self._SyncObj__raftElectionDeadline = _ELECTION_GRANTED_S  # pysyncobj's own begins with the next step
+
+    # Flow control: pysyncobj has none.
+
+    def _probe(self) -> SendWindow:
+        return SendWindow(probe_timeout_s=self._tuning.heartbeat_s / 2)  # less than a heartbeat: none is skipped
+
+    def window_used(self, node: Node, size_bytes: int) -> None:
+        """Entries went out; a full window ends this step's sending to the peer."""
+        window = self._windows.setdefault(node, SendWindow())
+        window.sent(size_bytes, self._clock())
+        if window.is_full(self._clock()):
+            self._hold(node)
+
+    def _hold_full_windows(self) -> None:
+        for node, window in self._windows.items():
+            if window.is_full(self._clock()):
+                self._hold(node)
+
+    def _hold(self, node: Node) -> None:
+        """To pysyncobj this peer is disconnected until the step ends: that is how its sending is stopped."""
+        if node in self._SyncObj__connectedNodes:
+            self._SyncObj__connectedNodes.discard(node)
+            self._held.add(node)
+
+    def _on_outcome(self, _result: object, error: int) -> None:
+        """Called by pysyncobj once for each proposal; what was logged finds its caller when it is applied."""
+        if error in (FAIL_REASON.MISSING_LEADER, FAIL_REASON.QUEUE_FULL, FAIL_REASON.NOT_LEADER):
+            self.not_proposed()
+
+    # Overrides, by pysyncobj's names.
+
+    def _SyncObj__doApplyCommand(self, _command: bytes) -> None:  # noqa: N802
+        self.committed.append(self.raftLastApplied + 1)
+
+    def _SyncObj__getEntries(  # noqa: N802
+        self, first: int | None, count: int | None = None, max_bytes: int | None = None
+    ) -> list[tuple[bytes, int, int]]:
+        return self._raft_log.window(first, count, max_bytes)
+
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+        """Ours: see `Replica.compact`."""
+
+    def _SyncObj__parseChangeClusterRequest(self, _command: bytes) -> Any:  # noqa: N802
+        return None

@@ -1,0 +1,116 @@
+"""The log as pysyncobj sees it, over our journal.
+
+pysyncobj deletes the tail behind `prevLogIdx` with every append_entries and adds again what the message carries: a short
+message thus erases entries that were acknowledged (raft-kernel item 1). Raft (figure 2, AppendEntries receiver, 3 and 4)
+deletes only from the first entry that conflicts. So here a deletion is tentative: adding the same (index, term) again
+changes nothing, a different term is a conflict and replaces the tail, and `settle`, called after each message, brings the
+untouched tail back. What pysyncobj computes meanwhile, its reply and its commit index, sees the tail as deleted, which is
+exactly Raft's "index of last new entry".
+
+Rules of this file:
+- Positions are pysyncobj's (0 is the first entry kept); indexes are Raft's. Only this file converts.
+- Entries are pysyncobj's tuples: (command, index, term).
+"""
+
+from __future__ import annotations
+
+from tallystick_node.consensus.settings import APPLY_BATCH_ENTRIES
+from tallystick_node.storage.journal import HardState, Journal
+
+LogTuple = tuple[bytes, int, int]
+
+
+class CommittedEntryLostError(Exception):
+    """Something tried to replace an entry that is committed. Going on would break what was promised."""
+
+
+class RaftLog:
+    """The methods of `pysyncobj.journal.Journal`, by their names there, and `settle`."""
+
+    def __init__(self, journal: Journal, applied_index: int) -> None:
+        self._journal = journal
+        self._last = journal.last_index
+        self.committed_index = max(1, applied_index)
+        """No entry at or below may be replaced. Whoever moves the commit index moves this."""
+
+    # What pysyncobj calls.
+
+    def __len__(self) -> int:
+        return self._last - self._journal.first_index + 1
+
+    def __getitem__(self, position: int) -> LogTuple:
+        # pysyncobj asks for [0] and [-1], for their index and term alone; payloads are read through `window`
+        index = self._last if position == -1 else self._journal.first_index + position
+        return (b"", index, self._journal.term_at(index))
+
+    def add(self, command: bytes, index: int, term: int) -> None:
+        """Adds an entry behind the last one; the same entry again is no change."""
+        if index != self._last + 1:
+            raise IndexError(f"entry {index} does not follow {self._last}")
+        if not self._is_known(index, term):
+            if index <= self.committed_index and index <= self._journal.last_index:
+                raise CommittedEntryLostError(f"entry {index} is committed, term {term} would replace it")
+            self._journal.append(index, term, command)
+        self._last = index
+
+    def _is_known(self, index: int, term: int) -> bool:
+        return index <= self._journal.last_index and self._journal.term_at(index) == term
+
+    def deleteEntriesFrom(self, position: int) -> None:  # noqa: N802 (pysyncobj's name)
+        """Hides the tail from here on, until it is added again or `settle` restores it."""
+        self._last = self._journal.first_index + position - 1
+
+    def deleteEntriesTo(self, position: int) -> None:  # noqa: N802
+        """Compaction is ours (`Replica.compact`); pysyncobj's is switched off."""
+        raise NotImplementedError("pysyncobj compacts nothing here")
+
+    def clear(self) -> None:
+        """Never: see `deleteEntriesTo`."""
+        raise NotImplementedError("pysyncobj clears nothing here")
+
+    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802
+        """Not stored: after a restart the applied index is known to be committed."""
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802
+        """What is known to be committed at start."""
+        return self.committed_index
+
+    def setCurrentTerm(self, term: int, voted_for: str | None) -> None:  # noqa: N802
+        """Goes to disk with the next sync, before any message that speaks of it leaves."""
+        self._journal.set_hard_state(term, voted_for)
+
+    def getCurrentTerm(self) -> int:  # noqa: N802
+        return self._hard_state.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+        return self._hard_state.voted_for
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802
+        """Nothing waits for a timer here."""
+
+    def _destroy(self) -> None:
+        """The journal is closed by who opened it."""
+
+    # What the kernel calls.
+
+    def settle(self) -> None:
+        """Ends the handling of a message: what was hidden and did not conflict is there again."""
+        self._last = self._journal.last_index
+
+    def window(self, first: int | None, count: int | None, max_bytes: int | None) -> list[LogTuple]:
+        """Entries from index `first` on, at most `count` and about `max_bytes`; none if `first` is not in the log.
+
+        Without `max_bytes` pysyncobj reads no payload, only index and term, and without `count` it only asks whether
+        there is more than one entry: so payloads are read from disk for peers alone.
+        """
+        if first is None or first < self._journal.first_index or first > self._last:
+            return []
+        if max_bytes is None:
+            end = min(self._last + 1, first + min(count or 2, APPLY_BATCH_ENTRIES))
+            return [(b"", index, self._journal.term_at(index)) for index in range(first, end)]
+        found = self._journal.entries(first, self._last + 1, max_bytes)
+        return [(entry.data, entry.index, entry.term) for entry in found]
+
+    @property
+    def _hard_state(self) -> HardState:
+        return self._journal.hard_state

@@ -1,0 +1,63 @@
+"""The figures of consensus: timing and bounds, with why each is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_COMMAND_BYTES: Final = 2 * 1024 * 1024
+"""A command, encoded. None larger is admitted."""
+
+MAX_ENTRY_BYTES: Final = MAX_COMMAND_BYTES + 64 * 1024
+"""An entry, encoded: commands are batched up to here."""
+
+MAX_ENTRY_PROPOSALS: Final = 4096
+"""Proposals in one entry."""
+
+APPEND_BATCH_BYTES: Final = 2 * MAX_ENTRY_BYTES
+"""Payload of one append_entries message. Above the largest entry, always: an entry that reaches it would be cut in
+pieces by pysyncobj, and the last piece can come too early (raft-kernel item 7)."""
+
+SEND_WINDOW_BYTES: Final = 8 * 1024 * 1024
+"""Entries on their way to one peer and not answered. Beyond, the leader waits for an answer."""
+
+SEND_WINDOW_TIMEOUT_S: Final = 1.0
+"""After this long without an answer a full window is opened again: what was sent may be lost."""
+
+APPLY_BATCH_ENTRIES: Final = 256
+"""Entries handed to the state machine at once, so that catching up does not hold the event loop for long."""
+
+APPLY_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Likewise, in bytes."""
+
+MAX_PENDING_PROPOSALS: Final = 10_000
+"""Proposals of this node, and forwarded to it, that wait for their outcome. Beyond, callers are refused: Overloaded."""
+
+MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
+"""Likewise, in bytes."""
+
+MAX_INBOX_MESSAGES: Final = 10_000
+"""Messages received while a sync runs. Beyond, they are dropped: Raft sends them again."""
+
+JOURNAL_TAIL_ENTRIES: Final = 1000
+"""Entries that compaction leaves behind the newest, so that a slow follower is served from memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """When elections start and heartbeats go out, and how much goes into a message.
+
+    A follower waits between `election_min_s` and `election_max_s` after the last word of a leader. Who heard from a
+    leader within `election_min_s` gives no vote. A leader that a majority has not answered for `election_max_s`
+    steps down. An entry is at most half an `append_batch_bytes`, see `APPEND_BATCH_BYTES`.
+    """
+
+    heartbeat_s: float = 0.1
+    election_min_s: float = 0.5
+    election_max_s: float = 1.0
+    append_batch_bytes: int = APPEND_BATCH_BYTES
+
+    @property
+    def max_entry_bytes(self) -> int:
+        """Commands are batched up to here."""
+        return self.append_batch_bytes // 2

@@ -1,0 +1,1 @@
+"""The deterministic harness: real consensus and journal under a virtual clock, network and disk."""

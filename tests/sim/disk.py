@@ -1,0 +1,90 @@
+"""A disk in memory that forgets what was not synced."""
+
+from __future__ import annotations
+
+import errno
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick_node.storage.errors import DiskFull
+
+
+@dataclass
+class _File:
+    data: bytearray
+    synced_bytes: int = 0
+
+
+class SimFile:
+    """`AppendFile` of a `SimFiles`."""
+
+    def __init__(self, file: _File, disk: SimFiles) -> None:
+        self._file = file
+        self._disk = disk
+
+    def write(self, data: bytes) -> None:
+        self._disk.take_room(len(data))
+        self._file.data += data
+
+    def fdatasync(self) -> None:
+        self._file.synced_bytes = len(self._file.data)
+
+    def truncate(self, size_bytes: int) -> None:
+        del self._file.data[size_bytes:]
+        self._file.synced_bytes = min(self._file.synced_bytes, size_bytes)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class SimFiles:
+    """`FileSystem` in memory: a crash keeps what was synced and a random part, from the front, of what was not."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._files: dict[Path, _File] = {}
+        self._synced_names: dict[Path, _File] = {}
+        self.room_bytes = 1 << 40
+
+    def crash(self) -> None:
+        """Power off and on."""
+        self._files = dict(self._synced_names)
+        for file in self._files.values():
+            unsynced = len(file.data) - file.synced_bytes
+            del file.data[file.synced_bytes + self._rng.randint(0, unsynced) :]
+
+    def take_room(self, size_bytes: int) -> None:
+        if size_bytes > self.room_bytes:
+            raise DiskFull(errno.ENOSPC, "no room")
+        self.room_bytes -= size_bytes
+
+    def list_names(self, folder: Path) -> list[str]:
+        return sorted(path.name for path in self._files if path.parent == folder)
+
+    def make_folder(self, folder: Path) -> None:
+        """Folders are there."""
+
+    def open_append(self, path: Path) -> SimFile:
+        return SimFile(self._files.setdefault(path, _File(bytearray())), self)
+
+    def read(self, path: Path) -> bytes:
+        return bytes(self._files[path].data)
+
+    def read_at(self, path: Path, offset: int, size_bytes: int) -> bytes:
+        return bytes(self._files[path].data[offset : offset + size_bytes])
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._files[target] = self._files.pop(source)
+
+    def remove(self, path: Path) -> None:
+        del self._files[path]
+
+    def sync_folder(self, folder: Path) -> None:
+        self._synced_names = dict(self._files)
+
+    def size(self, path: Path) -> int:
+        return len(self._files[path].data)
+
+    def free_bytes(self, folder: Path) -> int:
+        return self.room_bytes

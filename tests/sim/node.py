@@ -1,0 +1,188 @@
+"""A simulated node: the real replica and journal, driven by the virtual clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick_node.consensus.machine import CommittedEntry
+from tallystick_node.consensus.proposals import Applied
+from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.settings import Tuning
+from tallystick_node.storage.journal import Flush, Journal
+
+from tests.sim.disk import SimFiles
+from tests.sim.world import Network, World
+
+TUNING = Tuning(heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.4, append_batch_bytes=400)
+"""Small messages: a resend is cut short often, which is where pysyncobj loses entries."""
+
+
+class SimMachine:
+    """A state machine that remembers what it applied, and how much of it is on disk."""
+
+    def __init__(self, on_apply: Callable[[CommittedEntry], None]) -> None:
+        self.entries: list[CommittedEntry] = []
+        self.durable_count = 0
+        self._on_apply = on_apply
+
+    @property
+    def applied_index(self) -> int:
+        return self.entries[-1].index if self.entries else 0
+
+    @property
+    def durable_index(self) -> int:
+        return self.entries[self.durable_count - 1].index if self.durable_count else 0
+
+    def apply(self, entries: Sequence[CommittedEntry]) -> list[list[int]]:
+        for entry in entries:
+            assert entry.index > self.applied_index, "applied twice, or out of order"
+            self.entries.append(entry)
+            self._on_apply(entry)
+        return [[entry.index] * len(entry.commands) for entry in entries]
+
+    def checkpoint(self) -> None:
+        """What was applied is on disk."""
+        self.durable_count = len(self.entries)
+
+    def crash(self) -> None:
+        """What was not on disk is gone."""
+        del self.entries[self.durable_count :]
+
+
+class SimNode:
+    """One node. `start`, `crash` and `propose` are what a schedule does to it."""
+
+    replica_class: type[Replica[int]] = Replica
+
+    def __init__(
+        self,
+        name: str,
+        names: Sequence[str],
+        world: World,
+        network: Network,
+        on_apply: Callable[[str, CommittedEntry], None],
+        on_applied: Callable[[bytes], None],
+    ) -> None:
+        self.name = name
+        self._others = [other for other in names if other != name]
+        self._world = world
+        self._network = network
+        self._on_applied = on_applied
+        self._disk = SimFiles(random.Random(world.rng.random()))
+        self.machine = SimMachine(lambda entry: on_apply(name, entry))
+        self._run = 0
+        self.is_up = False
+        self.sync_s = (0.0001, 0.001)
+        self._busy = False
+        self._woken = False
+        self._replica: Replica[int] | None = None
+        self._journal: Journal | None = None
+
+    @property
+    def replica(self) -> Replica[int]:
+        assert self._replica is not None
+        return self._replica
+
+    @property
+    def journal(self) -> Journal:
+        assert self._journal is not None
+        return self._journal
+
+    def start(self) -> None:
+        """Power on."""
+        self._run += 1
+        self.is_up, self._busy, self._woken = True, False, False
+        self._journal = Journal.open(self._disk, Path("/journal"), segment_bytes=4096, cache_bytes=2048)
+        assert self._journal.last_index >= self.machine.applied_index, "the state machine is ahead of the journal"
+        self._replica = self.replica_class(
+            self.name,
+            self._others,
+            self._journal,
+            self.machine,
+            tuning=TUNING,
+            clock=self._world.clock,
+            rng=random.Random(self._world.rng.random()),
+        )
+        self._network.attach(self.name, self._receive, self._link)
+        self._wake()
+
+    def crash(self) -> None:
+        """Power off: what was not synced is gone."""
+        self._run += 1
+        self.is_up = False
+        self._replica = self._journal = None
+        self._network.detach(self.name)
+        self._disk.crash()
+        self.machine.crash()
+
+    def propose(self, proposal_id: bytes, command: bytes) -> None:
+        """A client asks this node."""
+        if self.is_up:
+            self.replica.propose(proposal_id, command)
+            self._wake()
+
+    def _receive(self, peer: str, message: RaftMessage) -> None:
+        self.replica.receive(peer, message)
+        self._wake()
+
+    def _link(self, peer: str, is_up: bool) -> None:
+        if is_up:
+            self.replica.peer_connected(peer)
+        else:
+            self.replica.peer_disconnected(peer)
+
+    def _wake(self) -> None:
+        if not self._woken and not self._busy:
+            self._woken = True
+            self._world.after(0.00005, self._in_this_run(self._step))
+
+    def _in_this_run(self, event: Callable[[], None]) -> Callable[[], None]:
+        run = self._run
+
+        def guarded() -> None:
+            if self._run == run:
+                event()
+
+        return guarded
+
+    def _step(self) -> None:
+        if self._busy:
+            return
+        self._woken = False
+        ready = self.replica.step()
+        self._send(ready.send_now)
+        flush = ready.flush
+        if flush is None:
+            self._finish()
+        else:
+            self._busy = True
+            sync_s = self._world.rng.uniform(*self.sync_s)
+            self._world.after(sync_s, self._in_this_run(lambda: self._synced(flush)))
+
+    def _synced(self, flush: Flush) -> None:
+        self.journal.write_flush(flush)
+        self.journal.finish_flush(flush)
+        self._busy = False
+        self._finish()
+
+    def _finish(self) -> None:
+        self.replica.apply()
+        self._send(self.replica.take_held())
+        for proposal_id, verdict in self.replica.take_verdicts():
+            if isinstance(verdict, Applied):
+                self._on_applied(proposal_id)
+        if self._world.rng.random() < 0.05:
+            self.machine.checkpoint()
+            self.replica.compact()
+        if self.replica.has_work:
+            self._wake()
+        else:
+            wait_s = max(self.replica.next_deadline_s - self._world.now_s, 0.0005)
+            self._world.after(wait_s, self._in_this_run(self._step))
+
+    def _send(self, messages: list[tuple[str, RaftMessage]]) -> None:
+        for peer, message in messages:
+            self._network.send(self.name, peer, message)
