@@ -162,7 +162,7 @@ class MemoryFiles:
     def crash(self) -> None:
         """Power off and on."""
         self.steps_left = None
-        for path in self._names.keys() ^ self._synced_names.keys():
+        for path in sorted(self._names.keys() ^ self._synced_names.keys()):
             if self._rng.random() < 0.5:
                 if path in self._names:
                     self._synced_names[path] = self._names[path]
@@ -174,8 +174,13 @@ class MemoryFiles:
 
     def _lose(self, inode: _Inode) -> None:
         start = len(inode.synced)
+        if len(inode.data) < start:
+            if self._rng.random() < 0.5:
+                inode.data[:] = inode.synced  # the cut was not synced
+            inode.synced = bytes(inode.data)
+            return
         if inode.data[:start] != inode.synced:
-            raise AssertionError("this disk knows no truncation that is not synced")
+            raise AssertionError("this disk knows no writing behind a cut that is not synced")
         end = self._rng.choice([len(inode.data), self._rng.randint(start, len(inode.data))])
         del inode.data[end:]
         low = start
@@ -191,6 +196,10 @@ class MemoryFiles:
         inode = self._names[path]
         change(inode.data)
         inode.synced = bytes(inode.data)
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Change all of a file behind everyone's back."""
+        self.damage(path, lambda held: held.__setitem__(slice(None), data))
 
     def copy(self) -> MemoryFiles:
         twin = MemoryFiles(self._rng)
