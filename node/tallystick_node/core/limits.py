@@ -52,6 +52,9 @@ STATE_BYTES: Final = 16 * 1024 * 1024
 METADATA_BYTES: Final = 64 * 1024
 """The metadata of a checkpoint, and likewise its pending calls."""
 
+STEP_MAX: Final = 2**63 - 1
+"""The step of a checkpoint."""
+
 INT_MIN: Final = -(2**63)
 """The smallest integer in a state. Decided."""
 

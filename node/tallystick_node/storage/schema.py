@@ -103,6 +103,7 @@ def _prepare(sql: Sql) -> None:
         sql.execute(pragma)
     if found == 0:
         _create(sql)
+    _check_tables(sql)
 
 
 def _format(sql: Sql) -> int:
@@ -110,6 +111,12 @@ def _format(sql: Sql) -> int:
     if row is None:
         raise DatabaseDamaged(sql.path, "it has no format")
     return int(row[0])
+
+
+def _check_tables(sql: Sql) -> None:
+    found = sorted(row[0] for row in sql.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    if found != sorted(_TABLES):
+        raise DatabaseDamaged(sql.path, "its tables are not those of its format")
 
 
 def _create(sql: Sql) -> None:

@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
+import struct
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -82,10 +83,10 @@ def rebuild(sql: Sql, log_number: int, seq: int) -> Rebuilt:
     with closing(mutations):
         for found, time_unix_ms, actor, stored_hash, raw in mutations:
             at += 1
-            chained = hash_mutation(chained, at, time_unix_ms, actor.encode(), raw)
-            if found != at or chained != stored_hash:
-                raise DatabaseDamaged(sql.path, f"log {log_number}: the hash chain breaks at seq {found}")
+            if found != at or not _continues(chained, at, time_unix_ms, actor, stored_hash, raw):
+                raise DatabaseDamaged(sql.path, f"log {log_number}: the hash chain breaks at seq {at}")
             _replay(sql, log_number, at, document, raw)
+            chained = stored_hash
     if at != seq:
         raise DatabaseDamaged(sql.path, f"log {log_number} ends at seq {at}, not at {seq}")
     return Rebuilt(document, chained, at - start)
@@ -102,6 +103,13 @@ def _load(sql: Sql, log_number: int, seq: int) -> tuple[Document, bytes, int]:
     if hashlib.sha256(state).digest() != digest:
         raise DatabaseDamaged(sql.path, f"log {log_number}: the snapshot at seq {at} is not what was written")
     return Document(load_json(state), len(state)), chained, at
+
+
+def _continues(previous: bytes, seq: int, time_unix_ms: int, actor: str, stored_hash: bytes, raw: bytes) -> bool:
+    try:
+        return hash_mutation(previous, seq, time_unix_ms, actor.encode(), raw) == stored_hash
+    except (AttributeError, TypeError, struct.error):
+        return False  # damage changed a type or a sign
 
 
 def _replay(sql: Sql, log_number: int, seq: int, document: Document, raw: bytes) -> None:

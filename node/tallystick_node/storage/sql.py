@@ -27,6 +27,7 @@ MAX_INTEGER: Final = 2**63 - 1
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FORMAT})
 _PRIMARY_CODE: Final = 0xFF
+_FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
 class DatabaseDamaged(StorageError):
@@ -50,7 +51,7 @@ class Sql:
         self.path = path
         try:
             self._connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
     @property
@@ -62,21 +63,21 @@ class Sql:
         """Run a statement that returns nothing."""
         try:
             self._connection.execute(statement, values).close()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
     def execute_many(self, statement: str, rows: Iterable[tuple[Value, ...]]) -> None:
         """Run a statement for each row of values."""
         try:
             self._connection.executemany(statement, rows).close()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
     def rows(self, statement: str, values: tuple[Value, ...] = ()) -> list[Row]:
         """All rows; the statement must bound their number."""
         try:
             return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
     def row(self, statement: str, values: tuple[Value, ...] = ()) -> Row | None:
@@ -92,24 +93,24 @@ class Sql:
                 yield from cursor
             finally:
                 cursor.close()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
     def close(self) -> None:
         """Close the connection; the last one of a database also moves its WAL home."""
         try:
             self._connection.close()
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise self._translate(error) from error
 
-    def _translate(self, error: sqlite3.Error) -> Exception:
+    def _translate(self, error: Exception) -> Exception:
         code: int | None = getattr(error, "sqlite_errorcode", None)
         if code is None:
-            # The module itself found text that is not UTF-8.
-            unreadable = isinstance(error, sqlite3.OperationalError)
+            # The module itself met text, of a row or of an error, that is not UTF-8.
+            unreadable = isinstance(error, (sqlite3.OperationalError, UnicodeDecodeError))
             return DatabaseDamaged(self.path, str(error)) if unreadable else error
         if code & _PRIMARY_CODE == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             return DiskFull(errno.ENOSPC, "no room for the database", str(self.path))
         if code & _PRIMARY_CODE in _DAMAGE:
-            return DatabaseDamaged(self.path, f"{error} [{error.sqlite_errorname}]")
+            return DatabaseDamaged(self.path, f"{error} [SQLite error {code}]")
         return error

@@ -16,7 +16,14 @@ from tallystick.log.v1 import log_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
-from tallystick_node.wire.fields import check_bytes, check_idempotency, check_metadata, check_name, check_target
+from tallystick_node.wire.fields import (
+    check_bytes,
+    check_idempotency,
+    check_metadata,
+    check_name,
+    check_number,
+    check_target,
+)
 from tallystick_node.wire.mutations import decode_mutation
 
 _FINGERPRINT_BYTES: Final = 16
@@ -49,6 +56,7 @@ def encode_command(command: Command) -> bytes:
     check_idempotency(command.idempotency)
     if isinstance(command, Checkpoint):
         check_name("name", command.name)
+        check_number("step", command.step, limits.STEP_MAX)
         check_metadata("metadata", command.metadata, dict)
         check_metadata("pending_calls", command.pending_calls, list)
     data = _encode(command).SerializeToString(deterministic=True)

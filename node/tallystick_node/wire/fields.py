@@ -34,6 +34,16 @@ def check_bytes(field: str, value: bytes, limit: int) -> None:
         )
 
 
+def check_number(field: str, value: int, limit: int) -> None:
+    """Raises `Invalid` (`TOO_LARGE`) if it is greater than `limit`."""
+    if value > limit:
+        raise Invalid(
+            f"{field} is {value}, the limit is {limit}",
+            reason=Reason.TOO_LARGE,
+            metadata={"field": field, "limit": str(limit)},
+        )
+
+
 def check_target(target: Target) -> None:
     """Raises `Invalid` (`INVALID_NAME`) unless namespace, agent and branch are names."""
     check_name("namespace", target.namespace)

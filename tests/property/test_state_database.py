@@ -1,0 +1,189 @@
+"""The database against a model that copies everything, and against itself: batched otherwise, crashed, uncached."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tallystick_node.core.commands import Append, Command, Operation, OperationKind
+from tallystick_node.core.outcomes import Appended, Checkpointed, Deleted, Refusal
+from tallystick_node.core.values import canonical_json, digest_json, json_size
+from tallystick_node.storage.database import Database
+from tallystick_node.storage.reads import AtCheckpoint, AtSeq, Head
+
+from tests.property.json_model import Json, Misfit, apply_model
+from tests.unit.database_support import append, checkpoint, delete_agent, rows_digest, target
+
+AGENTS = ("a", "b")
+TOKENS = st.sampled_from(["x", "y", "0", "1", "-", "~/"])
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-5, 2**63), st.floats(-10, 10), st.text('aé"\\', max_size=3))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TOKENS, inner, max_size=3)),
+    max_leaves=6,
+)
+KEYS = st.one_of(st.none(), st.sampled_from(["k1", "k2", "k3"]))
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> Operation:
+    kind = draw(st.sampled_from(OperationKind))
+    tokens = tuple(draw(st.lists(TOKENS, max_size=3)))
+    value: Json = draw(VALUES)
+    if kind is OperationKind.REPLACE:
+        tokens = ()
+    if kind in {OperationKind.DELETE, OperationKind.INSERT} and not tokens:
+        kind = OperationKind.SET
+    if kind is OperationKind.INSERT:
+        tokens = (*tokens[:-1], draw(st.sampled_from(["0", "1", "-"])))
+    if kind is OperationKind.INCREMENT:
+        value = draw(st.one_of(st.integers(-3, 3), st.floats(-2, 2)))
+    return Operation(kind, tokens, b"" if kind is OperationKind.DELETE else canonical_json(value))
+
+
+MUTATIONS = st.lists(st.lists(operations(), min_size=1, max_size=3), min_size=1, max_size=3)
+COMMANDS = st.one_of(
+    st.builds(
+        lambda mutations, agent, key, seq, time: append(
+            *mutations, agent=agent, key=key, expected_seq=seq, time_ms=1000 + time
+        ),
+        MUTATIONS,
+        st.sampled_from(AGENTS),
+        KEYS,
+        st.one_of(st.none(), st.none(), st.integers(0, 3)),
+        st.integers(0, 5),
+    ),
+    st.builds(
+        lambda name, agent, key: checkpoint(name, agent=agent, key=key),
+        st.sampled_from(["c1", "c2"]),
+        st.sampled_from(AGENTS),
+        KEYS,
+    ),
+    st.builds(lambda agent, key: delete_agent(agent, key=key), st.sampled_from(AGENTS), KEYS),
+)
+HISTORIES = st.lists(COMMANDS, min_size=1, max_size=25)
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@dataclass
+class ModelAgent:
+    """All states of an agent, and its checkpoints, as copies."""
+
+    states: list[Json] = field(default_factory=lambda: [{}])
+    checkpoints: dict[str, int] = field(default_factory=dict)
+
+
+@given(HISTORIES)
+@SETTINGS
+def test_equals_the_model_at_every_seq(history: list[Command]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.open(Path(folder) / "state.db", state_cache_bytes=0)
+        model: dict[str, ModelAgent] = {}
+        positions = 0
+        for command in history:
+            ((applied,),) = database.apply([(database.applied_index + 1, 1, [command])])
+            for event in applied.events:
+                positions += 1
+                assert event.position == positions
+            _follow(model, command, applied.outcome)
+        _compare(database, model)
+        database.close()
+
+
+def _follow(model: dict[str, ModelAgent], command: Command, outcome: object) -> None:
+    """Let the model do what the database said it did, and check that it could."""
+    name = command.target.agent
+    if isinstance(outcome, Refusal):
+        if isinstance(command, Append) and outcome.reason == "INVALID_OPERATION":
+            assert _fold(model.get(name, ModelAgent()), command) is None
+        return
+    assert isinstance(outcome, (Appended, Checkpointed, Deleted))
+    if outcome.replayed:
+        return
+    if isinstance(outcome, Deleted):
+        del model[name]
+    elif isinstance(outcome, Checkpointed):
+        states = model[name].states
+        assert outcome.checkpoint.seq == len(states) - 1
+        assert outcome.checkpoint.state_digest == digest_json(states[-1])
+        model[name].checkpoints[outcome.checkpoint.name] = outcome.checkpoint.seq
+    else:
+        assert isinstance(command, Append)
+        agent = model.setdefault(name, ModelAgent())
+        states_after = _fold(agent, command)
+        assert states_after is not None
+        assert outcome.first_seq == len(agent.states)
+        agent.states.extend(states_after)
+        assert outcome.last_seq == len(agent.states) - 1
+
+
+def _fold(agent: ModelAgent, command: Append) -> list[Json] | None:
+    state = agent.states[-1]
+    states = []
+    try:
+        for mutation in command.mutations:
+            state = copy.deepcopy(state)
+            for operation in mutation.operations:
+                value: Json = json.loads(operation.value) if operation.value else None
+                state = apply_model(state, operation.kind, operation.tokens, value)
+            states.append(state)
+    except Misfit:
+        return None
+    return states
+
+
+def _compare(database: Database, model: dict[str, ModelAgent]) -> None:
+    assert [log.target.agent for log in database.reads.agents("demo", "", "", 10).items] == sorted(model)
+    assert database.reads.agent_count == len(model)
+    for name, agent in model.items():
+        for seq, state in enumerate(agent.states):
+            assert database.reads.read_state(target(name), AtSeq(seq)).state == canonical_json(state)
+        head = database.reads.read_state(target(name), Head())
+        assert head.state == canonical_json(agent.states[-1])
+        assert database.reads.log(target(name)).state_bytes == json_size(agent.states[-1])
+        for checkpoint_name, seq in agent.checkpoints.items():
+            read = database.reads.read_state(target(name), AtCheckpoint(checkpoint_name))
+            assert read.seq == seq
+            assert read.checkpoint is not None
+
+
+@given(HISTORIES, st.data())
+@SETTINGS
+def test_batches_caches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        one_by_one = Database.open(Path(folder) / "one.db")
+        entries = [(index, 1 + index // 4, [command]) for index, command in enumerate(history, start=1)]
+        singly = [result for entry in entries for result in one_by_one.apply([entry])]
+        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
+        together = []
+        copies = 0
+        while other.applied_index < len(history):
+            size = data.draw(st.integers(1, len(history)))
+            together += other.apply(entries[other.applied_index : other.applied_index + size])
+            if data.draw(st.booleans()):
+                copies += 1
+                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
+        assert together == singly
+        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
+        assert other.applied_index == one_by_one.applied_index
+        assert rows_digest(other.path) == rows_digest(one_by_one.path)
+        assert other.reads.events(0, 1000) == one_by_one.reads.events(0, 1000)
+        one_by_one.close()
+        other.close()
+
+
+def _crash(database: Database, path: Path) -> Database:
+    """What a killed process leaves: the files as they are, nothing closed."""
+    path.parent.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{database.path}{suffix}", f"{path}{suffix}")
+    reopened = Database.open(path)
+    assert reopened.durable_index == reopened.applied_index == database.applied_index
+    database.close()
+    return reopened

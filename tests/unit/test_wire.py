@@ -1,0 +1,155 @@
+"""The wire: what comes in is checked with reasons, what goes out comes back the same."""
+
+from __future__ import annotations
+
+import pytest
+from tallystick.errors import Invalid, Reason
+from tallystick.log.v1 import log_pb2
+from tallystick.v1 import state_pb2
+from tallystick_node.core import limits
+from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.wire.commands import decode_command, encode_command, fingerprint
+from tallystick_node.wire.entries import Proposal, decode_entry, encode_entry
+from tallystick_node.wire.errors import Malformed, UnsupportedFormat
+from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
+
+SET = state_pb2.OPERATION_KIND_SET
+KEY = Idempotency("key", b"f" * 16)
+
+
+def operation(
+    kind: state_pb2.OperationKind.ValueType = SET, path: str = "/x", value: bytes = b"1"
+) -> state_pb2.Operation:
+    return state_pb2.Operation(kind=kind, path=path, value=value)
+
+
+def mutation(*operations: state_pb2.Operation, kind: str = "", payload: bytes = b"") -> state_pb2.Mutation:
+    return state_pb2.Mutation(kind=kind, operations=operations, payload=payload, cause="tool:copy#17", trace_id="t")
+
+
+COMMANDS: list[Command] = [
+    Append(7, Target("n", "a"), admit_mutations([mutation(operation()), mutation(kind="seen", payload=b"{}")])),
+    Append(7, Target("n", "a", "b"), admit_mutations([mutation(operation())]), KEY, 0, 3, "me"),
+    Checkpoint(7, Target("n", "a"), "c1"),
+    Checkpoint(7, Target("n", "a"), "c1", 2**63 - 1, b'{"a":1}', b"[1]", KEY, 9, 1, "me"),
+    DeleteAgent(7, Target("n", "a")),
+    DeleteAgent(7, Target("n", "a"), KEY, 0, "me"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_round_trip(command: Command) -> None:
+    assert decode_command(encode_command(command)) == command
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "field"),
+    [
+        (mutation(), Reason.INVALID_REQUEST, "operations"),
+        (mutation(operation(), payload=b"1"), Reason.INVALID_REQUEST, "payload"),
+        (mutation(operation(), kind="seen"), Reason.INVALID_REQUEST, "operations"),
+        (mutation(kind="seen", payload=b"x"), Reason.INVALID_JSON, "payload"),
+        (mutation(kind="no spaces"), Reason.INVALID_NAME, "kind"),
+        (mutation(*[operation()] * (limits.MUTATION_OPERATIONS + 1)), Reason.TOO_LARGE, "operations"),
+        (mutation(operation(value=b'"' + b"x" * limits.MUTATION_BYTES + b'"')), Reason.TOO_LARGE, "mutation"),
+        (state_pb2.Mutation(operations=[operation()], cause="é" * 600), Reason.TOO_LARGE, "cause"),
+        (state_pb2.Mutation(operations=[operation()], trace_id="x" * 129), Reason.TOO_LARGE, "trace_id"),
+        (mutation(operation(state_pb2.OPERATION_KIND_UNSPECIFIED)), Reason.INVALID_OPERATION, "kind"),
+        (mutation(operation(path="x")), Reason.INVALID_POINTER, "path"),
+        (mutation(operation(value=b"")), Reason.INVALID_JSON, "value"),
+        (mutation(operation(value=b"[" * 100 + b"]" * 100)), Reason.TOO_DEEP, "value"),
+        (mutation(operation(state_pb2.OPERATION_KIND_DELETE)), Reason.INVALID_OPERATION, "value"),
+        (mutation(operation(state_pb2.OPERATION_KIND_DELETE, "", b"")), Reason.INVALID_OPERATION, "path"),
+        (mutation(operation(state_pb2.OPERATION_KIND_INSERT, "/x/y")), Reason.INVALID_OPERATION, "path"),
+        (mutation(operation(state_pb2.OPERATION_KIND_INSERT, "")), Reason.INVALID_OPERATION, "path"),
+        (mutation(operation(state_pb2.OPERATION_KIND_REPLACE)), Reason.INVALID_OPERATION, "path"),
+        (mutation(operation(state_pb2.OPERATION_KIND_INCREMENT, value=b"true")), Reason.INVALID_OPERATION, "value"),
+    ],
+)
+def test_refused_mutations(message: state_pb2.Mutation, reason: Reason, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        admit_mutation(message)
+    assert (caught.value.reason, caught.value.metadata["field"]) == (reason, field)
+
+
+def test_admitting_says_which_mutation() -> None:
+    with pytest.raises(Invalid) as caught:
+        admit_mutations([mutation(operation()), mutation()])
+    assert caught.value.metadata["mutation"] == "1"
+    with pytest.raises(Invalid) as caught:
+        admit_mutations([])
+    assert caught.value.reason is Reason.INVALID_REQUEST
+    with pytest.raises(Invalid) as caught:
+        admit_mutations([mutation(operation())] * (limits.APPEND_MUTATIONS + 1))
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_what_is_admitted_is_what_is_decoded() -> None:
+    admitted = admit_mutation(
+        mutation(operation(path="/a~1b/-"), operation(state_pb2.OPERATION_KIND_DELETE, "/x", b""))
+    )
+    assert decode_mutation(admitted.raw) == admitted
+    assert admitted.operations[0].tokens == ("a/b", "-")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "field"),
+    [
+        (DeleteAgent(1, Target("", "a")), Reason.INVALID_NAME, "namespace"),
+        (DeleteAgent(1, Target("n", ".a")), Reason.INVALID_NAME, "agent"),
+        (DeleteAgent(1, Target("n", "a\n")), Reason.INVALID_NAME, "agent"),
+        (DeleteAgent(1, Target("n", "é")), Reason.INVALID_NAME, "agent"),
+        (DeleteAgent(1, Target("n", "a", "x" * 201)), Reason.INVALID_NAME, "branch"),
+        (DeleteAgent(1, Target("n", "a"), actor="x" * 201), Reason.TOO_LARGE, "actor"),
+        (DeleteAgent(1, Target("n", "a"), Idempotency("x" * 65, b"")), Reason.TOO_LARGE, "idempotency_key"),
+        (DeleteAgent(1, Target("n", "a"), Idempotency("", b"")), Reason.INVALID_REQUEST, "idempotency_key"),
+        (Checkpoint(1, Target("n", "a"), ""), Reason.INVALID_NAME, "name"),
+        (Checkpoint(1, Target("n", "a"), "c", 2**63), Reason.TOO_LARGE, "step"),
+        (Checkpoint(1, Target("n", "a"), "c", metadata=b"[]"), Reason.INVALID_JSON, "metadata"),
+        (Checkpoint(1, Target("n", "a"), "c", pending_calls=b"{}"), Reason.INVALID_JSON, "pending_calls"),
+        (Checkpoint(1, Target("n", "a"), "c", metadata=b" " * 65537), Reason.TOO_LARGE, "metadata"),
+    ],
+)
+def test_refused_commands(command: Command, reason: Reason, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        encode_command(command)
+    assert (caught.value.reason, caught.value.metadata["field"]) == (reason, field)
+
+
+def test_a_command_has_a_limit() -> None:
+    big = mutation(operation(value=b'"' + b"x" * 900_000 + b'"'))
+    with pytest.raises(Invalid) as caught:
+        encode_command(Append(1, Target("n", "a"), admit_mutations([big] * 3)))
+    assert caught.value.metadata == {"field": "command", "limit": str(limits.COMMAND_BYTES), "unit": "bytes"}
+
+
+def test_fingerprints_are_of_the_request() -> None:
+    first = Checkpoint(1, Target("n", "a"), "c")
+    others: list[Command] = [
+        Checkpoint(1, Target("n", "b"), "c"),
+        Checkpoint(1, Target("n", "a"), "c", expected_seq=0),
+        Checkpoint(1, Target("n", "a"), "c", actor="me"),
+        DeleteAgent(1, Target("n", "a")),
+    ]
+    assert fingerprint(first) == fingerprint(Checkpoint(2, Target("n", "a"), "c", idempotency=KEY))
+    assert len({fingerprint(command) for command in (first, *others)}) == 5
+
+
+def test_entries_round_trip() -> None:
+    proposals = [Proposal(b"1" * 16, b"command"), Proposal(b"2" * 16, b"")]
+    assert decode_entry(encode_entry(proposals)) == proposals
+
+
+def test_what_a_newer_version_wrote_is_not_skipped() -> None:
+    with pytest.raises(UnsupportedFormat):
+        decode_entry(log_pb2.Entry(format=2).SerializeToString())
+    with pytest.raises(UnsupportedFormat):
+        decode_command(log_pb2.Command(time_unix_ms=1).SerializeToString())
+    with pytest.raises(UnsupportedFormat):
+        decode_mutation(mutation(state_pb2.Operation(kind=99)).SerializeToString())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"", b"\x08\x00"])
+def test_damaged_entries(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode_entry(data)
