@@ -1,0 +1,60 @@
+"""Who may open a link: the checks of an incoming call, in order, each with its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from tallystick_node.peers.counters import Refusal
+from tallystick_node.peers.identity import PEER_VERSION, Caller, LocalNode, certificate_name, from_metadata
+from tallystick_node.peers.refusals import Refused
+
+_SAN_KEY = "x509_subject_alternative_name"
+
+
+class Admission:
+    """The rules of one node. `require_certificate` is whether links run over TLS."""
+
+    def __init__(self, local: LocalNode, member_ids: Collection[str], *, require_certificate: bool) -> None:
+        self._local = local
+        self._member_ids = frozenset(member_ids)
+        self._require_certificate = require_certificate
+
+    def check(
+        self, metadata: Iterable[tuple[str, str | bytes]], auth_context: Mapping[str, Iterable[bytes]]
+    ) -> Caller | Refused:
+        """The caller, or why it is refused."""
+        try:
+            caller = from_metadata(metadata)
+        except ValueError as error:
+            return Refused(Refusal.BAD_METADATA, f"The call does not say who dials: {error}.")
+        refused = self._check_identity(caller)
+        if refused is None and self._require_certificate:
+            refused = _check_certificate(caller, auth_context)
+        return refused or caller
+
+    def _check_identity(self, caller: Caller) -> Refused | None:
+        local = self._local
+        if not caller.speaks_our_version:
+            return Refused(
+                Refusal.OTHER_VERSION,
+                f"Node {caller.node_id} speaks peer version {caller.version}, this one {PEER_VERSION}.",
+            )
+        if caller.cluster_id != local.cluster_id:
+            return Refused(
+                Refusal.OTHER_CLUSTER, f"This node is of cluster {local.cluster_id}, not of {caller.cluster_id}."
+            )
+        if caller.node_id == local.node_id:
+            return Refused(
+                Refusal.OWN_NODE_ID,
+                f"This node is {local.node_id} itself: two nodes have one id, or an endpoint is wrong.",
+            )
+        if caller.node_id not in self._member_ids:
+            return Refused(Refusal.UNKNOWN_NODE, f"{caller.node_id} is no member that {local.node_id} knows.")
+        return None
+
+
+def _check_certificate(caller: Caller, auth_context: Mapping[str, Iterable[bytes]]) -> Refused | None:
+    name = certificate_name(caller.node_id)
+    if name.encode() in auth_context.get(_SAN_KEY, ()):
+        return None
+    return Refused(Refusal.WRONG_CERTIFICATE, f"The certificate of node {caller.node_id} does not name {name}.")

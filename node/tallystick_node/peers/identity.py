@@ -1,0 +1,76 @@
+"""Who dials and who answers: the metadata of a call, and the names in certificates.
+
+Rules of this file:
+- A node is believed to be who its metadata say only if its certificate says so too (when TLS is on).
+- Nodes of one major peer version understand each other; a minor one only adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+PEER_VERSION: Final = "1.0"
+"""Version of what nodes say to each other, as major.minor."""
+
+_CLUSTER_ID: Final = "tallystick-cluster-id"
+_NODE_ID: Final = "tallystick-node-id"
+_INCARNATION: Final = "tallystick-incarnation"
+_PEER_VERSION: Final = "tallystick-peer-version"
+_INCARNATION_MAX: Final = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """This node, as others see it. `incarnation` is higher at each start of the process."""
+
+    cluster_id: str
+    node_id: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who says to be dialling."""
+
+    cluster_id: str
+    node_id: str
+    incarnation: int
+    version: str
+
+    @property
+    def speaks_our_version(self) -> bool:
+        """Whether the major versions are equal."""
+        return self.version.partition(".")[0] == PEER_VERSION.partition(".")[0]
+
+
+def to_metadata(local: LocalNode) -> tuple[tuple[str, str], ...]:
+    """What the dialler says of itself."""
+    return (
+        (_CLUSTER_ID, local.cluster_id),
+        (_NODE_ID, local.node_id),
+        (_INCARNATION, str(local.incarnation)),
+        (_PEER_VERSION, PEER_VERSION),
+    )
+
+
+def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+    """Who is dialling.
+
+    Raises:
+        ValueError: a key is missing or is not what it should be; the text says which.
+    """
+    given = {key: value for key, value in metadata if isinstance(value, str)}
+    for key in (_CLUSTER_ID, _NODE_ID, _INCARNATION, _PEER_VERSION):
+        if not given.get(key):
+            raise ValueError(f"{key} is missing")
+    digits = given[_INCARNATION]
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(_INCARNATION_MAX))):
+        raise ValueError(f"{_INCARNATION} is not a number")
+    return Caller(given[_CLUSTER_ID], given[_NODE_ID], int(digits), given[_PEER_VERSION])
+
+
+def certificate_name(node_id: str) -> str:
+    """The DNS name that a node's certificate must carry."""
+    return f"{node_id}.node.tallystick"

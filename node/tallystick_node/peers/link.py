@@ -1,0 +1,188 @@
+"""The outgoing link to one peer: dial, be accepted, send, and dial again.
+
+Rules of this file:
+- Connected means that the right node has accepted the stream. Only then are messages taken.
+- The receiver hears of each change once and in order, from the link's task, never from inside `send`: consensus
+  may be in the middle of its own step there.
+- A message is handed to gRPC in the next iteration of the event loop, or joins the frame after the one being written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import grpc
+from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
+
+from tallystick_node.consensus.transport import Receiver
+from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
+from tallystick_node.peers.counters import LinkCounters
+from tallystick_node.peers.frames import MESSAGE_BYTES
+from tallystick_node.peers.identity import LocalNode, to_metadata
+from tallystick_node.peers.options import CHANNEL_OPTIONS, LINK_METHOD, LINK_SERVICE
+from tallystick_node.peers.send_queue import SendQueue
+from tallystick_node.peers.tls import PeerCredentials, name_override
+
+HANDSHAKE_S: Final = 2.0
+"""How long dialling and being accepted may take."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class PeerLink:
+    """The link from this node to one peer. `run` holds it; `send` may be called at any time on the same loop."""
+
+    def __init__(
+        self,
+        local: LocalNode,
+        peer_id: str,
+        endpoint: str,
+        credentials: PeerCredentials | None,
+        receiver: Receiver,
+        queue: SendQueue | None = None,
+    ) -> None:
+        self.peer_id: Final = peer_id
+        self.counters = LinkCounters()
+        self._local = local
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._receiver = receiver
+        self._queue = queue or SendQueue()
+        self._backoff = Backoff()
+        self._connected = False
+        self._last_failure = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the peer has accepted our stream, as far as we have heard."""
+        return self._connected
+
+    def send(self, message: RaftMessage) -> None:
+        """Queue a message. Dropped while the link is down, and if it is larger than any frame."""
+        if not self._queue.is_open:
+            self.counters.dropped += 1
+            return
+        data = message.SerializeToString()
+        if len(data) > MESSAGE_BYTES:
+            self.counters.oversized += 1
+            _log.error("a message is too large to send", extra={"peer_id": self.peer_id, "size_bytes": len(data)})
+        elif not self._queue.put(data):
+            self.counters.dropped += 1
+
+    async def run(self) -> None:
+        """Hold the link until cancelled."""
+        channel = self._open_channel()
+        try:
+            while True:
+                self._note_failure(await self._dial(channel))
+                await asyncio.sleep(self._backoff.next_s())
+        finally:
+            await channel.close(None)
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._endpoint, CHANNEL_OPTIONS)
+        options = (*CHANNEL_OPTIONS, name_override(self.peer_id))
+        return grpc.aio.secure_channel(self._endpoint, self._credentials.channel, options)
+
+    async def _dial(self, channel: grpc.aio.Channel) -> str:
+        """Open a stream and keep it while it holds; why it ended, as a sentence."""
+        # Frames are serialized before: see `join_messages`.
+        method: grpc.aio.StreamStreamMultiCallable[bytes, LinkStatus] = channel.stream_stream(
+            f"/{LINK_SERVICE}/{LINK_METHOD}", None, LinkStatus.FromString
+        )
+        call = method(None, metadata=to_metadata(self._local), wait_for_ready=False)
+        try:
+            refused = await self._greet(call)
+            if refused is not None:
+                self.counters.failed_dials += 1
+                return refused
+            return await self._hold(call)
+        finally:
+            call.cancel()
+
+    async def _greet(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str | None:
+        """Wait to be accepted; why we were not."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                status = await call.read()
+        except TimeoutError:
+            return f"no answer within {HANDSHAKE_S} s"
+        except grpc.aio.AioRpcError as error:
+            return _describe(error)
+        if not isinstance(status, LinkStatus):
+            return "the stream ended before it was accepted"
+        if status.node_id != self.peer_id:
+            return f"at {self._endpoint} is node {status.node_id}, not {self.peer_id}"
+        return None
+
+    async def _hold(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
+        """Be connected while the stream, the queue and the peer hold."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        self._connect()
+        tasks = [asyncio.create_task(until) for until in (_wait_end(call), self._wait_overflow(), self._write(call))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(task.result() for task in tasks if task in done)
+        finally:
+            self._queue.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            # A link that breaks as soon as it stands must not be dialled in a tight loop.
+            if loop.time() - began_s > BACKOFF_MAX_S:
+                self._backoff.reset()
+            self._disconnect()
+
+    async def _wait_overflow(self) -> str:
+        await self._queue.wait_broken()
+        self.counters.overflows += 1
+        return "the peer did not take what waited for it"
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
+        while True:
+            frame, message_count = await self._queue.take_frame()
+            try:
+                await call.write(frame)
+            except grpc.aio.AioRpcError as error:
+                return _describe(error)
+            except asyncio.InvalidStateError:  # gRPC's word for: the call has ended meanwhile
+                return "the stream has ended"
+            self.counters.frames += 1
+            self.counters.messages += message_count
+            self.counters.size_bytes += len(frame)
+
+    def _connect(self) -> None:
+        self._connected = True
+        self._last_failure = ""
+        self.counters.connects += 1
+        self._queue.open()
+        _log.info("connected to a peer", extra={"peer_id": self.peer_id, "endpoint": self._endpoint})
+        self._receiver.peer_connected(self.peer_id)
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        self._receiver.peer_disconnected(self.peer_id)
+
+    def _note_failure(self, why: str) -> None:
+        """Log it, unless it says what the last one said: a peer that is down is dialled every second."""
+        if why != self._last_failure:
+            self._last_failure = why
+            extra = {"peer_id": self.peer_id, "endpoint": self._endpoint, "why": why}
+            _log.warning("no link to a peer", extra=extra)
+
+
+async def _wait_end(call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
+    """Why the peer ended the stream; it sends nothing more after it has accepted."""
+    try:
+        more = await call.read()
+    except grpc.aio.AioRpcError as error:
+        return _describe(error)
+    return "the peer sent what it should not" if isinstance(more, LinkStatus) else "the peer ended the stream"
+
+
+def _describe(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}"

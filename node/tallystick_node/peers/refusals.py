@@ -1,0 +1,63 @@
+"""How a refusal travels: a status, a sentence, and an `ErrorInfo` that programs match on.
+
+Rules of this file:
+- Each `Refusal` has one row. `ErrorInfo.metadata["refusal"]` is its code.
+- A superseded or stopping stream may be dialled again; the others come back unchanged until somebody changes a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from tallystick.errors import ERROR_DOMAIN, Reason
+
+from tallystick_node.peers.counters import Refusal
+
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+_REFUSED: Final = (grpc.StatusCode.FAILED_PRECONDITION, Reason.INVALID_REQUEST)
+_DENIED: Final = (grpc.StatusCode.PERMISSION_DENIED, Reason.DENIED)
+_BAD: Final = (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID_REQUEST)
+
+_ROWS: Final[Mapping[Refusal, tuple[grpc.StatusCode, Reason]]] = {
+    Refusal.BAD_METADATA: _BAD,
+    Refusal.OTHER_CLUSTER: _REFUSED,
+    Refusal.OTHER_VERSION: _REFUSED,
+    Refusal.OWN_NODE_ID: _REFUSED,
+    Refusal.UNKNOWN_NODE: _DENIED,
+    Refusal.WRONG_CERTIFICATE: _DENIED,
+    Refusal.OLD_INCARNATION: _REFUSED,
+    Refusal.SUPERSEDED: (grpc.StatusCode.ABORTED, Reason.UNREACHABLE),
+    Refusal.FRAME_TOO_LARGE: (grpc.StatusCode.INVALID_ARGUMENT, Reason.TOO_LARGE),
+    Refusal.BAD_FRAME: _BAD,
+    Refusal.STOPPING: (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A stream is not wanted, or no longer. The sentence is for people."""
+
+    refusal: Refusal
+    sentence: str
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status of the call."""
+        return _ROWS[self.refusal][0]
+
+    @property
+    def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        """The trailing metadata that carry the `ErrorInfo`."""
+        code_number: int = self.code.value[0]
+        info = ErrorInfo(reason=_ROWS[self.refusal][1], domain=ERROR_DOMAIN, metadata={"refusal": self.refusal})
+        detail = AnyMessage()
+        detail.Pack(info)
+        status = Status(code=code_number, message=self.sentence, details=[detail])
+        return ((DETAILS_KEY, status.SerializeToString()),)

@@ -1,0 +1,161 @@
+"""The incoming side: admits streams of other nodes and hands their messages on.
+
+Rules of this file:
+- A peer has one stream. A newer one (a higher incarnation, or the same and later) supersedes it; frames that the
+  older one still brings are not handed on.
+- The highest incarnation seen is remembered: what comes late from a process that is gone is refused.
+- A frame that breaks the rules ends its stream, and none of its messages is handed on.
+- Memory per stream: one frame, and what gRPC's flow control lets in behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import grpc
+from tallystick.peer.v1.peer_pb2 import LinkStatus
+
+from tallystick_node.consensus.transport import Receiver
+from tallystick_node.peers.admission import Admission
+from tallystick_node.peers.counters import IncomingCounters, Refusal
+from tallystick_node.peers.frames import BadFrameError, FrameTooLargeError, split_frame
+from tallystick_node.peers.identity import Caller, LocalNode
+from tallystick_node.peers.options import LINK_METHOD, LINK_SERVICE
+from tallystick_node.peers.refusals import Refused
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """One accepted stream; `ended` is set once when we end it."""
+
+    caller: Caller
+    ended: asyncio.Future[Refused | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def end(self, why: Refused) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
+
+
+class PeerServicer:
+    """`PeerService` of this node.
+
+    Args:
+        local: this node.
+        member_ids: the ids of the cluster's nodes; this node's own may be among them.
+        receiver: gets the messages, on the event loop.
+        require_certificate: whether links run over TLS, so that a caller's certificate must name its node.
+    """
+
+    def __init__(
+        self, local: LocalNode, member_ids: Collection[str], receiver: Receiver, *, require_certificate: bool
+    ) -> None:
+        self._local = local
+        self._receiver = receiver
+        self._admission = Admission(local, member_ids, require_certificate=require_certificate)
+        self._streams: dict[str, _Stream] = {}
+        self._incarnations: dict[str, int] = {}
+        self._closed = False
+        self._last_logged: tuple[str, Refusal] | None = None
+        self.counters = IncomingCounters()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve on this server, which should have `SERVER_OPTIONS`.
+
+        Frames come in as bytes: their size is checked before they are parsed.
+        """
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._link, request_deserializer=None, response_serializer=LinkStatus.SerializeToString
+        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LINK_SERVICE, {LINK_METHOD: handler}),))
+
+    def close(self) -> None:
+        """End all streams and take no more."""
+        self._closed = True
+        for stream in self._streams.values():
+            stream.end(_stopping())
+
+    async def _link(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, LinkStatus]) -> None:
+        # gRPC's metadata are pairs; its stubs call them a mapping.
+        metadata = cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
+        admitted = self._admit(self._admission.check(metadata, context.auth_context()))
+        if isinstance(admitted, Refused):
+            self._log_refused(dict(metadata).get("tallystick-node-id", "?"), admitted)
+            await context.abort(admitted.code, admitted.sentence, admitted.trailers)
+        try:
+            await context.write(LinkStatus(node_id=self._local.node_id))
+            refused = await self._serve(admitted, frames)
+        finally:
+            if self._streams.get(admitted.caller.node_id) is admitted:
+                del self._streams[admitted.caller.node_id]
+        if refused is not None:
+            self._log_refused(admitted.caller.node_id, refused)
+            await context.abort(refused.code, refused.sentence, refused.trailers)
+
+    def _admit(self, checked: Caller | Refused) -> _Stream | Refused:
+        """Make this the stream of its node, unless a newer process of that node was here."""
+        if isinstance(checked, Refused):
+            return checked
+        if self._closed:
+            return _stopping()
+        newest = self._incarnations.get(checked.node_id, 0)
+        if checked.incarnation < newest:
+            return Refused(
+                Refusal.OLD_INCARNATION,
+                f"Incarnation {checked.incarnation} of node {checked.node_id} is gone: {newest} was here.",
+            )
+        older = self._streams.get(checked.node_id)
+        if older is not None:
+            older.end(Refused(Refusal.SUPERSEDED, f"Node {checked.node_id} opened a newer stream."))
+        stream = _Stream(checked)
+        self._streams[checked.node_id] = stream
+        self._incarnations[checked.node_id] = checked.incarnation
+        self.counters.accepted += 1
+        self._last_logged = None
+        return stream
+
+    async def _serve(self, stream: _Stream, frames: AsyncIterator[bytes]) -> Refused | None:
+        """Hand messages on until the peer or we end the stream."""
+        reading = asyncio.create_task(self._read(stream, frames))
+        try:
+            await asyncio.wait({reading, stream.ended}, return_when=asyncio.FIRST_COMPLETED)
+            return stream.ended.result() if stream.ended.done() else reading.result()
+        finally:
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait({reading})
+
+    async def _read(self, stream: _Stream, frames: AsyncIterator[bytes]) -> Refused | None:
+        peer_id = stream.caller.node_id
+        async for data in frames:
+            if stream.ended.done():
+                return None
+            try:
+                messages = split_frame(data)
+            except FrameTooLargeError as error:
+                return Refused(Refusal.FRAME_TOO_LARGE, f"Node {peer_id} sent {error}.")
+            except BadFrameError as error:
+                return Refused(Refusal.BAD_FRAME, f"Node {peer_id} broke the rules of a frame: {error}.")
+            self.counters.frames += 1
+            self.counters.messages += len(messages)
+            for message in messages:
+                self._receiver.receive(peer_id, message)
+        return None
+
+    def _log_refused(self, node_id: str | bytes, refused: Refused) -> None:
+        """Count it; log it unless the line would repeat the last one, for a refused peer dials again every second."""
+        self.counters.refused[refused.refusal] += 1
+        this = (str(node_id), refused.refusal)
+        if this != self._last_logged and refused.refusal is not Refusal.STOPPING:
+            self._last_logged = this
+            extra = {"peer_id": this[0], "refusal": refused.refusal.value, "why": refused.sentence}
+            _log.warning("refused the stream of a peer", extra=extra)
+
+
+def _stopping() -> Refused:
+    return Refused(Refusal.STOPPING, "This node is stopping.")
