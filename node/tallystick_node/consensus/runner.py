@@ -45,11 +45,11 @@ class Runner(Generic[Result]):
     """
 
     def __init__(
-        self, replica: Replica[Result], journal: Journal, transport: Transport, clock: Callable[[], float]
+        self, replica: Replica[Result], journal: Journal, clock: Callable[[], float]
     ) -> None:
         self._replica = replica
         self._journal = journal
-        self._transport = transport
+        self._transport: Transport | None = None
         self._clock = clock
         self._wake = asyncio.Event()
         self._waiters: Waiters[Result] = Waiters(clock, replica.give_up)
@@ -111,8 +111,9 @@ class Runner(Generic[Result]):
         self._stopping = True
         self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, transport: Transport) -> None:
         """Runs until `stop`; raises whatever the node must not go on with."""
+        self._transport = transport
         sweeping = asyncio.create_task(self._sweep())
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal-sync") as syncer:
@@ -186,8 +187,9 @@ class Runner(Generic[Result]):
             self._waiters.sweep()
 
     def _send(self, messages: list[tuple[str, RaftMessage]]) -> None:
-        for peer_id, message in messages:
-            self._transport.send(peer_id, message)
+        if self._transport is not None:
+            for peer_id, message in messages:
+                self._transport.send(peer_id, message)
 
     def _take_link_events(self) -> None:
         events, self._link_events = self._link_events, []

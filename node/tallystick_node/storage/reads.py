@@ -92,6 +92,11 @@ class Reads:
         """Agents of all namespaces."""
         return self._tables.agents
 
+    @property
+    def position(self) -> int:
+        """Position of the newest event; 0 before the first."""
+        return self._tables.position
+
     def read_state(self, target: Target, at: At) -> StateRead:
         """The state at head, a seq, a checkpoint or a time.
 

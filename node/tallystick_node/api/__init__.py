@@ -1,0 +1,1 @@
+"""gRPC in: messages to calls of the store and back. No logic: what is decided here is nothing."""

@@ -1,0 +1,73 @@
+"""The client port: services, health, reflection, limits and TLS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from tallystick.v1 import cluster_pb2, cluster_pb2_grpc, state_pb2, state_pb2_grpc
+from tallystick_node.api.cluster_service import ClusterService
+from tallystick_node.api.state_service import StateService
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+"""Of a request or an answer. A larger request is refused by gRPC as RESOURCE_EXHAUSTED before it is read."""
+
+_STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
+_CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
+
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a second process on this port must fail, not take half of the calls
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTLS:
+    """PEM bytes: whom clients' certificates must come from, and what this node shows."""
+
+    ca: bytes
+    cert: bytes
+    key: bytes
+
+
+class ClientServer:
+    """Serves clients. `start`, then `set_serving` as the node comes to know a leader, then `stop`."""
+
+    def __init__(self, state: StateService, cluster: ClusterService, max_concurrent_calls: int) -> None:
+        self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_calls)
+        state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((_STATE, _CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, address: str, tls: ServerTLS | None) -> None:
+        """Listens on `host:port`, with mutual TLS if there is any."""
+        if tls is None:
+            self._server.add_insecure_port(address)
+        else:
+            credentials = grpc.ssl_server_credentials(
+                [(tls.key, tls.cert)], root_certificates=tls.ca, require_client_auth=True
+            )
+            self._server.add_secure_port(address, credentials)
+        await self._server.start()
+
+    async def set_serving(self, is_serving: bool) -> None:
+        """What health checks are told."""
+        status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", _STATE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more calls and lets those under way end, for so long at most."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)

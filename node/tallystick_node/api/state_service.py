@@ -1,0 +1,207 @@
+"""`tallystick.v1.StateService`: each method turns a message into one call of the store, and its value into a message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from tallystick.errors import Refused, TallystickError
+from tallystick.v1 import state_pb2, state_pb2_grpc
+from tallystick_node.api import calls, messages
+from tallystick_node.api.calls import Context
+from tallystick_node.api.header import Headers, read_from
+from tallystick_node.core.outcomes import Appended
+from tallystick_node.feed.batch import Filter
+from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
+from tallystick_node.store import Store, Write
+
+STREAM_WINDOW: Final = 64
+"""Requests of one AppendStream under way at once; further ones wait in the client's flow control."""
+
+STREAM_TIMEOUT_S: Final = 5.0
+"""How long one request of an AppendStream may take: the stream itself has no deadline."""
+
+WriteRequest = state_pb2.AppendRequest | state_pb2.CheckpointRequest | state_pb2.DeleteAgentRequest
+
+
+class StateService(state_pb2_grpc.StateServiceServicer):
+    """See the module."""
+
+    def __init__(self, store: Store, headers: Headers) -> None:
+        self._store = store
+        self._headers = headers
+
+    @calls.unary
+    async def Append(self, request: state_pb2.AppendRequest, context: Context) -> state_pb2.AppendResponse:  # noqa: N802
+        write = _write(request, context, calls.timeout_s(context))
+        return self._appended(await self._store.append(write, request.mutations, request.epoch))
+
+    @calls.streaming
+    async def AppendStream(  # noqa: N802
+        self, requests: AsyncIterator[state_pb2.AppendRequest], context: Context
+    ) -> AsyncIterator[state_pb2.AppendStreamResponse]:
+        """Answers in order. What is decided goes on; what may be lost ends the stream, so that order is kept."""
+        under_way: asyncio.Queue[asyncio.Task[Appended] | None] = asyncio.Queue()
+        window = asyncio.Semaphore(STREAM_WINDOW)
+        reading = asyncio.create_task(self._read_appends(requests, context, under_way, window))
+        try:
+            while (append := await under_way.get()) is not None:
+                try:
+                    appended = await append
+                except Refused as error:
+                    yield state_pb2.AppendStreamResponse(error=_stream_error(error))
+                else:
+                    yield state_pb2.AppendStreamResponse(response=self._appended(appended))
+                window.release()
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await _cancel_all(under_way)
+
+    async def _read_appends(
+        self,
+        requests: AsyncIterator[state_pb2.AppendRequest],
+        context: Context,
+        under_way: asyncio.Queue[asyncio.Task[Appended] | None],
+        window: asyncio.Semaphore,
+    ) -> None:
+        try:
+            async for request in requests:
+                await window.acquire()
+                write = _write(request, context, STREAM_TIMEOUT_S)
+                under_way.put_nowait(asyncio.create_task(self._store.append(write, request.mutations, request.epoch)))
+        finally:
+            under_way.put_nowait(None)
+
+    @calls.unary
+    async def Read(self, request: state_pb2.ReadRequest, context: Context) -> state_pb2.ReadResponse:  # noqa: N802
+        named = messages.target(request.agent)
+        found = await self._store.read(named, _at(request), read_from(request.options, context), request.tail_limit)
+        state = found.state
+        return state_pb2.ReadResponse(
+            header=self._headers.make(),
+            seq=state.seq,
+            state=state.state,
+            hash=state.hash,
+            time_unix_ms=state.time_unix_ms,
+            checkpoint=messages.checkpoint(state.checkpoint) if state.checkpoint is not None else None,
+            tail=[messages.mutation(mutation) for mutation in found.tail],
+            tail_truncated=found.tail_truncated,
+        )
+
+    @calls.unary
+    async def ListMutations(  # noqa: N802
+        self, request: state_pb2.ListMutationsRequest, context: Context
+    ) -> state_pb2.ListMutationsResponse:
+        named = messages.target(request.agent)
+        how = read_from(request.options, context)
+        page = await self._store.mutations(named, request.after_seq, request.limit, how)
+        listed = [messages.mutation(mutation) for mutation in page.items]
+        return state_pb2.ListMutationsResponse(header=self._headers.make(), mutations=listed, more=page.more)
+
+    @calls.unary
+    async def Checkpoint(  # noqa: N802
+        self, request: state_pb2.CheckpointRequest, context: Context
+    ) -> state_pb2.CheckpointResponse:
+        write = _write(request, context, calls.timeout_s(context))
+        done = await self._store.checkpoint(
+            write, request.name, request.step, request.metadata, request.pending_calls, request.epoch
+        )
+        info = messages.checkpoint(done.checkpoint)
+        return state_pb2.CheckpointResponse(header=self._headers.make(), checkpoint=info, replayed=done.replayed)
+
+    @calls.unary
+    async def GetCheckpoint(  # noqa: N802
+        self, request: state_pb2.GetCheckpointRequest, context: Context
+    ) -> state_pb2.GetCheckpointResponse:
+        named = messages.target(request.agent)
+        taken = await self._store.get_checkpoint(named, request.name, read_from(request.options, context))
+        return state_pb2.GetCheckpointResponse(header=self._headers.make(), checkpoint=messages.checkpoint(taken))
+
+    @calls.unary
+    async def ListCheckpoints(  # noqa: N802
+        self, request: state_pb2.ListCheckpointsRequest, context: Context
+    ) -> state_pb2.ListCheckpointsResponse:
+        named = messages.target(request.agent)
+        how = read_from(request.options, context)
+        page = await self._store.checkpoints(named, request.after_revision, request.limit, how)
+        listed = [messages.checkpoint(taken) for taken in page.items]
+        return state_pb2.ListCheckpointsResponse(header=self._headers.make(), checkpoints=listed, more=page.more)
+
+    @calls.streaming
+    async def Watch(  # noqa: N802
+        self, request: state_pb2.WatchRequest, context: Context
+    ) -> AsyncIterator[state_pb2.WatchResponse]:
+        watched = Filter(
+            request.namespace,
+            request.agent if request.HasField("agent") else None,
+            request.agent_prefix if request.HasField("agent_prefix") else None,
+        )
+        after = request.after.position if request.HasField("after") else None
+        async for batch in self._store.watch(watched, after, calls.MAX_TIMEOUT_S):
+            events = [messages.event(event) for event in batch.events]
+            yield state_pb2.WatchResponse(events=events, cursor=messages.revision(batch.cursor))
+
+    @calls.unary
+    async def ListAgents(  # noqa: N802
+        self, request: state_pb2.ListAgentsRequest, context: Context
+    ) -> state_pb2.ListAgentsResponse:
+        how = read_from(request.options, context)
+        page = await self._store.agents(request.namespace, request.prefix, request.after, request.limit, how)
+        listed = [messages.agent(log) for log in page.items]
+        return state_pb2.ListAgentsResponse(header=self._headers.make(), agents=listed, more=page.more)
+
+    @calls.unary
+    async def DeleteAgent(  # noqa: N802
+        self, request: state_pb2.DeleteAgentRequest, context: Context
+    ) -> state_pb2.DeleteAgentResponse:
+        deleted = await self._store.delete_agent(_write(request, context, calls.timeout_s(context)))
+        return state_pb2.DeleteAgentResponse(
+            header=self._headers.make(), revision=messages.revision(deleted.position), replayed=deleted.replayed
+        )
+
+    def _appended(self, appended: Appended) -> state_pb2.AppendResponse:
+        return state_pb2.AppendResponse(
+            header=self._headers.make(),
+            first_seq=appended.first_seq,
+            last_seq=appended.last_seq,
+            hash=appended.hash,
+            time_unix_ms=appended.time_unix_ms,
+            revision=messages.revision(appended.position),
+            replayed=appended.replayed,
+        )
+
+
+def _write(request: WriteRequest, context: Context, timeout_s: float) -> Write:
+    return Write(
+        target=messages.target(request.agent),
+        key=request.idempotency_key,
+        expected_seq=request.expected_seq if request.HasField("expected_seq") else None,
+        actor=calls.actor(context, request.actor),
+        timeout_s=timeout_s,
+    )
+
+
+def _at(request: state_pb2.ReadRequest) -> At:
+    match request.WhichOneof("at"):
+        case "seq":
+            return AtSeq(request.seq)
+        case "checkpoint":
+            return AtCheckpoint(request.checkpoint)
+        case "time_unix_ms":
+            return AtTime(request.time_unix_ms)
+        case _:
+            return Head()
+
+
+def _stream_error(error: TallystickError) -> state_pb2.Error:
+    return state_pb2.Error(reason=error.reason, message=error.message, metadata=error.metadata)
+
+
+async def _cancel_all(under_way: asyncio.Queue[asyncio.Task[Appended] | None]) -> None:
+    left = [append for append in (under_way.get_nowait() for _ in range(under_way.qsize())) if append is not None]
+    for append in left:
+        append.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,106 @@
+"""What a node says of itself: where it is with every answer, all it knows when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tallystick import __version__
+from tallystick.errors import Reason
+from tallystick.v1 import cluster_pb2
+from tallystick_node.api.header import Whereabouts
+from tallystick_node.config import NodeConfig
+from tallystick_node.consensus.replica import Replica, ReplicaStatus
+from tallystick_node.consensus.runner import Runner
+from tallystick_node.core.outcomes import Outcome
+from tallystick_node.feed.feed import Feed
+from tallystick_node.storage.database import Database
+from tallystick_node.storage.files import RealFiles
+from tallystick_node.storage.journal import Journal
+
+_MAX_AGE_MS: Final = 2**53
+
+
+class NodeStatus:
+    """Looks at the parts of one node; changes nothing."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        replica: Replica[Outcome | None],
+        runner: Runner[Outcome | None],
+        database: Database,
+        journal: Journal,
+        feed: Feed,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._replica = replica
+        self._runner = runner
+        self._database = database
+        self._journal = journal
+        self._feed = feed
+        self._clock = clock
+        self._started_s = clock()
+        self._endpoints = {member.node_id: member.client_endpoint for member in config.members}
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether this node knows who leads."""
+        return self._replica.kernel.leader_id is not None
+
+    def whereabouts(self) -> Whereabouts:
+        """For the header of an answer."""
+        kernel = self._replica.kernel
+        age_ms = int((self._clock() - kernel.last_leader_contact_s) * 1000)
+        leader_endpoint = self._endpoints.get(kernel.leader_id or "", "")
+        return Whereabouts(self._database.position, leader_endpoint, min(max(age_ms, 0), _MAX_AGE_MS))
+
+    def report(self) -> cluster_pb2.StatusResponse:
+        """Everything but the header."""
+        status = self._replica.status()
+        return cluster_pb2.StatusResponse(
+            cluster_id=self._config.cluster_id,
+            node_id=self._config.node_id,
+            version=__version__,
+            role=_role(status),
+            leader_id=status.leader_id or "",
+            term=status.term,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            durable_index=status.durable_index,
+            first_index=status.first_index,
+            last_index=status.last_index,
+            members=self._members(status),
+            journal_bytes=self._journal.size_bytes,
+            database_bytes=self._database.size_bytes,
+            disk_free_bytes=RealFiles().free_bytes(self._config.data_folder),
+            uptime_s=int(self._clock() - self._started_s),
+            agents=self._database.reads.agent_count,
+            state_digest=self._database.digest,
+            alarms=self._alarms(),
+            watchers=self._feed.subscribers,
+        )
+
+    def _members(self, status: ReplicaStatus) -> list[cluster_pb2.Member]:
+        me = self._config.node_id
+        return [
+            cluster_pb2.Member(
+                node_id=member.node_id,
+                client_endpoint=member.client_endpoint,
+                peer_endpoint=member.peer_endpoint,
+                connected=member.node_id == me or member.node_id in status.connected,
+                match_index=status.durable_index if member.node_id == me else status.match_indexes.get(member.node_id, 0),
+            )
+            for member in self._config.members
+        ]
+
+    def _alarms(self) -> list[str]:
+        full = self._runner.full_disk is not None or not self._replica.accepts_writes
+        return [Reason.DISK_FULL] if full else []
+
+
+def _role(status: ReplicaStatus) -> cluster_pb2.Role.ValueType:
+    if status.is_leader:
+        return cluster_pb2.ROLE_LEADER
+    return cluster_pb2.ROLE_CANDIDATE if status.is_candidate else cluster_pb2.ROLE_FOLLOWER

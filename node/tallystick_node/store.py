@@ -1,0 +1,297 @@
+"""Every use case of a node, no gRPC: the page to read first.
+
+A write is checked, stamped, encoded, decided and answered; a read waits until this node may answer, and answers; a watch
+waits likewise and follows the feed. What a command does is core's; how it is decided is consensus's; here is who calls whom.
+
+Rules of this file:
+- What does not depend on state is refused before anything is proposed; what does is decided, and its refusal comes back
+  as a value that is raised here.
+- Every wait has a timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from tallystick.errors import Invalid, Reason, TallystickError, Unavailable, error_for
+from tallystick.v1 import state_pb2
+from tallystick_node.consensus.barrier import Barrier
+from tallystick_node.consensus.runner import Runner
+from tallystick_node.core import limits
+from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.core.outcomes import (
+    Appended,
+    Checkpointed,
+    CheckpointTaken,
+    Deleted,
+    MutationDecided,
+    Outcome,
+    Refusal,
+)
+from tallystick_node.core.tables import LogRecord
+from tallystick_node.feed.batch import Batch, Filter
+from tallystick_node.feed.feed import Feed
+from tallystick_node.machine import Machine
+from tallystick_node.storage.reads import At, Page, Reads, StateRead
+from tallystick_node.wire.commands import encode_command, fingerprint
+from tallystick_node.wire.fields import check_name, check_target
+from tallystick_node.wire.mutations import admit_mutations
+
+OutcomeT = TypeVar("OutcomeT", Appended, Checkpointed, Deleted)
+
+DEFAULT_PAGE_ITEMS: Final = 100
+"""Items of a page when the caller names no limit."""
+
+BARRIER_TIMEOUT_S: Final = 3.0
+"""How long a linearizable read waits for a majority at most."""
+
+
+class Consistency(enum.Enum):
+    """What a read must see; see the promises in the README."""
+
+    LINEARIZABLE = enum.auto()
+    SESSION = enum.auto()
+    LOCAL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrom:
+    """How a read is to be served.
+
+    Attributes:
+        consistency: what it must see.
+        position: for a session read, the position that this node must have reached.
+        timeout_s: how long it may wait for that.
+    """
+
+    consistency: Consistency
+    position: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What every write carries.
+
+    Attributes:
+        target: the log it is for.
+        key: idempotency key, or empty.
+        expected_seq: where the log must end, or None.
+        actor: who writes.
+        timeout_s: how long the caller waits.
+    """
+
+    target: Target
+    key: str
+    expected_seq: int | None
+    actor: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rehydrated:
+    """A state, and the mutations since its newest checkpoint as far as they were asked for."""
+
+    state: StateRead
+    tail: list[MutationDecided]
+    tail_truncated: bool
+
+
+class Store:
+    """See the module.
+
+    Args:
+        clock_ms: Unix time in milliseconds; only stamps, nothing is decided by it.
+    """
+
+    def __init__(
+        self,
+        runner: Runner[Outcome | None],
+        machine: Machine,
+        reads: Reads,
+        feed: Feed,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._runner = runner
+        self._machine = machine
+        self._reads = reads
+        self._feed = feed
+        self._clock_ms = clock_ms
+        self._barrier = Barrier(lambda: runner.propose(b"", BARRIER_TIMEOUT_S))
+
+    @property
+    def position(self) -> int:
+        """The position this node has reached in the decided history."""
+        return self._machine.position
+
+    # Writes.
+
+    async def append(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> Appended:
+        """Appends mutations to an agent's log, all or none.
+
+        Raises:
+            Refused: decided, or checked before: Invalid, Conflict, StaleOwner, NotFound (branch), QuotaExceeded.
+            Unavailable: nothing happened.
+            Undecided: it may have; ask again with the same key.
+        """
+        command = Append(
+            time_unix_ms=self._clock_ms(),
+            target=write.target,
+            mutations=admit_mutations(mutations),
+            expected_seq=write.expected_seq,
+            epoch=epoch,
+            actor=write.actor,
+        )
+        return await self._decide(command, write, Appended)
+
+    async def checkpoint(
+        self, write: Write, name: str, step: int, metadata: bytes, pending_calls: bytes, epoch: int
+    ) -> Checkpointed:
+        """Names the point where the log ends.
+
+        Raises:
+            Refused: AlreadyExists, NotFound, Conflict, StaleOwner, Invalid.
+            Unavailable, Undecided: as `append`.
+        """
+        command = Checkpoint(
+            time_unix_ms=self._clock_ms(),
+            target=write.target,
+            name=name,
+            step=step,
+            metadata=metadata,
+            pending_calls=pending_calls,
+            expected_seq=write.expected_seq,
+            epoch=epoch,
+            actor=write.actor,
+        )
+        return await self._decide(command, write, Checkpointed)
+
+    async def delete_agent(self, write: Write) -> Deleted:
+        """Removes an agent: its log, states and checkpoints.
+
+        Raises:
+            Refused: NotFound, Conflict, Invalid.
+            Unavailable, Undecided: as `append`.
+        """
+        command = DeleteAgent(
+            time_unix_ms=self._clock_ms(),
+            target=write.target,
+            expected_seq=write.expected_seq,
+            actor=write.actor,
+        )
+        return await self._decide(command, write, Deleted)
+
+    async def _decide(self, command: Command, write: Write, expected: type[OutcomeT]) -> OutcomeT:
+        if write.key:
+            command = replace(command, idempotency=Idempotency(write.key, fingerprint(command)))
+        outcome = await self._runner.propose(encode_command(command), write.timeout_s)
+        if isinstance(outcome, Refusal):
+            raise error_for(outcome.reason, outcome.message, outcome.metadata)
+        if not isinstance(outcome, expected):
+            raise TallystickError(f"a {type(command).__name__} led to {outcome!r}")
+        return outcome
+
+    # Reads.
+
+    async def read(self, target: Target, at: At, read_from: ReadFrom, tail_limit: int) -> Rehydrated:
+        """The state at head, a seq, a checkpoint or a time, with the newest checkpoint before and what came after it.
+
+        Raises:
+            NotFound: the agent, branch, seq, checkpoint or time does not exist.
+            Unavailable, Undecided: this node cannot answer with the consistency asked for.
+        """
+        check_target(target)
+        await self._ready(read_from)
+        state = self._reads.read_state(target, at)
+        if not tail_limit:
+            return Rehydrated(state, [], tail_truncated=False)
+        first = state.checkpoint.seq if state.checkpoint is not None else 0
+        page = self._reads.mutations(target, first, min(tail_limit, limits.PAGE_ITEMS))
+        tail = [mutation for mutation in page.items if mutation.seq <= state.seq]
+        reached = tail[-1].seq if tail else first
+        return Rehydrated(state, tail, tail_truncated=reached < state.seq)
+
+    async def mutations(
+        self, target: Target, after_seq: int, limit: int, read_from: ReadFrom
+    ) -> Page[MutationDecided]:
+        """A page of a log. Raises as `read`."""
+        check_target(target)
+        await self._ready(read_from)
+        return self._reads.mutations(target, after_seq, _page_items(limit))
+
+    async def get_checkpoint(self, target: Target, name: str, read_from: ReadFrom) -> CheckpointTaken:
+        """One checkpoint. Raises as `read`."""
+        check_target(target)
+        check_name("name", name)
+        await self._ready(read_from)
+        return self._reads.checkpoint(target, name)
+
+    async def checkpoints(
+        self, target: Target, after_position: int, limit: int, read_from: ReadFrom
+    ) -> Page[CheckpointTaken]:
+        """A page of a log's checkpoints, oldest first. Raises as `read`."""
+        check_target(target)
+        await self._ready(read_from)
+        return self._reads.checkpoints(target, after_position, _page_items(limit))
+
+    async def agents(
+        self, namespace: str, prefix: str, after: str, limit: int, read_from: ReadFrom
+    ) -> Page[LogRecord]:
+        """A page of the agents of a namespace, by name. Raises as `read`."""
+        check_name("namespace", namespace)
+        if prefix:
+            check_name("prefix", prefix)
+        await self._ready(read_from)
+        return self._reads.agents(namespace, prefix, after, _page_items(limit))
+
+    async def _ready(self, read_from: ReadFrom) -> None:
+        """Waits until this node may answer."""
+        if read_from.consistency is Consistency.LINEARIZABLE:
+            await self._barrier.wait()
+        elif read_from.consistency is Consistency.SESSION:
+            await self._reach(read_from.position, read_from.timeout_s)
+
+    async def _reach(self, position: int, timeout_s: float) -> None:
+        if self._machine.position >= position:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._machine.reached(position)
+        except TimeoutError:
+            message = f"this node has applied {self._machine.position} and was asked for {position}"
+            raise Unavailable(message, reason=Reason.BEHIND) from None
+
+    # Watches.
+
+    async def watch(self, watched: Filter, after: int | None, timeout_s: float) -> AsyncIterator[Batch]:
+        """What was decided after a position (None: from now on), each event once and in order.
+
+        Raises:
+            Compacted: the position is further back than this node replays.
+            Invalid: a bad name.
+            Unavailable: this node did not reach the position in time, has too many watches, or is stopping.
+        """
+        check_name("namespace", watched.namespace)
+        for field, name in (("agent", watched.agent), ("agent_prefix", watched.prefix)):
+            if name:
+                check_name(field, name)
+        if after is not None:
+            await self._reach(after, timeout_s)
+        async with contextlib.aclosing(self._feed.watch(watched, after)) as batches:
+            async for batch in batches:
+                yield batch
+
+
+def _page_items(limit: int) -> int:
+    if limit > limits.PAGE_ITEMS:
+        raise Invalid(
+            f"limit is {limit}, a page has at most {limits.PAGE_ITEMS} items",
+            reason=Reason.TOO_LARGE,
+            metadata={"field": "limit", "limit": str(limits.PAGE_ITEMS)},
+        )
+    return limit or DEFAULT_PAGE_ITEMS
