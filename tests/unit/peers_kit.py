@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from tallystick.peer.v1.peer_pb2 import AppendEntries, LogEntry, RaftMessage, VoteReply
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks

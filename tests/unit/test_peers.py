@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+
 from tallystick_node.peers.link import PeerLink
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.send_queue import SendQueue
-
 from tests.unit.peers_kit import (
     DEADLINE_S,
     Incoming,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from tallystick.peer.v1.peer_pb2 import Frame, RaftMessage, VoteReply
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, BACKOFF_MIN_S, Backoff
 from tallystick_node.peers.frames import (
@@ -16,7 +17,6 @@ from tallystick_node.peers.frames import (
     split_frame,
 )
 from tallystick_node.peers.send_queue import QUEUE_BYTES, SendQueue
-
 from tests.unit.peers_kit import numbered, sized
 
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+
 from tallystick.peer.v1.peer_pb2 import Frame, LinkStatus, RaftMessage
 from tallystick_node.peers.counters import Refusal
 from tallystick_node.peers.frames import FRAME_BYTES
@@ -18,7 +19,6 @@ from tallystick_node.peers.options import CHANNEL_OPTIONS
 from tallystick_node.peers.refusals import DETAILS_KEY, Refused
 from tallystick_node.peers.servicer import PeerServicer, _Stream
 from tallystick_node.peers.tls import PeerCredentials, name_override, peer_credentials
-
 from tests.unit.peers_kit import (
     CLUSTER_ID,
     DEADLINE_S,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
+
 from tallystick.peer.v1.peer_pb2 import Frame, RaftMessage
 
 FRAME_BYTES: Final = 16 * 1024 * 1024

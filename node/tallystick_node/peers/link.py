@@ -14,8 +14,8 @@ import logging
 from typing import Final
 
 import grpc
-from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 
+from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
 from tallystick_node.peers.counters import LinkCounters

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
-
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.peers.counters import LinkCounters
 from tallystick_node.peers.identity import LocalNode

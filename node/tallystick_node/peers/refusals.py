@@ -15,8 +15,8 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from tallystick.errors import ERROR_DOMAIN, Reason
 
+from tallystick.errors import ERROR_DOMAIN, Reason
 from tallystick_node.peers.counters import Refusal
 
 DETAILS_KEY: Final = "grpc-status-details-bin"

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 import grpc
-from tallystick.peer.v1.peer_pb2 import LinkStatus
 
+from tallystick.peer.v1.peer_pb2 import LinkStatus
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.peers.admission import Admission
 from tallystick_node.peers.counters import IncomingCounters, Refusal

@@ -1,0 +1,1 @@
+"""What was decided, to those who watch."""
