@@ -47,27 +47,26 @@ def operations(draw: st.DrawFn) -> Operation:
     return Operation(kind, tokens, b"" if kind is OperationKind.DELETE else canonical_json(value))
 
 
-MUTATIONS = st.lists(st.lists(operations(), min_size=1, max_size=3), min_size=1, max_size=3)
-COMMANDS = st.one_of(
-    st.builds(
-        lambda mutations, agent, key, seq, time: append(
-            *mutations, agent=agent, key=key, expected_seq=seq, time_ms=1000 + time
-        ),
-        MUTATIONS,
-        st.sampled_from(AGENTS),
-        KEYS,
-        st.one_of(st.none(), st.none(), st.integers(0, 3)),
-        st.integers(0, 5),
-    ),
-    st.builds(
-        lambda name, agent, key: checkpoint(name, agent=agent, key=key),
-        st.sampled_from(["c1", "c2"]),
-        st.sampled_from(AGENTS),
-        KEYS,
-    ),
-    st.builds(lambda agent, key: delete_agent(agent, key=key), st.sampled_from(AGENTS), KEYS),
+MUTATIONS = st.lists(st.lists(operations(), min_size=1, max_size=2), min_size=1, max_size=2)
+AGENT = st.sampled_from(AGENTS)
+APPENDS = st.builds(
+    lambda mutations, agent, key, seq, time: append(*mutations, agent=agent, key=key, expected_seq=seq, time_ms=time),
+    MUTATIONS,
+    AGENT,
+    KEYS,
+    st.sampled_from([None, None, None, None, None, 2]),
+    st.integers(1000, 1005),
 )
-HISTORIES = st.lists(COMMANDS, min_size=1, max_size=25)
+CHECKPOINTS = st.builds(
+    lambda name, agent, key: checkpoint(name, agent=agent, key=key), st.sampled_from(["c1", "c2"]), AGENT, KEYS
+)
+DELETIONS = st.builds(lambda agent, key: delete_agent(agent, key=key), AGENT, KEYS)
+COMMANDS = st.sampled_from([*[APPENDS] * 8, CHECKPOINTS, CHECKPOINTS, DELETIONS]).flatmap(lambda commands: commands)
+FIRST = Operation(OperationKind.REPLACE, (), b'{"x":{"x":[1,{"y":2}],"y":{}},"y":[0,[],{"x":"s"}],"0":7}')
+# Every third command comes again at the end: those with a key are retries.
+HISTORIES = st.lists(COMMANDS, min_size=8, max_size=25).map(
+    lambda commands: [*[append([FIRST], agent=agent) for agent in AGENTS], *commands, *commands[::3]]
+)
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

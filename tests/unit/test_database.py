@@ -142,9 +142,9 @@ def test_snapshots_cost_no_more_than_the_log(database: Database) -> None:
 def test_a_small_cache_gives_the_same_states(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "state.db", state_cache_bytes=0)
     for number in range(6):
-        commands = [append([set_op("/n", str(number))], agent=agent, key=f"k{number}") for agent in ("a", "b", "c")]
-        apply_many(database, commands)
-    for agent in ("a", "b", "c"):
+        apply_many(database, [append([set_op("/n", str(number))], agent=agent) for agent in ("a", "b", "c", "a", "b")])
+    for agent, seq in (("a", 12), ("b", 12), ("c", 6)):
+        assert database.reads.log(target(agent)).seq == seq
         assert database.reads.read_state(target(agent), Head()).state == b'{"n":5}'
     assert database.replayed_mutations > 6
     database.close()
