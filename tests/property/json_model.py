@@ -11,7 +11,7 @@ _ABSENT: Json = "\x00absent"
 """Stands for no value; no test makes such a string."""
 
 
-class Misfit(Exception):  # noqa: N818
+class Misfit(Exception):
     """The operation does not fit the state."""
 
 

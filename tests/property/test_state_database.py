@@ -11,12 +11,12 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tallystick_node.core.commands import Append, Command, Operation, OperationKind
 from tallystick_node.core.outcomes import Appended, Checkpointed, Deleted, Refusal
 from tallystick_node.core.values import canonical_json, digest_json, json_size
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.reads import AtCheckpoint, AtSeq, Head
-
 from tests.property.json_model import Json, Misfit, apply_model
 from tests.unit.database_support import append, checkpoint, delete_agent, rows_digest, target
 

@@ -6,13 +6,13 @@ import copy
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tallystick.errors import Refused
 from tallystick_node.core.commands import Operation
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.pointer import format_pointer, parse_pointer
 from tallystick_node.core.values import JsonValue, canonical_json, json_size, parse_json
-
 from tests.property.test_state_database import VALUES, operations
 
 

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tallystick_node.core.commands import (
     Append,
     Checkpoint,
@@ -28,7 +29,6 @@ from tallystick_node.core.machine import apply
 from tallystick_node.core.outcomes import Appended, Applied, Checkpointed, Deleted, Refusal
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.values import canonical_json, json_size
-
 from tests.unit.core_tables import MemoryTables
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from tallystick.errors import Invalid, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.chain import hash_mutation

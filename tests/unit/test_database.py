@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from tallystick.errors import NotFound, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Command, Operation, OperationKind
@@ -18,7 +19,6 @@ from tallystick_node.core.values import canonical_json, parse_json
 from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.errors import UnknownFormat
 from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
-
 from tests.unit.database_support import append, apply_each, checkpoint, delete_agent, rows_digest, set_op, target
 
 

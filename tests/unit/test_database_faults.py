@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from tallystick.errors import TallystickError
 from tallystick_node.core.commands import Command, Operation, OperationKind
 from tallystick_node.core.outcomes import Applied
@@ -16,7 +17,6 @@ from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.reads import AtSeq, Head
 from tallystick_node.storage.sql import DatabaseDamaged
-
 from tests.unit.database_support import append, apply_each, checkpoint, rows_digest, set_op, target
 
 FEW_PAGES = 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tallystick.errors import Invalid, Reason
 from tallystick.log.v1 import log_pb2
 from tallystick.v1 import state_pb2

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import assert_never
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
-
 from tallystick_node.core import limits, rules
 from tallystick_node.core.chain import hash_mutation
 from tallystick_node.core.commands import MAIN, Append, Checkpoint, Command, DeleteAgent, Mutation

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from tallystick.errors import Invalid, Reason
-
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Operation, OperationKind
 from tallystick_node.core.document import Document

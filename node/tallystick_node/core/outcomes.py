@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from tallystick.errors import Reason
-
 from tallystick_node.core.commands import Target
 
 

@@ -11,7 +11,6 @@ import re
 from typing import Final, TypeAlias
 
 from tallystick.errors import Invalid, Reason
-
 from tallystick_node.core import limits
 
 Tokens: TypeAlias = tuple[str, ...]

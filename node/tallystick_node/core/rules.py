@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tallystick.errors import AlreadyExists, Conflict, Invalid, NotFound, Reason, StaleOwner
-
 from tallystick_node.core import limits
 from tallystick_node.core.commands import MAIN, Idempotency, Target
 from tallystick_node.core.outcomes import Event

@@ -13,8 +13,8 @@ import re
 from typing import Final, NoReturn, TypeAlias
 
 import orjson
-from tallystick.errors import Invalid, Reason
 
+from tallystick.errors import Invalid, Reason
 from tallystick_node.core import limits
 
 JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from tallystick.errors import NotFound, Reason
-
 from tallystick_node.core import limits, rules
 from tallystick_node.core.commands import Target
 from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecided

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tallystick.errors import Refused
-
 from tallystick_node.core.chain import NO_HASH, hash_mutation
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation

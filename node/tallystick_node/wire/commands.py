@@ -11,8 +11,8 @@ import hashlib
 from typing import Final, assert_never
 
 from google.protobuf.message import DecodeError
-from tallystick.log.v1 import log_pb2
 
+from tallystick.log.v1 import log_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat

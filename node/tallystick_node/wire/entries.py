@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
-from tallystick.log.v1 import log_pb2
 
+from tallystick.log.v1 import log_pb2
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 
 FORMAT: Final = 1

@@ -6,7 +6,6 @@ import re
 from typing import Final
 
 from tallystick.errors import Invalid, Reason
-
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Idempotency, Target
 from tallystick_node.core.values import parse_json

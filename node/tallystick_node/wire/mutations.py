@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from google.protobuf.message import DecodeError
+
 from tallystick.errors import Invalid, Reason
 from tallystick.v1 import state_pb2
-
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Mutation, Operation, OperationKind
 from tallystick_node.core.pointer import END, Tokens, check_pointer, is_index, parse_pointer
