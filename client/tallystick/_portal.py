@@ -52,13 +52,6 @@ class Portal:
             future.cancel()  # we were interrupted; a future that is done does not mind
             raise
 
-    def post(self, coroutine: Coroutine[object, None, None]) -> None:
-        """Runs the coroutine some time soon, unless the client is closed."""
-        try:
-            self._submit(coroutine)
-        except Unavailable:
-            return
-
     def close(self, last: Callable[[], Coroutine[object, None, None]]) -> None:
         """Runs this last coroutine, ends all others and the thread. A second time does nothing."""
         with self._lock:
@@ -81,7 +74,7 @@ class Portal:
 class SyncIterator(Generic[T]):
     """An iterator over what an asyncio one yields. Nothing is fetched ahead; closing it cancels the call behind it.
 
-    A `with` block closes it, and so does dropping it.
+    A `with` block closes it, and so does dropping it (asyncio then closes the generator that it drove).
     """
 
     def __init__(self, portal: Portal, inner: AsyncGenerator[T, None]) -> None:
@@ -112,10 +105,6 @@ class SyncIterator(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if not self._closed:
-            self._portal.post(self._inner.aclose())
 
     def close(self) -> None:
         """Ends the iteration, also one that another thread waits in."""

@@ -189,6 +189,15 @@ async def test_an_overloaded_node_is_given_the_time_it_asks_for() -> None:
         assert time.monotonic() - began_s >= 0.4
 
 
+async def test_an_overloaded_leader_is_not_left() -> None:
+    async with nodes(2) as started, tallystick.connect(endpoints(started), namespace="demo") as client:
+        lead(started, started[0])
+        await client.agent("other").append(ops.set("/a", 1))
+        started[0].faults.append(refuses(Reason.OVERLOADED))
+        await client.agent("migrator").append(ops.set("/a", 1))
+        assert [item.agent.agent for item in appends(started[:1])][-2:] == ["migrator", "migrator"]
+
+
 async def test_a_deadline_travels_and_holds() -> None:
     thaw = asyncio.Event()
     async with nodes(1) as started, tallystick.connect(endpoints(started), namespace="demo") as client:

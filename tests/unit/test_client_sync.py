@@ -221,19 +221,30 @@ def test_a_bad_address_leaves_no_thread_behind() -> None:
 
 def test_ctrl_c_ends_a_wait(cluster: Cluster) -> None:
     started = cluster.start()
-    started[0].faults.append(freezes(cluster.thaw))
+    ended = threading.Event()
+
+    async def waits(_context: object, _apply: object) -> None:
+        try:
+            await cluster.thaw.wait()
+        finally:
+            ended.set()
+
+    started[0].faults.append(waits)
     program = (
         "import sys; from tallystick import ops, sync\n"
         "with sync.connect(sys.argv[1], namespace='demo') as client:\n"
         "    try:\n"
         "        client.agent('migrator').append(ops.set('/a', 1), timeout_s=60)\n"
         "    except KeyboardInterrupt:\n"
-        "        print('interrupted')\n"
+        "        print('interrupted', flush=True)\n"
+        "    sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", program, started[0].endpoint]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         cluster.until(started[0], lambda: bool(started[0].requests))
         os.kill(process.pid, signal.SIGINT)
+        assert ended.wait(2.0)  # before the attempt ends by itself, and while the client is still open
         output, errors = process.communicate(timeout=DEADLINE_S)
     assert (output, errors, process.returncode) == ("interrupted\n", "", 0)
 
