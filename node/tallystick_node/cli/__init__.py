@@ -9,11 +9,12 @@ Rules of this package:
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Final
 
 import click
-from tallystick._version import __version__
 
+from tallystick._version import __version__
 from tallystick_node.cli.exits import Group
 
 _COMMANDS: Final = ("serve", "dev", "status", "agent", "certs", "completion")
@@ -41,3 +42,5 @@ def main() -> None:
 
     `tallystick dev` runs a cluster here; `tallystick status` shows how it does.
     """
+    # gRPC's C core chats on stderr about every closed connection; what matters reaches us as errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
-import tallystick
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
-from tallystick import DecidedMutation, MutationEvent, Snapshot
 
+import tallystick
+from tallystick import DecidedMutation, MutationEvent, Snapshot
 from tallystick_node.cli import records
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group

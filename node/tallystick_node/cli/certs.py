@@ -82,7 +82,9 @@ def _tls_flags(folder: Path, stem: str) -> str:
 
 
 def general_name(host: str) -> x509.GeneralName:
-    """The subject alternative name for an IP address or a host name."""
+    """The subject alternative name for an IP address or a host name; Failure for what names a node or a client."""
+    if host.lower().rstrip(".").endswith(".tallystick"):
+        raise Failure(f'--host "{host}" would let a node pass for another', ExitCode.USAGE)
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

@@ -40,8 +40,8 @@ class LocalNode:
 
     @property
     def log_file(self) -> Path:
-        """Where its log goes, unless it is shown."""
-        return self.folder / "node.log"
+        """Where its log goes, unless it is shown: beside the folder, in which a node takes no files but its own."""
+        return self.folder.with_suffix(".log")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import click
-import tallystick
 
+import tallystick
 from tallystick_node.cli.exits import ExitCode, Failure
 
 DEFAULT_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"

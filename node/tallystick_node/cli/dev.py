@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import click
-import tallystick
 from rich.text import Text
 
+import tallystick
 from tallystick_node.cli import children
 from tallystick_node.cli.children import Child, LocalNode
 from tallystick_node.cli.exits import ExitCode, Failure
@@ -41,7 +41,7 @@ _POLL_S: Final = 0.2
     show_default=True,
     help="Clients' port of the first node; others follow in steps of ten, and nodes talk one port above.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show what the nodes log, instead of writing it to their folders.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the nodes log, instead of writing it to files.")
 def dev(count: int, data: Path, port: int, verbose: bool) -> None:
     """Run a cluster on this machine until Ctrl-C."""
     nodes = plan(count, data, port)

@@ -21,8 +21,8 @@ from enum import IntEnum
 from typing import IO, Any
 
 import click
-from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
 
+from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
 from tallystick_node.cli.output import printable
 from tallystick_node.config import ConfigError
 

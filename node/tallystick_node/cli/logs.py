@@ -1,7 +1,7 @@
 """The node's log, on stderr: JSON, a line per record, or text for people.
 
 Rules of this file:
-- A record is an event and its fields: `log.info("leader elected", extra={"term": 4})`.
+- A record is an event and its fields: `log.info("leader elected", extra={"event": "leader_elected", "term": 4})`.
 - Payloads and secrets are not logged by anyone; this file adds nothing that a record does not carry.
 """
 
@@ -27,16 +27,22 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, event, the fields, and error with its traceback."""
+    """One JSON object per line: time, level, logger, event, message, the fields, and error with its traceback.
+
+    `event` is the word to filter by: the field of that name, or, without one, the message itself.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(record)
+        message = record.getMessage()
         line: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": fields.pop("event", message),
+            "message": message,
         }
-        for name, value in _fields(record).items():
+        for name, value in fields.items():
             line.setdefault(name, value)
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
@@ -49,7 +55,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         logger = record.name.removeprefix("tallystick_node.")
         line = f"{_time(record)[11:-1]} {record.levelname.lower():7} {logger}: {record.getMessage()}"
-        line += "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line += "".join(f" {name}={value}" for name, value in _fields(record).items() if name != "event")
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

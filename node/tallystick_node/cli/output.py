@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -52,8 +53,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, title: str 
 def write_json(value: object, *, indent: bool = True) -> None:
     """One JSON document on stdout: indented, or (`indent=False`) one line of JSON Lines."""
     options = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
-    sys.stdout.write(orjson.dumps(value, option=options).decode())
+    sys.stdout.write(_escaped(orjson.dumps(value, option=options).decode()))
     sys.stdout.flush()
+
+
+def _escaped(json_text: str) -> str:
+    """The same JSON, what could steer a terminal as \\u escapes: outside of strings only newlines are unprintable."""
+    if json_text.isascii():  # orjson escapes what is below a space
+        return json_text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in json_text)
 
 
 def indented_json(value: object) -> str:

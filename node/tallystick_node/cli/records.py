@@ -14,7 +14,6 @@ from tallystick import (
     OperationKind,
     Snapshot,
 )
-
 from tallystick_node.cli.output import clock, compact_json
 
 Record = dict[str, object]

@@ -17,6 +17,7 @@ from tallystick_node import config as settings
 from tallystick_node.cli import logs
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.config import NodeConfig
+from tallystick_node.storage.errors import DataFolderInUse, IdentityDamaged, JournalDamaged, StorageError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -62,15 +63,20 @@ def serve(config_file: Path | None, exit_with_parent: int | None, **flags: objec
 
 
 def _run(config: NodeConfig) -> None:
-    # Imported here: the other commands must not pay for a node, and need none of its packages.
+    # Imported here: a wrong setting is said before a node's packages are loaded.
     from tallystick_node import node
-    from tallystick_node.storage.errors import StorageError
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(node.serve(config))
     except StorageError as error:
-        raise Failure(str(error), ExitCode.CORRUPT) from error
+        raise Failure(str(error), _code_of(error)) from error
+
+
+def _code_of(error: StorageError) -> ExitCode:
+    if isinstance(error, (JournalDamaged, IdentityDamaged)):
+        return ExitCode.CORRUPT
+    return ExitCode.UNAVAILABLE if isinstance(error, DataFolderInUse) else ExitCode.REFUSED
 
 
 def _die_with(parent_pid: int) -> None:

@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import click
-import tallystick
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from tallystick import EndpointStatus, NodeStatus, Role
 
+import tallystick
+from tallystick import EndpointStatus, NodeStatus, Role
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.cli.output import cell, console, size, table, write_json

@@ -1,0 +1,288 @@
+"""`tallystick status` and `tallystick agent`, as real processes against fake nodes: what they print, how they end."""
+
+# ruff: noqa: N802 - methods are named as in the .proto
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+import tallystick
+from tallystick import JSON, Reason, ops
+from tallystick.v1 import cluster_pb2, state_pb2
+from tallystick_node.cli import main
+from tests.unit.client_kit import DEADLINE_S, History, Node, abort
+
+if TYPE_CHECKING:
+    from tallystick.v1.cluster_pb2_grpc import _ServicerContext as _StatusContext
+    from tallystick.v1.state_pb2_grpc import _ServicerContext
+
+EVIL = "\x1b[31mred\x9b2J\u202e"
+
+
+class ShownNode(Node):
+    """A node with states by seq and by checkpoint, and a status with something in it."""
+
+    states: Mapping[int, JSON] = {1: {"a": 1, "keep": [1, 2]}, 2: {"a": 2, "new": EVIL, "keep": [1, 2]}}
+    checkpoints: Mapping[str, int] = {"begin": 1, "2": 1}
+    role = cluster_pb2.ROLE_LEADER
+
+    async def Read(self, request: state_pb2.ReadRequest, context: _ServicerContext) -> state_pb2.ReadResponse:
+        self.requests.append(request)
+        seq = request.seq if request.HasField("seq") else 2
+        if request.HasField("checkpoint"):
+            seq = self.checkpoints.get(request.checkpoint, 0)
+        if seq not in self.states or request.agent.agent != "ann":
+            await abort(context, Reason.AGENT_NOT_FOUND)
+        return state_pb2.ReadResponse(
+            header=self.header(), seq=seq, state=orjson.dumps(self.states[seq]), hash=b"\xab", time_unix_ms=1000
+        )
+
+    async def Status(self, request: cluster_pb2.StatusRequest, context: _StatusContext) -> cluster_pb2.StatusResponse:
+        return cluster_pb2.StatusResponse(
+            header=self.header(),
+            node_id=self.name,
+            role=self.role,
+            term=3,
+            commit_index=9,
+            applied_index=7,
+            journal_bytes=1536,
+            state_digest=b"\x01\x02",
+            alarms=["DISK_FULL"],
+            members=[
+                cluster_pb2.Member(node_id=self.name, client_endpoint=self.endpoint, connected=True),
+                cluster_pb2.Member(node_id="gone", client_endpoint="127.0.0.1:1"),
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> JSON:
+        value: JSON = json.loads(self.out)
+        return value
+
+    def lines(self) -> list[dict[str, JSON]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@asynccontextmanager
+async def shown_node() -> AsyncIterator[Node]:
+    node = ShownNode(History(), "n1")
+    await node.start()
+    try:
+        async with tallystick.connect(node.endpoint, namespace="default", actor="tester") as client:
+            agent = client.agent("ann")
+            await agent.append(ops.set("/a", 1), cause=f"tool:{EVIL}")
+            await agent.record("note", {"text": EVIL})
+        yield node
+    finally:
+        await node.stop()
+
+
+async def start(*args: str, endpoint: str = "") -> asyncio.subprocess.Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tallystick_node.cli", *args,
+        env={**environment, "TALLYSTICK_ENDPOINTS": endpoint},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def run(*args: str, endpoint: str = "") -> Ended:
+    process = await start(*args, endpoint=endpoint)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert process.returncode is not None
+    ended = Ended(process.returncode, out.decode(), err.decode())
+    assert "Traceback" not in ended.err, ended.err
+    assert not any(c in ended.out + ended.err for c in EVIL if not c.isprintable()), "steers the terminal"
+    return ended
+
+
+async def test_status_for_people_and_for_programs() -> None:
+    async with shown_node() as node:
+        people, programs = await asyncio.gather(
+            run("status", endpoint=node.endpoint), run("status", "--json", "--endpoint", node.endpoint)
+        )
+    assert people.code == programs.code == 0
+    assert all(word in people.out for word in ("n1", "leader", "1.5 KiB", "DISK_FULL", "gone", "unreachable"))
+    answer = programs.json()
+    assert isinstance(answer, list)
+    up, down = sorted(answer, key=lambda one: isinstance(one, dict) and one["status"] is None)
+    assert isinstance(up, dict) and isinstance(down, dict)
+    assert up["error"] is None
+    status = up["status"]
+    assert isinstance(status, dict)
+    assert {"node_id": "n1", "role": "leader", "term": 3, "state_digest": "0102"}.items() <= status.items()
+    assert down["endpoint"] == "127.0.0.1:1"
+    assert isinstance(down["error"], dict)
+    assert set(down["error"]) == {"reason", "message"}
+
+
+async def test_status_without_a_leader_ends_with_3() -> None:
+    async with shown_node() as node:
+        assert isinstance(node, ShownNode)
+        node.role = cluster_pb2.ROLE_CANDIDATE
+        ended = await run("status", "--json", endpoint=node.endpoint)
+    assert ended.code == 3
+    assert "no leader" in ended.err
+    assert ended.json()
+
+
+async def test_status_watch_asks_again_until_ctrl_c() -> None:
+    async with shown_node() as node:
+        process = await start("status", "--watch", "--json", "--interval", "0.1", endpoint=node.endpoint)
+        assert process.stdout is not None
+        lines = [await asyncio.wait_for(process.stdout.readline(), DEADLINE_S) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert all(json.loads(line)[0]["endpoint"] for line in lines)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+async def test_agents_are_listed() -> None:
+    async with shown_node() as node:
+        people, programs = await asyncio.gather(
+            run("agent", "ls", endpoint=node.endpoint), run("agent", "ls", "--json", endpoint=node.endpoint)
+        )
+    assert "ann" in people.out
+    (line,) = programs.lines()
+    assert set(line) == {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes"}
+    assert (line["agent"], line["seq"]) == ("ann", 2)
+
+
+async def test_a_log_shows_the_newest_first_things_last() -> None:
+    async with shown_node() as node:
+        people, newest, after = await asyncio.gather(
+            run("agent", "log", "ann", endpoint=node.endpoint),
+            run("agent", "log", "ann", "--json", "--limit", "1", endpoint=node.endpoint),
+            run("agent", "log", "ann", "--json", "--after", "0", "--limit", "1", endpoint=node.endpoint),
+        )
+    assert [line.split()[0] for line in people.out.splitlines()] == ["1", "2"]
+    assert "set /a 1" in people.out
+    assert "note" in people.out
+    (second,) = newest.lines()
+    assert (second["type"], second["seq"], second["kind"], second["actor"]) == ("mutation", 2, "note", "tester")
+    assert second["payload"] == {"text": EVIL}
+    (first,) = after.lines()
+    assert first["operations"] == [{"kind": "set", "path": "/a", "value": 1}]
+
+
+async def test_follow_goes_on_without_gap_or_repeat() -> None:
+    async with shown_node() as node:
+        process = await start("agent", "log", "ann", "--follow", "--json", "--limit", "1", endpoint=node.endpoint)
+        assert process.stdout is not None
+        seqs = [json.loads(await asyncio.wait_for(process.stdout.readline(), DEADLINE_S))["seq"]]
+        async with tallystick.connect(node.endpoint, namespace="default") as client:
+            for _ in range(3):
+                await client.agent("ann").append(ops.set("/a", 3))
+        lines = [await asyncio.wait_for(process.stdout.readline(), DEADLINE_S) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert [*seqs, *(json.loads(line)["seq"] for line in lines)] == [2, 3, 4, 5]
+    assert process.returncode == 130
+
+
+async def test_a_state_is_shown_at_head_and_elsewhere() -> None:
+    async with shown_node() as node:
+        people, at_seq, at_checkpoint = await asyncio.gather(
+            run("agent", "show", "ann", endpoint=node.endpoint),
+            run("agent", "show", "ann", "--json", "--at-seq", "1", endpoint=node.endpoint),
+            run("agent", "show", "ann", "--json", "--at-checkpoint", "begin", endpoint=node.endpoint),
+        )
+    assert '"new"' in people.out
+    assert "seq 2" in people.out
+    shown = at_seq.json()
+    assert isinstance(shown, dict)
+    assert set(shown) == {"agent", "seq", "hash", "time", "revision", "checkpoint", "state"}
+    assert shown["state"] == {"a": 1, "keep": [1, 2]}
+    assert shown["time"] == "1970-01-01T00:00:01.000Z"
+    assert at_checkpoint.json() == shown
+
+
+async def test_a_difference_of_two_points() -> None:
+    async with shown_node() as node:
+        people, programs, named = await asyncio.gather(
+            run("agent", "diff", "ann", "1", endpoint=node.endpoint),
+            run("agent", "diff", "ann", "begin", "2", "--json", endpoint=node.endpoint),
+            run("agent", "diff", "ann", "checkpoint:2", "begin", "--json", endpoint=node.endpoint),
+        )
+    assert people.out.splitlines()[0] == "~ /a  1 -> 2"
+    assert people.out.splitlines()[1].startswith("+ /new")
+    assert programs.json() == [
+        {"op": "replace", "path": "/a", "before": 1, "value": 2},
+        {"op": "add", "path": "/new", "value": EVIL},
+    ]
+    assert named.json() == []
+
+
+async def test_what_is_not_there_ends_with_1_and_advice() -> None:
+    async with shown_node() as node:
+        ended = await run("agent", "show", "bob", endpoint=node.endpoint)
+    assert ended.code == 1
+    assert "AGENT_NOT_FOUND" in ended.err
+    assert "tallystick agent ls" in ended.err
+
+
+async def test_nobody_there_ends_with_3() -> None:
+    ended = await run("agent", "ls", "--timeout", "0.5", endpoint="127.0.0.1:1")
+    assert ended.code == 3
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["agent", "nonsense"],
+        ["agent", "show"],
+        ["agent", "show", "ann", "--at-seq", "1", "--at-time", "2026-01-01"],
+        ["agent", "show", "ann", "--at-time", "yesterday"],
+        ["agent", "log", "ann", "--limit", "0"],
+        ["agent", "ls", "--consistency", "wishful"],
+        ["agent", "ls", "--tls-cert", __file__],
+        ["agent", "ls", "--tls-ca", "/no/such/file"],
+        ["agent", "ls", "--timeout", "0"],
+        ["dev", "--nodes", "0"],
+        ["completion", "tcsh"],
+    ],
+)
+def test_usage_errors_end_with_2(args: list[str]) -> None:
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_the_command(shell: str) -> None:
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_TALLYSTICK_COMPLETE" in result.stdout
+
+
+def test_completion_completes() -> None:
+    environment = {"_TALLYSTICK_COMPLETE": "bash_complete", "COMP_WORDS": "tallystick agent ", "COMP_CWORD": "2"}
+    result = CliRunner().invoke(main, [], env=environment, prog_name="tallystick")
+    assert {"plain,ls", "plain,log", "plain,show", "plain,diff"} <= set(result.stdout.split())
+
+
+def test_the_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert tallystick.__version__ in result.stdout
