@@ -14,6 +14,10 @@ from typing import Final
 
 import click
 
+# gRPC's C core chats on stderr about every closed connection; what matters reaches us as errors. It reads this when it
+# is loaded, so it stands before the first import that loads it.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 from tallystick._version import __version__
 from tallystick_node.cli.exits import Group
 
@@ -42,5 +46,3 @@ def main() -> None:
 
     `tallystick dev` runs a cluster here; `tallystick status` shows how it does.
     """
-    # gRPC's C core chats on stderr about every closed connection; what matters reaches us as errors.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
