@@ -16,7 +16,7 @@ from tallystick_node.peers.frames import (
     join_messages,
     split_frame,
 )
-from tallystick_node.peers.send_queue import QUEUE_BYTES, SendQueue
+from tallystick_node.peers.send_queue import JOIN_BYTES, QUEUE_BYTES, SendQueue
 from tests.unit.peers_kit import numbered, sized
 
 
@@ -65,16 +65,16 @@ async def test_a_waiting_writer_has_the_message_in_the_next_turn_of_the_loop() -
     assert taking.result() == (join_messages([b"m"]), 1)
 
 
-async def test_what_waits_goes_in_one_frame_up_to_the_cap() -> None:
+async def test_what_waits_is_joined_up_to_a_bound_and_larger_messages_go_alone() -> None:
     queue = SendQueue()
     queue.open()
-    half_bytes = FRAME_BYTES // 2
-    sizes = [10, 20, half_bytes, half_bytes - 40, 5]  # fit but for what each costs in a frame
-    for size_bytes in sizes:
+    half_bytes = JOIN_BYTES // 2
+    # The first four would fit but for what each costs in a frame.
+    for size_bytes in [10, 20, half_bytes, half_bytes - 40, 5, 9 * JOIN_BYTES, 6]:
         assert queue.put(bytes(size_bytes))
-    frames = [await queue.take_frame(), await queue.take_frame()]
-    assert [count for _, count in frames] == [3, 2]
-    assert all(len(frame) <= FRAME_BYTES for frame, _ in frames)
+    frames = [await queue.take_frame() for _ in range(4)]
+    assert [count for _, count in frames] == [3, 2, 1, 1]
+    assert [len(frame) <= JOIN_BYTES for frame, _ in frames] == [True, True, False, True]
     assert queue.put(bytes(QUEUE_BYTES)), "what was taken makes room"
 
 

@@ -15,13 +15,17 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from tallystick_node.peers.frames import ENVELOPE_BYTES, FRAME_BYTES, join_messages
+from tallystick_node.peers.frames import ENVELOPE_BYTES, join_messages
 
 QUEUE_BYTES: Final = 16 * 1024 * 1024
 """Serialized messages that may wait for one peer."""
 
 QUEUE_MESSAGES: Final = 10_000
 """Messages that may wait for one peer."""
+
+JOIN_BYTES: Final = 1024 * 1024
+"""Messages are joined in a frame up to here; a larger one goes alone. A frame is handled only when it is there whole:
+over a slow link one of 16 MiB would hold back the first answer for long, and be lost whole with the link."""
 
 
 class SendQueue:
@@ -70,11 +74,11 @@ class SendQueue:
         await self._broken.wait()
 
     async def take_frame(self) -> tuple[bytes, int]:
-        """Wait for messages and take all that fit into one frame: the serialized frame and how many it holds."""
+        """Wait for messages and take what goes into one frame: the serialized frame and how many it holds."""
         await self._filled.wait()
         taken = [self._messages.popleft()]
         self._size_bytes -= len(taken[0])
-        room_bytes = FRAME_BYTES - len(taken[0]) - ENVELOPE_BYTES
+        room_bytes = JOIN_BYTES - len(taken[0]) - ENVELOPE_BYTES
         while self._messages and len(self._messages[0]) + ENVELOPE_BYTES <= room_bytes:
             message = self._messages.popleft()
             taken.append(message)
