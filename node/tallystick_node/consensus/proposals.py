@@ -98,6 +98,11 @@ class Proposals:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def has_callers(self) -> bool:
+        """Whether a caller of this node waits for anything."""
+        return bool(self._own)
+
     def admit(self, proposal: Proposal) -> bool:
         """Queues a proposal; False when there is no room."""
         size_bytes = proposal.size_bytes

@@ -40,6 +40,8 @@ from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.settings import (
     APPLY_BATCH_BYTES,
     APPLY_BATCH_ENTRIES,
+    FOLLOWER_APPLY_ENTRIES,
+    FOLLOWER_APPLY_S,
     JOURNAL_TAIL_ENTRIES,
     MAX_COMMAND_BYTES,
     MAX_INBOX_MESSAGES,
@@ -105,6 +107,8 @@ class Replica(Generic[Result]):
         self._proposals = Proposals(tuning.max_entry_bytes)
         self._slowest_index = 0
         self._led_in_term = 0
+        self._clock = clock
+        self._apply_due_s = 0.0
         self.accepts_writes = True
         """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers pass, so reads go on."""
         self.kernel = self._make_kernel(
@@ -168,13 +172,14 @@ class Replica(Generic[Result]):
         batch = self._proposals.take_batch(self.kernel.term) if self.kernel.is_leader else []
         if batch:
             self.kernel.propose(bytes((_COMMANDS,)) + encode_entry(batch))
+            if any(proposal.peer_id is not None for proposal in batch):
+                self.kernel.prompt_index = self._journal.last_index + 1
         self.kernel.step()
         if self.kernel.refused:
             self.kernel.refused = 0
             self._proposals.put_back(batch)
         self._follow_leadership()
-        self._to_apply.extend(self.kernel.committed)
-        self.kernel.committed.clear()
+        self._take_committed()
         return Ready(self._sort_messages(), self._journal.take_flush())
 
     def apply(self) -> None:
@@ -183,9 +188,9 @@ class Replica(Generic[Result]):
         Raises:
             DiskFull: nothing was applied; call again later.
         """
-        entries = self._next_entries()
-        if not entries:
+        if not self._apply_is_due():
             return
+        entries = self._next_entries()
         decoded = [decode_entry(entry.data[1:]) if entry.data[0] == _COMMANDS else [] for entry in entries]
         committed = [
             CommittedEntry(entry.index, entry.term, tuple(command for _, command in pairs))
@@ -221,13 +226,14 @@ class Replica(Generic[Result]):
     def has_work(self) -> bool:
         """Whether the next step has something to do at once."""
         can_send = self.kernel.is_leader or self._leader_in_reach is not None
-        can_apply = bool(self._to_apply) and self._to_apply[0] <= self._journal.durable_index
-        return bool(self._inbox) or (len(self._proposals) > 0 and can_send) or can_apply or self.kernel.has_more_to_apply
+        can_propose = len(self._proposals) > 0 and can_send
+        return bool(self._inbox) or can_propose or self._apply_is_due() or self.kernel.has_more_to_apply
 
     @property
     def next_deadline_s(self) -> float:
         """When to step at the latest, on the clock given."""
-        return self.kernel.next_deadline_s
+        due_s = self.kernel.next_deadline_s
+        return min(due_s, self._apply_due_s) if self._to_apply else due_s
 
     def status(self) -> ReplicaStatus:
         """What this member knows of itself."""
@@ -319,13 +325,24 @@ class Replica(Generic[Result]):
         self._held += [item for item in messages if not (leads and item[1].HasField("append_entries"))]
         return now
 
+    def _take_committed(self) -> None:
+        if self.kernel.committed and not self._to_apply:
+            self._apply_due_s = self._clock() + FOLLOWER_APPLY_S
+        self._to_apply.extend(self.kernel.committed)
+        self.kernel.committed.clear()
+
+    def _apply_is_due(self) -> bool:
+        """Whether to apply now. A follower at which no caller waits gathers a few entries for one transaction."""
+        if not self._to_apply or self._to_apply[0] > self._journal.durable_index:
+            return False
+        is_awaited = self.kernel.is_leader or self._proposals.has_callers
+        return is_awaited or len(self._to_apply) >= FOLLOWER_APPLY_ENTRIES or self._clock() >= self._apply_due_s
+
     def _next_entries(self) -> list[Entry]:
         """The next committed entries that are synced here, as many as one application may take.
 
         Nothing is applied that this disk does not have: after a crash the state machine is never ahead of the journal.
         """
-        if not self._to_apply:
-            return []
         first = self._to_apply[0]
         last = min(self._to_apply[-1], self._journal.durable_index, first + APPLY_BATCH_ENTRIES - 1)
-        return self._journal.entries(first, last + 1, APPLY_BATCH_BYTES) if last >= first else []
+        return self._journal.entries(first, last + 1, APPLY_BATCH_BYTES)

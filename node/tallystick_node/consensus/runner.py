@@ -14,12 +14,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
 from tallystick.errors import Overloaded, Reason, TallystickError, Unavailable
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.syncer import Syncer
 from tallystick_node.consensus.transport import Transport
 from tallystick_node.consensus.waiters import SWEEP_EVERY_S, Waiters
 from tallystick_node.storage.errors import DiskFull
@@ -116,7 +116,7 @@ class Runner(Generic[Result]):
         self._transport = transport
         sweeping = asyncio.create_task(self._sweep())
         try:
-            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal-sync") as syncer:
+            with Syncer() as syncer:
                 while not self._stopping:
                     await self._sleep()
                     await self._cycle(syncer)
@@ -124,7 +124,7 @@ class Runner(Generic[Result]):
             sweeping.cancel()
             self._waiters.fail_all()
 
-    async def _cycle(self, syncer: ThreadPoolExecutor) -> None:
+    async def _cycle(self, syncer: Syncer) -> None:
         self._take_link_events()
         ready = self._replica.step()
         self._send(ready.send_now)
@@ -134,17 +134,18 @@ class Runner(Generic[Result]):
         await self._apply()
         self._compact_now_and_then()
 
-    async def _sync(self, syncer: ThreadPoolExecutor, flush: Flush) -> None:
-        loop = asyncio.get_running_loop()
-        syncing = loop.run_in_executor(syncer, self._journal.write_flush, flush)
-        await self._apply()  # what is on disk already is applied while the disk works
+    async def _sync(self, syncer: Syncer, flush: Flush) -> None:
+        syncing = syncer.run(lambda: self._journal.write_flush(flush))
+        if self._replica.kernel.is_leader:
+            # What is on disk already is applied while the disk works. Not on a follower: someone waits for its answer.
+            await self._apply()
         while True:
             try:
                 await syncing
                 break
             except DiskFull:
                 await self._wait_for_room("journal")
-                syncing = loop.run_in_executor(syncer, self._journal.write_flush, flush)
+                syncing = syncer.run(lambda: self._journal.write_flush(flush))
         self._journal.finish_flush(flush)
         self._has_room("journal")
 
@@ -174,11 +175,9 @@ class Runner(Generic[Result]):
             await asyncio.sleep(0)  # others first: a busy replica must not starve the readers
             return
         wait_s = min(max(self._replica.next_deadline_s - self._clock(), 0.001), _MAX_WAIT_S)
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        timer = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
         self._wake.clear()
 
     async def _sweep(self) -> None:

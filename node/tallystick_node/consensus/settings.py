@@ -18,6 +18,12 @@ APPEND_BATCH_BYTES: Final = 2 * MAX_ENTRY_BYTES
 """Payload of one append_entries message. Above the largest entry, always: an entry that reaches it would be cut in
 pieces by pysyncobj, and the last piece can come too early (raft-kernel item 7)."""
 
+FOLLOWER_APPLY_S: Final = 0.005
+"""A follower at which no caller waits gathers committed entries for this long, to apply them in one transaction."""
+
+FOLLOWER_APPLY_ENTRIES: Final = 64
+"""It gathers no more than these."""
+
 SEND_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Entries on their way to one peer and not answered. Beyond, the leader waits for an answer."""
 
@@ -29,6 +35,9 @@ APPLY_BATCH_ENTRIES: Final = 256
 
 APPLY_BATCH_BYTES: Final = 4 * 1024 * 1024
 """Likewise, in bytes."""
+
+COMMIT_NOTICE_S: Final = 0.005
+"""How long followers may not know that an entry is committed, unless one of them waits for it."""
 
 MAX_PENDING_PROPOSALS: Final = 10_000
 """Proposals of this node, and forwarded to it, that wait for their outcome. Beyond, callers are refused: Overloaded."""
