@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.errors import Compacted, Invalid, Overloaded, Reason, Unavailable
 from tallystick_node.core.outcomes import Event
-from tallystick_node.feed.batch import BATCH_BYTES, BATCH_EVENTS, Filter, counted_bytes
+from tallystick_node.feed.batch import BATCH_BYTES, BATCH_EVENTS, SCAN_EVENTS, Filter, collect, counted_bytes
 from tallystick_node.feed.feed import MARK_AFTER_EVENTS, Feed, History
 from tallystick_node.feed.ring import Ring
 from tallystick_node.storage.database import Database
@@ -100,6 +100,11 @@ async def test_batches_are_bounded_in_bytes_but_for_a_single_event() -> None:
         batches = [await next_batch(watch) for _ in range(4)]
     assert [[event.position for event in batch.events] for batch in batches] == [[1, 2], [3], [4], [5]]
     assert [batch.cursor for batch in batches] == [2, 3, 4, 5]
+
+
+def test_a_look_ends_after_a_bound_wanted_or_not() -> None:
+    events = [mutation(n) for n in range(1, SCAN_EVENTS + 10)]
+    assert collect(events, Filter("n", agent="z"), 0) == ((), SCAN_EVENTS)
 
 
 async def test_the_ring_is_bounded_and_the_history_serves_what_it_dropped() -> None:

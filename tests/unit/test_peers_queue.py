@@ -96,6 +96,20 @@ async def test_overflow_breaks_the_queue_until_it_is_opened_again(max_bytes: int
     assert await queue.take_frame() == (join_messages([b"z"]), 1)
 
 
+async def test_a_queue_that_is_filled_and_closed_at_once_gives_nothing() -> None:
+    queue = SendQueue()
+    queue.open()
+    taking = asyncio.create_task(queue.take_frame())
+    await asyncio.sleep(0)
+    queue.put(b"x")
+    queue.close()
+    await asyncio.sleep(0)
+    assert not taking.done()
+    queue.open()
+    queue.put(b"y")
+    assert await taking == (join_messages([b"y"]), 1)
+
+
 def test_the_wait_grows_to_its_bound_and_varies() -> None:
     backoff = Backoff()
     waits_s = [backoff.next_s() for _ in range(20)]

@@ -126,7 +126,8 @@ class PeerLink:
         tasks = [asyncio.create_task(until) for until in (_wait_end(call), self._wait_overflow(), self._write(call))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(task.result() for task in tasks if task in done)
+            reasons = [task.result() for task in tasks if task in done]  # of all, so that no error of ours is lost
+            return reasons[0]
         finally:
             self._queue.close()
             for task in tasks:

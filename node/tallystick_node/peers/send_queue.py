@@ -46,14 +46,15 @@ class SendQueue:
         return self._open
 
     def open(self) -> None:
-        """Begin a new link, with nothing in line."""
-        self._clear()
+        """Begin a new link; nothing is in line, for a closed queue is empty."""
         self._broken.clear()
         self._open = True
 
     def close(self) -> None:
         """Drop what is in line and what comes from now on."""
-        self._clear()
+        self._messages.clear()
+        self._size_bytes = 0
+        self._filled.clear()
         self._open = False
 
     def put(self, message: bytes) -> bool:
@@ -75,7 +76,8 @@ class SendQueue:
 
     async def take_frame(self) -> tuple[bytes, int]:
         """Wait for messages and take what goes into one frame: the serialized frame and how many it holds."""
-        await self._filled.wait()
+        while not self._messages:  # it may have been closed between being filled and our turn
+            await self._filled.wait()
         taken = [self._messages.popleft()]
         self._size_bytes -= len(taken[0])
         room_bytes = JOIN_BYTES - len(taken[0]) - ENVELOPE_BYTES
@@ -87,8 +89,3 @@ class SendQueue:
         if not self._messages:
             self._filled.clear()
         return join_messages(taken), len(taken)
-
-    def _clear(self) -> None:
-        self._messages.clear()
-        self._size_bytes = 0
-        self._filled.clear()
