@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
 from tallystick.errors import Refused, TallystickError
 from tallystick.v1 import state_pb2, state_pb2_grpc
 from tallystick_node.api import calls, messages
+from tallystick_node.api.append_stream import groups
 from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers, read_from
 from tallystick_node.core.outcomes import Appended
@@ -16,11 +17,8 @@ from tallystick_node.feed.batch import Filter
 from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
 from tallystick_node.store import Store, Write
 
-STREAM_WINDOW: Final = 64
-"""Requests of one AppendStream under way at once; further ones wait in the client's flow control."""
-
 STREAM_TIMEOUT_S: Final = 5.0
-"""How long one request of an AppendStream may take: the stream itself has no deadline."""
+"""How long a group of an AppendStream may take: the stream itself has no deadline."""
 
 WriteRequest = state_pb2.AppendRequest | state_pb2.CheckpointRequest | state_pb2.DeleteAgentRequest
 
@@ -41,39 +39,15 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     async def AppendStream(  # noqa: N802
         self, requests: AsyncIterator[state_pb2.AppendRequest], context: Context
     ) -> AsyncIterator[state_pb2.AppendStreamResponse]:
-        """Answers in order. What is decided goes on; what may be lost ends the stream, so that order is kept."""
-        under_way: asyncio.Queue[asyncio.Task[Appended] | None] = asyncio.Queue()
-        window = asyncio.Semaphore(STREAM_WINDOW)
-        reading = asyncio.create_task(self._read_appends(requests, context, under_way, window))
-        try:
-            while (append := await under_way.get()) is not None:
-                try:
-                    appended = await append
-                except Refused as error:
-                    yield state_pb2.AppendStreamResponse(error=_stream_error(error))
-                else:
-                    yield state_pb2.AppendStreamResponse(response=self._appended(appended))
-                window.release()
-            await reading
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            await _cancel_all(under_way)
-
-    async def _read_appends(
-        self,
-        requests: AsyncIterator[state_pb2.AppendRequest],
-        context: Context,
-        under_way: asyncio.Queue[asyncio.Task[Appended] | None],
-        window: asyncio.Semaphore,
-    ) -> None:
-        try:
-            async for request in requests:
-                await window.acquire()
-                write = _write(request, context, STREAM_TIMEOUT_S)
-                under_way.put_nowait(asyncio.create_task(self._store.append(write, request.mutations, request.epoch)))
-        finally:
-            under_way.put_nowait(None)
+        """Answers in order. A refusal is one request's affair; what may be lost ends the stream."""
+        async with contextlib.aclosing(groups(requests)) as gathered:
+            async for group in gathered:
+                appends = [(_write(each, context, STREAM_TIMEOUT_S), each.mutations, each.epoch) for each in group]
+                for done in await self._store.append_in_order(appends, STREAM_TIMEOUT_S):
+                    if isinstance(done, Refused):
+                        yield state_pb2.AppendStreamResponse(error=_stream_error(done))
+                    else:
+                        yield state_pb2.AppendStreamResponse(response=self._appended(done))
 
     @calls.unary
     async def Read(self, request: state_pb2.ReadRequest, context: Context) -> state_pb2.ReadResponse:  # noqa: N802
@@ -140,7 +114,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             request.agent_prefix if request.HasField("agent_prefix") else None,
         )
         after = request.after.position if request.HasField("after") else None
-        async for batch in self._store.watch(watched, after, calls.MAX_TIMEOUT_S):
+        async for batch in self._store.watch(watched, after, calls.timeout_s(context)):
             events = [messages.event(event) for event in batch.events]
             yield state_pb2.WatchResponse(events=events, cursor=messages.revision(batch.cursor))
 
@@ -198,10 +172,3 @@ def _at(request: state_pb2.ReadRequest) -> At:
 
 def _stream_error(error: TallystickError) -> state_pb2.Error:
     return state_pb2.Error(reason=error.reason, message=error.message, metadata=error.metadata)
-
-
-async def _cancel_all(under_way: asyncio.Queue[asyncio.Task[Appended] | None]) -> None:
-    left = [append for append in (under_way.get_nowait() for _ in range(under_way.qsize())) if append is not None]
-    for append in left:
-        append.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
