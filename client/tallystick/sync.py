@@ -471,6 +471,23 @@ class SyncAppendStream:
             ),
         )
 
+    def append_many(
+        self, mutations: Sequence[Mutation], *, expected_seq: int | None = None, idempotency_key: str | None = None
+    ) -> SyncPendingAppend:
+        """Hands in several mutations as one append, all or none, next to each other in the log.
+
+        It is one request with one answer and takes one place in the window: for small mutations the fastest way in.
+
+        Raises:
+            Unavailable: the stream has failed or is closed; nothing was handed in.
+        """
+        return SyncPendingAppend(
+            self._portal,
+            self._portal.run(
+                self._inner.append_many(mutations, expected_seq=expected_seq, idempotency_key=idempotency_key)
+            ),
+        )
+
     def flush(self) -> None:
         """Waits until everything handed in so far is answered.
 

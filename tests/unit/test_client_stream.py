@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 import tallystick
-from tallystick import ops
+from tallystick import Mutation, ops
 from tallystick.errors import Reason
 from tests.unit.client_kit import DEADLINE_S, endpoints, freezes, nodes, refuses
 
@@ -23,6 +23,23 @@ async def test_answers_come_in_order() -> None:
         assert [answer.seq for answer in answers] == list(range(1, 101))
         assert [item.mutation.cause for item in started[0].history.of("migrator")] == [f"c{n}" for n in range(100)]
         assert client.session == (answers[-1].revision,)
+
+
+async def test_several_mutations_are_one_append_of_the_pipeline() -> None:
+    async with nodes(1) as started, tallystick.connect(endpoints(started), namespace="demo") as client:
+        started[0].stream_errors["bad"] = Reason.INVALID_OPERATION
+        async with client.agent("migrator").stream(window=2) as stream:
+            many = [Mutation.of(ops.increment("/n"), cause=f"c{number}") for number in range(3)]
+            first = await stream.append_many(many, idempotency_key="three")
+            refused = await stream.append_many([Mutation.of(ops.delete("/none"), cause="bad"), *many])
+            last = await stream.append_many([Mutation.event("note", {"n": 1})], expected_seq=3)
+            with pytest.raises(tallystick.Invalid):
+                await refused.result()
+        assert ((await first).first_seq, (await first).seq, (await last).seq) == (1, 3, 4)
+        assert [len(request.mutations) for request in started[0].streamed] == [3, 4, 1]
+        assert started[0].streamed[0].idempotency_key == "three"
+        assert started[0].streamed[2].expected_seq == 3
+        assert [item.mutation.kind for item in started[0].history.of("migrator")] == ["state"] * 3 + ["note"]
 
 
 @pytest.mark.parametrize("seed", range(8))
