@@ -137,6 +137,17 @@ async def test_demo_leaves_no_process_however_it_ends(
         assert not list(temporary.iterdir()), "the temporary folder was left"
 
 
+async def test_demo_says_no_when_an_agent_dies_that_was_not_to(source: Path) -> None:
+    async with running([DEMO, "--source", source]) as demo:
+        while "stands by" not in (line := await line_of(demo)):
+            assert line, "the demonstration ended"
+        os.kill(int(line.partition("agent ")[2].split()[0]), signal.SIGKILL)
+        async with asyncio.timeout(RUN_S):
+            output, errors = await demo.communicate()
+    assert demo.returncode == 1
+    assert b"primary ended" in errors and b"NOT all of it holds" in output
+
+
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
