@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
-MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
+MAX_RESPONSE_BYTES: Final = 24 * 1024 * 1024  # the largest state, and a page of mutations with it
 
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.enable_retries", 0),  # we retry, with the key; two layers of retries multiply
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

@@ -221,27 +221,43 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.CHECKPOINT_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "List the checkpoints of this agent."),
     Reason.SEQ_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "Read at head: its seq is the newest there is."),
     Reason.TIME_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "The agent's log begins after this time."),
-    Reason.CHECKPOINT_EXISTS: Row(AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."),
+    Reason.CHECKPOINT_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."
+    ),
     Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
     Reason.STALE_OWNER: Row(StaleOwner, StatusCode.FAILED_PRECONDITION, "Stop writing: another owner took over."),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_POINTER: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
-    Reason.INVALID_OPERATION: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Rehydrate: the operation does not fit the state."),
+    Reason.INVALID_OPERATION: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Rehydrate: the operation does not fit the state."
+    ),
     Reason.INVALID_REQUEST: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
-    Reason.TOO_LARGE: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Send less at once, or store the value elsewhere and its address here."),
+    Reason.TOO_LARGE: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Send less at once, or store the value elsewhere and its address here."
+    ),
     Reason.TOO_DEEP: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.KEY_REUSED: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Use a new idempotency key for a new request."),
-    Reason.COMPACTED: Row(Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."),
+    Reason.COMPACTED: Row(
+        Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."
+    ),
     Reason.DENIED: Row(Denied, StatusCode.PERMISSION_DENIED, "Ask who runs the cluster for access."),
-    Reason.UNAUTHENTICATED: Row(Denied, StatusCode.UNAUTHENTICATED, "Present a client certificate of this cluster's CA."),
-    Reason.STATE_QUOTA: Row(QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."),
+    Reason.UNAUTHENTICATED: Row(
+        Denied, StatusCode.UNAUTHENTICATED, "Present a client certificate of this cluster's CA."
+    ),
+    Reason.STATE_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."
+    ),
     Reason.NO_LEADER: Row(NoLeader, StatusCode.UNAVAILABLE, _RETRY),
-    Reason.BEHIND: Row(Unavailable, StatusCode.UNAVAILABLE, "Ask another node: this one has not caught up with what you saw."),
+    Reason.BEHIND: Row(
+        Unavailable, StatusCode.UNAVAILABLE, "Ask another node: this one has not caught up with what you saw."
+    ),
     Reason.UNREACHABLE: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.STOPPING: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.OVERLOADED: Row(Overloaded, StatusCode.RESOURCE_EXHAUSTED, _RETRY),
-    Reason.DISK_FULL: Row(Overloaded, StatusCode.RESOURCE_EXHAUSTED, "Free space on the node's disk: it takes writes again by itself."),
+    Reason.DISK_FULL: Row(
+        Overloaded, StatusCode.RESOURCE_EXHAUSTED, "Free space on the node's disk: it takes writes again by itself."
+    ),
     Reason.UNDECIDED: Row(Undecided, StatusCode.DEADLINE_EXCEEDED, "Ask again with the same idempotency key."),
     Reason.CORRUPT: Row(Corrupt, StatusCode.DATA_LOSS, "Look at the node's log: it names the file and the offset."),
     Reason.INTERNAL: Row(TallystickError, StatusCode.INTERNAL, "This is a bug: please report it with the node's log."),

@@ -3,7 +3,7 @@
 This is where consensus, which knows no agents, and core, which knows no log, meet.
 
 Rules of this file:
-- A barrier (an empty command) changes nothing and has no outcome.
+- What was proposed holds commands, and has an outcome for each: one, those of a batch, or none (a barrier).
 - Events are published after their transaction is committed, never before.
 """
 
@@ -15,12 +15,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from tallystick_node.consensus.machine import CommittedEntry
-from tallystick_node.core.outcomes import Event, Outcome
+from tallystick_node.core.commands import Command
+from tallystick_node.core.outcomes import Applied, Event, Outcome
 from tallystick_node.storage.database import Database
-from tallystick_node.wire.commands import decode_command
+from tallystick_node.wire.commands import decode_commands
 
 Publish: TypeAlias = Callable[[Sequence[Event], int], None]
 """Called with the events of one application and the position reached."""
+
+Outcomes: TypeAlias = tuple[Outcome, ...]
+"""Of the commands of one thing proposed."""
 
 
 class Machine:
@@ -47,27 +51,25 @@ class Machine:
         """The position reached in the decided history."""
         return self._database.position
 
-    def apply(self, entries: Sequence[CommittedEntry]) -> list[list[Outcome | None]]:
-        """Applies the entries in one transaction; an outcome for each command, None for a barrier.
+    def apply(self, entries: Sequence[CommittedEntry]) -> list[list[Outcomes]]:
+        """Applies the entries in one transaction; for each thing proposed, the outcomes of its commands.
 
         Raises:
             DiskFull: nothing was applied.
             WireError, DatabaseDamaged: this node must stop.
         """
-        decoded = [
-            (entry.index, entry.term, [decode_command(command) for command in entry.commands if command])
-            for entry in entries
-        ]
-        applied = self._database.apply(decoded)
+        decoded = [[decode_commands(data) if data else [] for data in entry.commands] for entry in entries]
+        applied = self._database.apply(
+            [
+                (entry.index, entry.term, [command for commands in proposals for command in commands])
+                for entry, proposals in zip(entries, decoded, strict=True)
+            ]
+        )
         events = [event for results in applied for result in results for event in result.events]
         if events:
             self._publish(events, self.position)
             self._release()
-        outcomes: list[list[Outcome | None]] = []
-        for entry, results in zip(entries, applied, strict=True):
-            rest = iter(results)
-            outcomes.append([next(rest).outcome if command else None for command in entry.commands])
-        return outcomes
+        return [_by_proposal(proposals, results) for proposals, results in zip(decoded, applied, strict=True)]
 
     async def reached(self, position: int) -> None:
         """Returns once this node has applied everything up to a position. Bound it with a timeout."""
@@ -83,3 +85,8 @@ class Machine:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
                 future.set_result(None)
+
+
+def _by_proposal(proposals: Sequence[Sequence[Command]], results: Sequence[Applied]) -> list[Outcomes]:
+    rest = iter(results)
+    return [tuple(next(rest).outcome for _ in commands) for commands in proposals]

@@ -29,9 +29,9 @@ from tallystick_node.config import NodeConfig, TLSConfig, split_address
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
-from tallystick_node.core.outcomes import Event, Outcome
+from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
-from tallystick_node.machine import Machine
+from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.options import SERVER_OPTIONS
@@ -68,7 +68,7 @@ class Node:
         self._database = database
         self._feed = Feed(database.reads, replay_limit_events=config.watch_history_events)
         self._machine = Machine(database, self._publish)
-        self._replica: Replica[Outcome | None] = Replica(
+        self._replica: Replica[Outcomes] = Replica(
             config.node_id,
             [member.node_id for member in config.members if member.node_id != config.node_id],
             journal,
@@ -77,7 +77,7 @@ class Node:
             clock=time.monotonic,
             rng=random.Random(os.urandom(16)),
         )
-        self._runner: Runner[Outcome | None] = Runner(self._replica, journal, time.monotonic)
+        self._runner: Runner[Outcomes] = Runner(self._replica, journal, time.monotonic)
         self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, time.monotonic)
         headers = Headers(config.node_id, self._status.whereabouts)
         store = Store(self._runner, self._machine, database.reads, self._feed, lambda: time.time_ns() // 1_000_000)
@@ -88,9 +88,7 @@ class Node:
         self._peer_tls = _peer_tls(config.tls)
         endpoints = {member.node_id: member.peer_endpoint for member in config.members}
         self._links = PeerLinks(local, endpoints, self._peer_tls, self._runner)
-        self._peers = PeerServicer(
-            local, list(endpoints), self._runner, require_certificate=self._peer_tls is not None
-        )
+        self._peers = PeerServicer(local, list(endpoints), self._runner, require_certificate=self._peer_tls is not None)
 
     def stop(self) -> None:
         """Ends `run`, gracefully."""
@@ -188,9 +186,7 @@ async def _opened(config: NodeConfig) -> AsyncIterator[Node]:
         identity = opened.enter_context(
             open_identity(config.data_folder, cluster_id=config.cluster_id, node_id=config.node_id)
         )
-        journal = Journal.open(
-            RealFiles(), config.data_folder / "journal", segment_bytes=config.journal_segment_bytes
-        )
+        journal = Journal.open(RealFiles(), config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
         database = Database.open(config.data_folder / "state.db")
         opened.callback(database.close)
@@ -218,7 +214,9 @@ def _check_port(address: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUse(error.errno, f"cannot listen on {address}: {error.strerror}; stop what uses it, or choose another") from error
+            raise PortInUse(
+                error.errno, f"cannot listen on {address}: {error.strerror}; stop what uses it, or choose another"
+            ) from error
 
 
 def _peer_tls(tls: TLSConfig | None) -> PeerCredentials | None:

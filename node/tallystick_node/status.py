@@ -12,8 +12,8 @@ from tallystick_node.api.header import Whereabouts
 from tallystick_node.config import NodeConfig
 from tallystick_node.consensus.replica import Replica, ReplicaStatus
 from tallystick_node.consensus.runner import Runner
-from tallystick_node.core.outcomes import Outcome
 from tallystick_node.feed.feed import Feed
+from tallystick_node.machine import Outcomes
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Journal
@@ -27,8 +27,8 @@ class NodeStatus:
     def __init__(
         self,
         config: NodeConfig,
-        replica: Replica[Outcome | None],
-        runner: Runner[Outcome | None],
+        replica: Replica[Outcomes],
+        runner: Runner[Outcomes],
         database: Database,
         journal: Journal,
         feed: Feed,
@@ -90,7 +90,9 @@ class NodeStatus:
                 client_endpoint=member.client_endpoint,
                 peer_endpoint=member.peer_endpoint,
                 connected=member.node_id == me or member.node_id in status.connected,
-                match_index=status.durable_index if member.node_id == me else status.match_indexes.get(member.node_id, 0),
+                match_index=status.durable_index
+                if member.node_id == me
+                else status.match_indexes.get(member.node_id, 0),
             )
             for member in self._config.members
         ]

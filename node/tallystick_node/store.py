@@ -1,7 +1,8 @@
 """Every use case of a node, no gRPC: the page to read first.
 
-A write is checked, stamped, encoded, decided and answered; a read waits until this node may answer, and answers; a watch
-waits likewise and follows the feed. What a command does is core's; how it is decided is consensus's; here is who calls whom.
+A write is checked, stamped, encoded, decided and answered; a read waits until this node may answer, and answers; a
+watch waits likewise and follows the feed. What a command does is core's; how it is decided is consensus's; here is
+who calls whom.
 
 Rules of this file:
 - What does not depend on state is refused before anything is proposed; what does is decided, and its refusal comes back
@@ -18,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from tallystick.errors import Invalid, Reason, TallystickError, Unavailable, error_for
+from tallystick.errors import Invalid, Reason, Refused, TallystickError, Unavailable, error_for
 from tallystick.v1 import state_pb2
 from tallystick_node.consensus.barrier import Barrier
 from tallystick_node.consensus.runner import Runner
@@ -36,9 +37,9 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
-from tallystick_node.machine import Machine
+from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.storage.reads import At, Page, Reads, StateRead
-from tallystick_node.wire.commands import encode_command, fingerprint
+from tallystick_node.wire.commands import encode_command, fingerprint, join_commands
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.mutations import admit_mutations
 
@@ -111,7 +112,7 @@ class Store:
 
     def __init__(
         self,
-        runner: Runner[Outcome | None],
+        runner: Runner[Outcomes],
         machine: Machine,
         reads: Reads,
         feed: Feed,
@@ -139,14 +140,7 @@ class Store:
             Unavailable: nothing happened.
             Undecided: it may have; ask again with the same key.
         """
-        command = Append(
-            time_unix_ms=self._clock_ms(),
-            target=write.target,
-            mutations=admit_mutations(mutations),
-            expected_seq=write.expected_seq,
-            epoch=epoch,
-            actor=write.actor,
-        )
+        command = self._append_command(write, mutations, epoch)
         return await self._decide(command, write, Appended)
 
     async def checkpoint(
@@ -186,15 +180,41 @@ class Store:
         )
         return await self._decide(command, write, Deleted)
 
+    async def append_in_order(
+        self, appends: Sequence[tuple[Write, Sequence[state_pb2.Mutation], int]], timeout_s: float
+    ) -> list[Appended | Refused]:
+        """Appends of one stream (write, mutations, epoch), decided together and in order, each with its own outcome.
+
+        Raises:
+            Unavailable, Undecided: as `append`, for all of them that were not refused here.
+        """
+        checked = [self._checked_append(*append) for append in appends]
+        encoded = [command for command in checked if isinstance(command, bytes)]
+        outcomes: list[Outcome] = []
+        for command in join_commands(encoded):
+            outcomes += await self._runner.propose(command, timeout_s)
+        decided = iter(outcomes)
+        return [each if isinstance(each, Refused) else _appended_or_refused(next(decided)) for each in checked]
+
+    def _checked_append(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> bytes | Refused:
+        try:
+            return _encode(self._append_command(write, mutations, epoch), write.key)
+        except Refused as error:
+            return error
+
+    def _append_command(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> Append:
+        return Append(
+            time_unix_ms=self._clock_ms(),
+            target=write.target,
+            mutations=admit_mutations(mutations),
+            expected_seq=write.expected_seq,
+            epoch=epoch,
+            actor=write.actor,
+        )
+
     async def _decide(self, command: Command, write: Write, expected: type[OutcomeT]) -> OutcomeT:
-        if write.key:
-            command = replace(command, idempotency=Idempotency(write.key, fingerprint(command)))
-        outcome = await self._runner.propose(encode_command(command), write.timeout_s)
-        if isinstance(outcome, Refusal):
-            raise error_for(outcome.reason, outcome.message, outcome.metadata)
-        if not isinstance(outcome, expected):
-            raise TallystickError(f"a {type(command).__name__} led to {outcome!r}")
-        return outcome
+        (outcome,) = await self._runner.propose(_encode(command, write.key), write.timeout_s)
+        return _expect(outcome, expected)
 
     # Reads.
 
@@ -216,9 +236,7 @@ class Store:
         reached = tail[-1].seq if tail else first
         return Rehydrated(state, tail, tail_truncated=reached < state.seq)
 
-    async def mutations(
-        self, target: Target, after_seq: int, limit: int, read_from: ReadFrom
-    ) -> Page[MutationDecided]:
+    async def mutations(self, target: Target, after_seq: int, limit: int, read_from: ReadFrom) -> Page[MutationDecided]:
         """A page of a log. Raises as `read`."""
         check_target(target)
         await self._ready(read_from)
@@ -239,9 +257,7 @@ class Store:
         await self._ready(read_from)
         return self._reads.checkpoints(target, after_position, _page_items(limit))
 
-    async def agents(
-        self, namespace: str, prefix: str, after: str, limit: int, read_from: ReadFrom
-    ) -> Page[LogRecord]:
+    async def agents(self, namespace: str, prefix: str, after: str, limit: int, read_from: ReadFrom) -> Page[LogRecord]:
         """A page of the agents of a namespace, by name. Raises as `read`."""
         check_name("namespace", namespace)
         if prefix:
@@ -295,3 +311,24 @@ def _page_items(limit: int) -> int:
             metadata={"field": "limit", "limit": str(limits.PAGE_ITEMS)},
         )
     return limit or DEFAULT_PAGE_ITEMS
+
+
+def _encode(command: Command, key: str) -> bytes:
+    if key:
+        command = replace(command, idempotency=Idempotency(key, fingerprint(command)))
+    return encode_command(command)
+
+
+def _expect(outcome: Outcome, expected: type[OutcomeT]) -> OutcomeT:
+    if isinstance(outcome, Refusal):
+        raise error_for(outcome.reason, outcome.message, outcome.metadata)
+    if not isinstance(outcome, expected):
+        raise TallystickError(f"expected {expected.__name__}, decided was {outcome!r}")
+    return outcome
+
+
+def _appended_or_refused(outcome: Outcome) -> Appended | Refused:
+    try:
+        return _expect(outcome, Appended)
+    except Refused as error:
+        return error

@@ -21,7 +21,7 @@ from tallystick_node.core.commands import (
 from tallystick_node.core.outcomes import Applied
 from tallystick_node.core.pointer import format_pointer
 from tallystick_node.storage.database import Database
-from tallystick_node.wire.commands import decode_command, encode_command, fingerprint
+from tallystick_node.wire.commands import decode_commands, encode_command, fingerprint
 from tallystick_node.wire.mutations import admit_mutations
 
 START_MS = 1_700_000_000_000
@@ -86,11 +86,11 @@ def _table_digest(connection: sqlite3.Connection, name: str) -> str:
 
 def _keyed(command: Command, key: str | None) -> Command:
     if key is None:
-        return decode_command(encode_command(command))
+        return decode_commands(encode_command(command))[0]
     message = encode_command(
         type(command)(
             **{name: getattr(command, name) for name in command.__slots__ if name != "idempotency"},
             idempotency=Idempotency(key, fingerprint(command)),
         )
     )
-    return decode_command(message)
+    return decode_commands(message)[0]

@@ -57,7 +57,7 @@ def test_json_comes_back_as_it_went(value: JSON) -> None:
         OrderedDict(a=1),
         2**64,
         "\ud800",
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=repr,
 )

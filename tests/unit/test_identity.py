@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tallystick_node.storage.errors import DataFolderInUse, IdentityDamaged, UnknownFormat, WrongDataFolder
 from tallystick_node.storage.identity import open_identity
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from tallystick_node.storage.errors import JournalBroken
 from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Entry, HardState, Journal
-
 from tests.unit.journal_kit import content, fill, flush, payload
 
 

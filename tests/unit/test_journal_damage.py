@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tallystick_node.storage.errors import JournalDamaged, UnknownFormat
 from tallystick_node.storage.files import FileSystem, RealFiles
 from tallystick_node.storage.journal import Journal
-
 from tests.unit.journal_kit import MemoryFiles, content, fill, flush, payload
 
 FOLDER = Path("/journal")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tallystick_node.storage.errors import DiskFull, JournalBroken, JournalDamaged
 from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Entry, HardState, Journal
-
 from tests.unit.journal_kit import FaultyFiles, MemoryFiles, PowerCut, content, fill, flush, payload
 
 FOLDER = Path("/journal")

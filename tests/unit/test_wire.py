@@ -9,8 +9,7 @@ from tallystick.log.v1 import log_pb2
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
-from tallystick_node.wire.commands import decode_command, encode_command, fingerprint
-from tallystick_node.wire.entries import Proposal, decode_entry, encode_entry
+from tallystick_node.wire.commands import decode_commands, encode_command, fingerprint, join_commands
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
 
@@ -40,7 +39,7 @@ COMMANDS: list[Command] = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_round_trip(command: Command) -> None:
-    assert decode_command(encode_command(command)) == command
+    assert decode_commands(encode_command(command)) == [command]
 
 
 @pytest.mark.parametrize(
@@ -136,21 +135,31 @@ def test_fingerprints_are_of_the_request() -> None:
     assert len({fingerprint(command) for command in (first, *others)}) == 5
 
 
-def test_entries_round_trip() -> None:
-    proposals = [Proposal(b"1" * 16, b"command"), Proposal(b"2" * 16, b"")]
-    assert decode_entry(encode_entry(proposals)) == proposals
-
-
 def test_what_a_newer_version_wrote_is_not_skipped() -> None:
     with pytest.raises(UnsupportedFormat):
-        decode_entry(log_pb2.Entry(format=2).SerializeToString())
-    with pytest.raises(UnsupportedFormat):
-        decode_command(log_pb2.Command(time_unix_ms=1).SerializeToString())
+        decode_commands(log_pb2.Command(time_unix_ms=1).SerializeToString())
     with pytest.raises(UnsupportedFormat):
         decode_mutation(mutation(state_pb2.Operation(kind=99)).SerializeToString())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"", b"\x08\x00"])
-def test_damaged_entries(data: bytes) -> None:
+def test_damaged_commands() -> None:
     with pytest.raises(Malformed):
-        decode_entry(data)
+        decode_commands(b"\xff")
+
+
+def test_joined_commands_keep_their_order() -> None:
+    encoded = [encode_command(command) for command in COMMANDS]
+    (batch,) = join_commands(encoded)
+    assert decode_commands(batch) == COMMANDS
+    assert list(join_commands(encoded[:1])) == encoded[:1], "one alone is no batch"
+    assert list(join_commands([])) == []
+
+
+def test_joined_commands_are_no_larger_than_a_command_may_be() -> None:
+    large = mutation(operation(value=b'"' + b"x" * (limits.MUTATION_BYTES - 200) + b'"'))
+    encoded = [encode_command(Append(7, Target("n", f"a{n}"), admit_mutations([large]))) for n in range(5)]
+    joined = list(join_commands(encoded))
+    assert len(joined) >= 3
+    assert all(len(data) <= limits.COMMAND_BYTES for data in joined)
+    decoded = [command.target.agent for data in joined for command in decode_commands(data)]
+    assert decoded == [f"a{n}" for n in range(5)]

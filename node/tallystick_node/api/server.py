@@ -14,15 +14,18 @@ from tallystick.v1 import cluster_pb2, cluster_pb2_grpc, state_pb2, state_pb2_gr
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.state_service import StateService
 
-MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
-"""Of a request or an answer. A larger request is refused by gRPC as RESOURCE_EXHAUSTED before it is read."""
+MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
+"""A larger request is refused by gRPC as RESOURCE_EXHAUSTED before it is read."""
+
+MAX_RESPONSE_BYTES: Final = 24 * 1024 * 1024
+"""The largest state, and the page of mutations that may come with it."""
 
 _STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 
 _OPTIONS: Final = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.so_reuseport", 0),  # a second process on this port must fail, not take half of the calls
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -48,7 +51,9 @@ class ClientServer:
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((_STATE, _CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (_STATE, _CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     async def start(self, address: str, tls: ServerTLS | None) -> None:
         """Listens on `host:port`, with mutual TLS if there is any."""

@@ -1,4 +1,4 @@
-"""`tallystick.v1.StateService`: each method turns a message into one call of the store, and its value into a message."""
+"""`tallystick.v1.StateService`: each method turns a message into one call of the store and its value into a message."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tallystick.errors import TallystickError
+from tallystick.errors import Reason, TallystickError, Unavailable
 
 
 class Barrier:
@@ -52,6 +52,8 @@ class Barrier:
         else:
             shared.set_result(None)
         finally:
-            shared.cancel()  # if nothing was set
+            if not shared.done():
+                shared.set_exception(Unavailable("this node is stopping", reason=Reason.STOPPING))
+                shared.exception()
             self._running = None
             self._start()

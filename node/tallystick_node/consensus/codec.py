@@ -25,6 +25,8 @@ def _append_entries(message: Message) -> AppendEntries:
         return AppendEntries(needs_snapshot=True)
     if "transmission" in message:
         raise UnknownMessageError("an entry was cut in pieces: it is larger than admitted")
+    if message["prevLogIdx"] is None:
+        raise UnknownMessageError("a peer is to be sent what comes behind the end of the log")
     return AppendEntries(
         prev_index=message["prevLogIdx"],
         prev_term=message["prevLogTerm"],

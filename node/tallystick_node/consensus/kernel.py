@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import zlib
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from pysyncobj.config import FAIL_REASON, SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.version import VERSION
 
-from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage
+from tallystick.peer.v1.peer_pb2 import AppendEntries, AppendReply, RaftMessage
 from tallystick_node.consensus import codec
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.send_window import SendWindow
@@ -31,7 +32,9 @@ from tallystick_node.consensus.settings import COMMIT_NOTICE_S, Tuning
 
 PINNED_VERSION: Final = "0.3.17"
 if VERSION != PINNED_VERSION:
-    raise ImportError(f"pysyncobj {PINNED_VERSION} is needed, {VERSION} is installed: its insides are part of our fixes")
+    raise ImportError(
+        f"pysyncobj {PINNED_VERSION} is needed, {VERSION} is installed: its insides are part of our fixes"
+    )
 
 
 _ELECTION_GRANTED_S: Final = 0.0
@@ -50,7 +53,7 @@ def _refuse_pickle(*_: object, **__: object) -> NoReturn:
 
 
 class _TentativeDeletion(logging.Filter):
-    """pysyncobj warns that it truncates applied entries; here a deletion is tentative (see raft_log.py), nothing is lost."""
+    """pysyncobj warns that it truncates applied entries; here a deletion is tentative, see raft_log.py."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("truncating already-applied")
@@ -127,13 +130,14 @@ class _Outbox:
         if message["type"] == "apply_command":
             self._kernel.not_proposed()
             return
+        if message["type"] == "next_node_idx" and message["reset"]:
+            message["next_node_idx"] = self._kernel.first_of_term(message["next_node_idx"])
         encoded = codec.encode(message, self._kernel.term)
         self._drop_superseded(node.id, encoded)
         self.messages.append((node.id, encoded))
         if encoded.HasField("append_entries"):
             encoded.append_entries.slowest_index = self._kernel.slowest_index
-        if encoded.append_entries.entries:
-            self._kernel.window_used(node, encoded.ByteSize())
+            self._kernel.sent_entries(node, encoded)
 
     def _drop_superseded(self, peer_id: str, message: RaftMessage) -> None:
         for place in range(len(self.messages) - 1, -1, -1):
@@ -290,7 +294,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     def peer_connected(self, peer_id: str) -> None:
         """Messages can reach this peer."""
         peer = self._peers[peer_id]
-        self._windows[peer] = self._probe()
+        self._windows[peer] = SendWindow(probing=True)
         self._SyncObj__connectedNodes.add(peer)
 
     def peer_disconnected(self, peer_id: str) -> None:
@@ -313,6 +317,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
             self._ask_before_election()
         self._hold_full_windows()
         self.doTick(0.0)
+        self._beat_held()
+        self._drop_late_commands()
         self._after_entry()
 
     def receive(self, peer_id: str, message: RaftMessage) -> None:
@@ -350,15 +356,31 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._raft_log.committed_index = self.commit_index
 
     def _handle(self, peer: Node, message: RaftMessage) -> None:
-        next_index = self._SyncObj__raftNextIndex.get(peer, 0)
+        next_index, known_index = self._SyncObj__raftNextIndex.get(peer, 0), self._beat_index(peer)
         self._SyncObj__onMessageReceived(peer, codec.decode(message))
         if message.HasField("append_entries"):
             self._last_leader_contact_s = self._clock()
         elif message.HasField("append_reply") and self.is_leader:
-            self._windows[peer] = SendWindow() if message.append_reply.success else self._probe()
-            if message.append_reply.success and self._SyncObj__raftNextIndex[peer] < next_index:
-                # entries behind the acknowledged one are on their way already: do not send them again
-                self._SyncObj__raftNextIndex[peer] = next_index
+            self._take_answer(peer, message.append_reply, next_index, known_index)
+
+    def _take_answer(self, peer: Node, reply: AppendReply, next_index: int, known_index: int) -> None:
+        """Moves the send window. The indexes are from before pysyncobj saw the answer: what was to be sent next, and
+        what the peer surely had."""
+        window = self._windows.setdefault(peer, SendWindow())
+        if not reply.success:
+            self._windows[peer] = SendWindow(probing=True, last_sent_s=window.last_sent_s)
+            self._send_by(0.0)  # look for the place where the logs part without waiting
+            return
+        # A probed peer's answer to a mere heartbeat says nothing new.
+        if not window.probing or reply.next_index >= next_index or reply.next_index > known_index + 1:
+            window.acknowledged(reply.next_index - 1, self._clock())
+        if self._SyncObj__raftNextIndex[peer] < next_index:
+            # entries behind the acknowledged one are on their way already: do not send them again
+            self._SyncObj__raftNextIndex[peer] = next_index
+
+    def _send_by(self, deadline_s: float) -> None:
+        """Lets the next append_entries go out at this time, or earlier."""
+        self._SyncObj__newAppendEntriesTime: float = min(self.next_deadline_s, deadline_s)
 
     def _adopt_term(self, message: RaftMessage) -> None:
         """A newer term in any message but those that pysyncobj adopts itself makes this member a follower in it."""
@@ -428,26 +450,57 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     # Flow control: pysyncobj has none.
 
-    def _probe(self) -> SendWindow:
-        return SendWindow(probe_timeout_s=self._tuning.heartbeat_s / 2)  # less than a heartbeat: none is skipped
-
-    def window_used(self, node: Node, size_bytes: int) -> None:
-        """Entries went out; a full window ends this step's sending to the peer."""
+    def sent_entries(self, node: Node, message: RaftMessage) -> None:
+        """An append_entries went out; a full window ends this step's sending to the peer."""
         window = self._windows.setdefault(node, SendWindow())
-        window.sent(size_bytes, self._clock())
-        if window.is_full(self._clock()):
-            self._hold(node)
-
-    def _hold_full_windows(self) -> None:
-        for node, window in self._windows.items():
+        window.last_sent_s = self._clock()
+        if message.append_entries.entries:
+            window.sent(message.append_entries.entries[-1].index, message.ByteSize(), self._clock())
             if window.is_full(self._clock()):
                 self._hold(node)
+
+    def _hold_full_windows(self) -> None:
+        if self.is_leader:
+            for node, window in self._windows.items():
+                if window.is_full(self._clock()):
+                    self._hold(node)
 
     def _hold(self, node: Node) -> None:
         """To pysyncobj this peer is disconnected until the step ends: that is how its sending is stopped."""
         if node in self._SyncObj__connectedNodes:
             self._SyncObj__connectedNodes.discard(node)
             self._held.add(node)
+
+    def _beat_held(self) -> None:
+        """A peer that is sent no entries still hears its leader: else it would call an election."""
+        for node in self._held if self.is_leader else ():
+            window = self._windows[node]
+            if self._clock() - window.last_sent_s >= self._tuning.heartbeat_s:
+                window.last_sent_s = self._clock()
+                beat = AppendEntries(prev_index=self._beat_index(node), slowest_index=self.slowest_index)
+                beat.prev_term = self._raft_log.term_at(beat.prev_index)
+                beat.commit_index = min(self.commit_index, beat.prev_index)
+                self._outbox.messages.append((node.id, RaftMessage(term=self.term, append_entries=beat)))
+
+    def _beat_index(self, node: Node) -> int:
+        """What a peer surely has: what it acknowledged to this leader, or what nobody's journal lacks."""
+        return max(self._SyncObj__raftMatchIndex.get(node, 0), self._raft_log[0][1])
+
+    def first_of_term(self, index: int) -> int:
+        """The first entry, behind what is committed, of the term that this entry has here: the sender's log has another
+        term at `index`, so it need not try these one by one (Raft, end of 5.3)."""
+        if index > self._raft_log[-1][1]:
+            return index
+        return self._raft_log.first_of_term(index)
+
+    def _drop_late_commands(self) -> None:
+        """pysyncobj stops taking commands when a step lasts too long; left there, one would be proposed twice."""
+        while True:
+            try:
+                self._SyncObj__commandsQueue.get_nowait()
+            except queue.Empty:
+                return
+            self.not_proposed()
 
     def _on_outcome(self, _result: object, error: int) -> None:
         """Called by pysyncobj once for each proposal; what was logged finds its caller when it is applied."""
@@ -466,7 +519,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
             return False
         if self.commit_index <= self.prompt_index:
             return True
-        self._SyncObj__newAppendEntriesTime: float = min(self.next_deadline_s, self._clock() + COMMIT_NOTICE_S)
+        self._send_by(self._clock() + COMMIT_NOTICE_S)
         return False
 
     def _SyncObj__doApplyCommand(self, _command: bytes) -> None:  # noqa: N802

@@ -1,8 +1,8 @@
 """What callers of this node, and followers that forward to it, want in the log, and what became of it.
 
-Each proposal has an id of its own (raft-kernel item 13): by it the node that a caller waits at finds the outcome when the
-entry is applied there, whoever put it into the log. Only this node's own callers have a row here; a forwarded proposal
-is the concern of the node that forwarded it.
+Each proposal has an id of its own (raft-kernel item 13): by it the node that a caller waits at finds the outcome when
+the entry is applied there, whoever put it into the log. Only this node's own callers have a row here; a forwarded
+proposal is the concern of the node that forwarded it.
 
 Rules of this file:
 - A verdict is given once: applied, refused (it did nothing), or undecided (it may yet happen).
@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from tallystick.errors import Reason
 from tallystick.log.v1.log_pb2 import Entry
@@ -201,8 +203,8 @@ class Proposals:
         return proposal
 
 
-class UnsupportedFormatError(Exception):
-    """An entry of a newer format: this node must not guess what it means."""
+class UnreadableEntryError(Exception):
+    """An entry of a newer format, or none at all: this node must not guess what it means."""
 
 
 def encode_entry(batch: Iterable[Proposal]) -> bytes:
@@ -215,9 +217,12 @@ def decode_entry(data: bytes) -> list[tuple[bytes, bytes]]:
     """The (id, command) pairs of an entry.
 
     Raises:
-        UnsupportedFormatError: a newer node wrote it.
+        UnreadableEntryError: a newer node wrote it, or the bytes are not what was written.
     """
-    entry = Entry.FromString(data)
+    try:
+        entry = Entry.FromString(data)
+    except DecodeError as error:
+        raise UnreadableEntryError(f"an entry: {error}") from error
     if entry.format != ENTRY_FORMAT:
-        raise UnsupportedFormatError(f"entry format {entry.format}, this node reads {ENTRY_FORMAT}: upgrade it")
+        raise UnreadableEntryError(f"entry format {entry.format}, this node reads {ENTRY_FORMAT}: upgrade it")
     return [(proposal.id, proposal.command) for proposal in entry.proposals]

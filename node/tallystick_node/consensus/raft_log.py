@@ -1,11 +1,11 @@
 """The log as pysyncobj sees it, over our journal.
 
-pysyncobj deletes the tail behind `prevLogIdx` with every append_entries and adds again what the message carries: a short
-message thus erases entries that were acknowledged (raft-kernel item 1). Raft (figure 2, AppendEntries receiver, 3 and 4)
-deletes only from the first entry that conflicts. So here a deletion is tentative: adding the same (index, term) again
-changes nothing, a different term is a conflict and replaces the tail, and `settle`, called after each message, brings the
-untouched tail back. What pysyncobj computes meanwhile, its reply and its commit index, sees the tail as deleted, which is
-exactly Raft's "index of last new entry".
+pysyncobj deletes the tail behind `prevLogIdx` with every append_entries and adds again what the message carries: a
+short message thus erases entries that were acknowledged (raft-kernel item 1). Raft (figure 2, AppendEntries receiver,
+3 and 4) deletes only from the first entry that conflicts. So here a deletion is tentative: adding the same (index,
+term) again changes nothing, a different term is a conflict and replaces the tail, and `settle`, called after each
+message, brings the untouched tail back. What pysyncobj computes meanwhile, its reply and its commit index, sees the
+tail as deleted, which is exactly Raft's "index of last new entry".
 
 Rules of this file:
 - Positions are pysyncobj's (0 is the first entry kept); indexes are Raft's. Only this file converts.
@@ -110,6 +110,18 @@ class RaftLog:
             return [(b"", index, self._journal.term_at(index)) for index in range(first, end)]
         found = self._journal.entries(first, self._last + 1, max_bytes)
         return [(entry.data, entry.index, entry.term) for entry in found]
+
+    def term_at(self, index: int) -> int:
+        """The term of an entry that is in the log."""
+        return self._journal.term_at(index)
+
+    def first_of_term(self, index: int) -> int:
+        """The first entry of the term that this entry has, as far as it is not committed."""
+        lowest = max(self.committed_index + 1, self._journal.first_index + 1)
+        term = self._journal.term_at(index)
+        while index > lowest and self._journal.term_at(index - 1) == term:
+            index -= 1
+        return index
 
     @property
     def _hard_state(self) -> HardState:

@@ -6,9 +6,10 @@ The control loop of whoever owns a replica (the runner on a real node, the simul
     2. `ready = replica.step()`
     3. send `ready.send_now` (only a leader's append_entries: a leader may send before it has synced)
     4. if `ready.flush`: `journal.write_flush(ready.flush)`, on another thread if you like; nothing else may touch the
-       replica but 1 and 5 until it is done, then `journal.finish_flush(ready.flush)`
+       replica but 1 and 5 until it is done, then `journal.finish_flush(ready.flush)`; again with `journal.take_flush()`
+       until that is None, for a flush has a limit
     5. `replica.apply()`: what is committed and on this disk goes to the state machine
-    6. send `replica.take_held()`: everything else that the step sent (votes, acknowledgements) speaks of what is on disk
+    6. send `replica.take_held()`: all else that the step sent (votes, acknowledgements) speaks of what is on disk
     7. hand `replica.take_verdicts()` to the callers; again from 1 at once if `replica.has_work`, else when something
        arrives or `replica.next_deadline_s` comes
 
@@ -42,8 +43,8 @@ from tallystick_node.consensus.settings import (
     APPLY_BATCH_ENTRIES,
     FOLLOWER_APPLY_ENTRIES,
     FOLLOWER_APPLY_S,
-    JOURNAL_TAIL_ENTRIES,
     MAX_COMMAND_BYTES,
+    MAX_INBOX_BYTES,
     MAX_INBOX_MESSAGES,
     Tuning,
 )
@@ -101,16 +102,18 @@ class Replica(Generic[Result]):
         self._machine = machine
         self._connected: set[str] = set()
         self._inbox: deque[tuple[str, RaftMessage]] = deque()
+        self._inbox_bytes = 0
         self._held: Addressed = []
         self._to_apply: deque[int] = deque()
         self._verdicts: list[tuple[bytes, Verdict[Result]]] = []
+        self._tail_entries = tuning.journal_tail_entries
         self._proposals = Proposals(tuning.max_entry_bytes)
         self._slowest_index = 0
         self._led_in_term = 0
         self._clock = clock
         self._apply_due_s = 0.0
         self.accepts_writes = True
-        """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers pass, so reads go on."""
+        """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, and so reads, pass."""
         self.kernel = self._make_kernel(
             node_id,
             peer_ids,
@@ -127,8 +130,10 @@ class Replica(Generic[Result]):
 
     def receive(self, peer_id: str, message: RaftMessage) -> None:
         """A message arrived; it is handled with the next step."""
-        if len(self._inbox) < MAX_INBOX_MESSAGES:
+        size_bytes = message.ByteSize()
+        if len(self._inbox) < MAX_INBOX_MESSAGES and self._inbox_bytes + size_bytes <= MAX_INBOX_BYTES:
             self._inbox.append((peer_id, message))
+            self._inbox_bytes += size_bytes
 
     def peer_connected(self, peer_id: str) -> None:
         """Messages can reach this peer."""
@@ -153,7 +158,7 @@ class Replica(Generic[Result]):
         elif not self._proposals.admit(Proposal(proposal_id, command)):
             self._verdicts.append((proposal_id, Refused(Reason.OVERLOADED)))
 
-    def give_up(self, proposal_id: bytes, only_queued: bool) -> bool:
+    def give_up(self, proposal_id: bytes, *, only_queued: bool = False) -> bool:
         """The caller waits no longer; with `only_queued`, unless it went out. True: it never did, nothing happened."""
         was_queued = self._proposals.is_queued(proposal_id)
         if was_queued or not only_queued:
@@ -167,6 +172,7 @@ class Replica(Generic[Result]):
         while self._inbox:
             peer_id, message = self._inbox.popleft()
             self._handle(peer_id, message)
+        self._inbox_bytes = 0
         if not self.kernel.is_leader:
             self._forward()
         batch = self._proposals.take_batch(self.kernel.term) if self.kernel.is_leader else []
@@ -217,7 +223,7 @@ class Replica(Generic[Result]):
     def compact(self) -> None:
         """Drops journal segments that the state machine has on disk and no member lacks."""
         everyone_has = max(self._slowest_index, self.kernel.slowest_index)
-        kept_from = self._journal.last_index - JOURNAL_TAIL_ENTRIES
+        kept_from = self._journal.last_index - self._tail_entries
         index = min(self._machine.durable_index, everyone_has, kept_from)
         if index >= self._journal.first_index:
             self._journal.compact_to(index)
@@ -263,7 +269,9 @@ class Replica(Generic[Result]):
             reason = Reason(message.forward_refused.reason) if known else Reason.NO_LEADER
             for proposal_id in message.forward_refused.ids:
                 self._give_verdict(proposal_id, Refused(reason))
-        elif message.WhichOneof("body") is not None:  # none: a kind of a newer node; whatever it says, it is not said to us
+        elif (
+            message.WhichOneof("body") is not None
+        ):  # none: a kind of a newer node; whatever it says, it is not said to us
             self._slowest_index = max(self._slowest_index, message.append_entries.slowest_index)
             self.kernel.receive(peer_id, message)
 

@@ -44,9 +44,7 @@ class Runner(Generic[Result]):
             decided here; what is applied can be read.
     """
 
-    def __init__(
-        self, replica: Replica[Result], journal: Journal, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, replica: Replica[Result], journal: Journal, clock: Callable[[], float]) -> None:
         self._replica = replica
         self._journal = journal
         self._transport: Transport | None = None
@@ -128,8 +126,10 @@ class Runner(Generic[Result]):
         self._take_link_events()
         ready = self._replica.step()
         self._send(ready.send_now)
-        if ready.flush is not None:
-            await self._sync(syncer, ready.flush)
+        flush = ready.flush
+        while flush is not None:
+            await self._sync(syncer, flush)
+            flush = self._journal.take_flush()
         self._send(self._replica.take_held())
         await self._apply()
         self._compact_now_and_then()

@@ -27,8 +27,8 @@ FOLLOWER_APPLY_ENTRIES: Final = 64
 SEND_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Entries on their way to one peer and not answered. Beyond, the leader waits for an answer."""
 
-SEND_WINDOW_TIMEOUT_S: Final = 1.0
-"""After this long without an answer a full window is opened again: what was sent may be lost."""
+SEND_WINDOW_TIMEOUT_S: Final = 3.0
+"""After this long without an answer, what is on its way counts as lost."""
 
 APPLY_BATCH_ENTRIES: Final = 256
 """Entries handed to the state machine at once, so that catching up does not hold the event loop for long."""
@@ -48,6 +48,9 @@ MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
 MAX_INBOX_MESSAGES: Final = 10_000
 """Messages received while a sync runs. Beyond, they are dropped: Raft sends them again."""
 
+MAX_INBOX_BYTES: Final = 32 * 1024 * 1024
+"""Likewise, in bytes. It also bounds what one step hands to the disk."""
+
 JOURNAL_TAIL_ENTRIES: Final = 1000
 """Entries that compaction leaves behind the newest, so that a slow follower is served from memory."""
 
@@ -65,6 +68,7 @@ class Tuning:
     election_min_s: float = 0.5
     election_max_s: float = 1.0
     append_batch_bytes: int = APPEND_BATCH_BYTES
+    journal_tail_entries: int = JOURNAL_TAIL_ENTRIES
 
     @property
     def max_entry_bytes(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from tallystick.errors import NoLeader, Reason, TallystickError, Undecided, error_for
 from tallystick_node.consensus.proposals import Applied, Refused
@@ -29,6 +29,12 @@ _REFUSALS: Final = {
 }
 
 
+class GiveUp(Protocol):
+    """Takes a proposal back; True when it never left this node. With `only_queued` one that did is left alone."""
+
+    def __call__(self, proposal_id: bytes, *, only_queued: bool = False) -> bool: ...
+
+
 @dataclass(slots=True)
 class _Waiter(Generic[Result]):
     future: asyncio.Future[Result]
@@ -37,14 +43,9 @@ class _Waiter(Generic[Result]):
 
 
 class Waiters(Generic[Result]):
-    """See the module.
+    """See the module."""
 
-    Args:
-        give_up: takes a proposal back; True when it never left this node. With `only_queued` it leaves one alone that
-            did.
-    """
-
-    def __init__(self, clock: Callable[[], float], give_up: Callable[[bytes, bool], bool]) -> None:
+    def __init__(self, clock: Callable[[], float], give_up: GiveUp) -> None:
         self._clock = clock
         self._give_up = give_up
         self._waiting: dict[bytes, _Waiter[Result]] = {}
@@ -60,7 +61,7 @@ class Waiters(Generic[Result]):
     def remove(self, proposal_id: bytes) -> None:
         """The caller has gone."""
         if self._waiting.pop(proposal_id, None) is not None:
-            self._give_up(proposal_id, False)
+            self._give_up(proposal_id)
 
     def settle(self, proposal_id: bytes, verdict: Verdict[Result]) -> None:
         """Hands a verdict to its caller, if there still is one."""
@@ -76,16 +77,16 @@ class Waiters(Generic[Result]):
         """Ends the waiting of those whose deadline has come."""
         now_s = self._clock()
         for proposal_id, waiter in list(self._waiting.items()):
-            if now_s >= waiter.leader_deadline_s and self._give_up(proposal_id, True):
+            if now_s >= waiter.leader_deadline_s and self._give_up(proposal_id, only_queued=True):
                 self._fail(proposal_id, NoLeader("no leader in reach: no majority, or an election is under way"))
             elif now_s >= waiter.deadline_s:
-                self._give_up(proposal_id, False)
+                self._give_up(proposal_id)
                 self._fail(proposal_id, Undecided("no majority acknowledged this in time"))
 
     def fail_all(self) -> None:
         """The node stops: what was queued did not happen, what was sent may have."""
         for proposal_id in list(self._waiting):
-            if self._give_up(proposal_id, False):
+            if self._give_up(proposal_id):
                 self._fail(proposal_id, NoLeader("this node is stopping", reason=Reason.STOPPING))
             else:
                 self._fail(proposal_id, Undecided("this node stopped before the outcome was known"))

@@ -1,1 +1,1 @@
-"""Bytes to core's commands and back: the log format, and the mutations that clients hand in."""
+"""Bytes to core's commands and back: what is proposed, and the mutations that clients hand in."""

@@ -1,13 +1,14 @@
 """Commands to the bytes of log/v1 and back.
 
 Rules of this file:
-- `encode_command` checks what does not depend on a state; `decode_command` trusts, for it reads what was encoded.
+- `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
 from google.protobuf.message import DecodeError
@@ -27,6 +28,9 @@ from tallystick_node.wire.fields import (
 from tallystick_node.wire.mutations import decode_mutation
 
 _FINGERPRINT_BYTES: Final = 16
+
+_BATCH_OVERHEAD_BYTES: Final = 16
+"""At most what a command takes in a batch besides its own bytes, and the batch in a command."""
 
 
 def fingerprint(command: Command) -> bytes:
@@ -64,17 +68,48 @@ def encode_command(command: Command) -> bytes:
     return data
 
 
-def decode_command(data: bytes) -> Command:
-    """A command that was encoded before.
+def join_commands(commands: Iterable[bytes]) -> Iterator[bytes]:
+    """Encoded commands as few: batches, in their order, none larger than a command may be; one alone stays as it is."""
+    batch: list[bytes] = []
+    size_bytes = 0
+    for command in commands:
+        if batch and size_bytes + len(command) + _BATCH_OVERHEAD_BYTES > limits.COMMAND_BYTES:
+            yield _encode_batch(batch)
+            batch, size_bytes = [], 0
+        batch.append(command)
+        size_bytes += len(command) + _BATCH_OVERHEAD_BYTES
+    if batch:
+        yield _encode_batch(batch)
+
+
+def _encode_batch(commands: list[bytes]) -> bytes:
+    if len(commands) == 1:
+        return commands[0]
+    batch = log_pb2.Batch(commands=[log_pb2.Command.FromString(command) for command in commands])
+    return log_pb2.Command(batch=batch).SerializeToString(deterministic=True)
+
+
+def decode_commands(data: bytes) -> list[Command]:
+    """The commands in what was proposed: those of a batch, or the one that stands alone.
 
     Raises:
         Malformed: the bytes are no command.
         UnsupportedFormat: this version does not know the command.
     """
+    message = _parse(data)
+    if message.HasField("batch"):
+        return [_decode(command) for command in message.batch.commands]
+    return [_decode(message)]
+
+
+def _parse(data: bytes) -> log_pb2.Command:
     try:
-        message = log_pb2.Command.FromString(data)
+        return log_pb2.Command.FromString(data)
     except DecodeError as error:
         raise Malformed(f"a command: {error}") from error
+
+
+def _decode(message: log_pb2.Command) -> Command:
     match message.WhichOneof("body"):
         case "append":
             return _decode_append(message.time_unix_ms, message.append)

@@ -80,6 +80,7 @@ class Command(_message.Message):
     APPEND_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     DELETE_AGENT_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -88,6 +89,8 @@ class Command(_message.Message):
     def checkpoint(self) -> Global___Checkpoint: ...
     @_builtins.property
     def delete_agent(self) -> Global___DeleteAgent: ...
+    @_builtins.property
+    def batch(self) -> Global___Batch: ...
     def __init__(
         self,
         *,
@@ -95,16 +98,41 @@ class Command(_message.Message):
         append: Global___Append | None = ...,
         checkpoint: Global___Checkpoint | None = ...,
         delete_agent: Global___DeleteAgent | None = ...,
+        batch: Global___Batch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___Command: _TypeAlias = Command  # noqa: Y015
+
+@_typing.final
+class Batch(_message.Message):
+    """Commands of one stream that are decided together, in this order: no later one without the earlier ones. Each has an
+    outcome of its own; a refusal does not touch the others. A batch holds no batch.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Command]: ...
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[Global___Command] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Batch: _TypeAlias = Batch  # noqa: Y015
 
 @_typing.final
 class Target(_message.Message):
