@@ -1,0 +1,156 @@
+"""A full disk: writes are refused, reads served; space brings writes back by itself; nothing acknowledged is lost.
+
+Each node's data folder is a small tmpfs of its own, filled up by a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tallystick import Client, Consistency, Mutation, Overloaded, Reason, TallystickError, Undecided, ops
+from tests.cluster.harness import Cluster
+from tests.cluster.harness_wait import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("cluster_full_disk")]
+
+DISK_BYTES: Final = 24 << 20
+RESERVE_BYTES: Final = 4 << 20
+NOTICE_S: Final = 20.0
+NODES: Final = ("a", "b", "c")
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[Mapping[str, Path]]:
+    """A mounted tmpfs for each node."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root and Linux")
+    mounted: dict[str, Path] = {}
+    with contextlib.ExitStack() as unmounting:
+        for node_id in NODES:
+            place = tmp_path / f"disk-{node_id}"
+            place.mkdir()
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
+            done = subprocess.run(mount, check=False, capture_output=True)
+            if done.returncode != 0:
+                pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+            unmounting.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
+            mounted[node_id] = place / "data"
+        yield mounted
+
+
+def _fill(disk: Path, leave_bytes: int = 0) -> None:
+    """Takes all but so much of the free space."""
+    room = os.statvfs(disk)
+    with _filler(disk).open("ab") as file:
+        for _ in range(max(room.f_bavail - leave_bytes // room.f_frsize, 0)):
+            file.write(b"x" * room.f_frsize)
+
+
+def _free(disk: Path) -> None:
+    _filler(disk).unlink(missing_ok=True)
+
+
+def _filler(data_folder: Path) -> Path:
+    return data_folder.parent / "filler"
+
+
+async def _alarmed(cluster: Cluster, *node_ids: str) -> bool:
+    statuses = [await cluster.status(node_id) for node_id in node_ids]
+    return all(status is not None and Reason.DISK_FULL in status.alarms for status in statuses)
+
+
+async def _written(client: Client, number: int) -> bool:
+    """One write of a known number; whether it was acknowledged."""
+    try:
+        await client.agent("x").append(ops.append("/numbers", number), idempotency_key=f"n{number}", timeout_s=3.0)
+    except (Overloaded, Undecided):
+        return False
+    return True
+
+
+async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
+    tmp_path: Path, disks: Mapping[str, Path]
+) -> None:
+    flags = [f"--disk-reserve-bytes={RESERVE_BYTES}", "--journal-segment-bytes=1048576"]
+    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
+        await client.agent("x").append(ops.set("/n", 1))
+        for node_id in NODES:
+            _fill(disks[node_id], RESERVE_BYTES // 2)
+        await eventually(lambda: _alarmed(cluster, *NODES), within_s=NOTICE_S, what="all nodes raise the alarm")
+        before = await cluster.wait_equal()
+        for node_id in NODES:
+            async with cluster.connect(nodes=[node_id], timeout_s=1.0) as there:
+                with pytest.raises(Overloaded) as refused:
+                    await there.agent("x").append(ops.set("/n", 2))
+                assert refused.value.reason is Reason.DISK_FULL
+                for consistency in Consistency:
+                    assert (await there.agent("x").read(consistency=consistency)).state == {"n": 1}
+        assert (await cluster.wait_equal()).state_digest == before.state_digest
+        for node_id in NODES:
+            _free(disks[node_id])
+        await client.agent("x").append(ops.set("/n", 3), timeout_s=NOTICE_S)
+        assert not await _alarmed(cluster, await cluster.wait_for_leader())
+        await cluster.wait_equal()
+
+
+@pytest.mark.parametrize("reserve_bytes", [0, RESERVE_BYTES])
+@pytest.mark.parametrize("whose", ["a follower", "the leader"])
+async def test_one_full_disk_does_not_stop_the_cluster(
+    tmp_path: Path, disks: Mapping[str, Path], whose: str, reserve_bytes: int
+) -> None:
+    flags = [f"--disk-reserve-bytes={reserve_bytes}", "--journal-segment-bytes=1048576"]
+    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
+        await client.agent("x").append(ops.set("/n", 0))
+        leader = await cluster.wait_for_leader()
+        full = leader if whose == "the leader" else cluster.others(leader)[0]
+        _fill(disks[full])
+        for n in range(20):
+            await client.agent("x").append(ops.set("/n", n), cause="c" * 1000)
+        _free(disks[full])
+        await cluster.wait_equal()
+
+
+async def test_no_room_at_all_and_kills_in_it_lose_nothing(tmp_path: Path, disks: Mapping[str, Path]) -> None:
+    flags = ["--disk-reserve-bytes=0", "--journal-segment-bytes=1048576"]
+    acknowledged: list[int] = []
+    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
+        number = 0
+        for _ in range(2):
+            for disk in disks.values():
+                _fill(disk, 200_000)
+            while await _written(client, number):  # until the journals and the databases meet the end of the disk
+                acknowledged.append(number)
+                number += 1
+                with contextlib.suppress(TallystickError):
+                    await client.agent("bulk").append_many([Mutation.event("note", "x" * 20_000)], timeout_s=3.0)
+            number += 1
+            cluster.kill(*NODES)
+            for disk in disks.values():
+                _free(disk)
+            for node_id in NODES:
+                cluster.start(node_id)
+            await cluster.wait_for_leader()
+            for _ in range(5):
+                assert await _written(client, number)
+                acknowledged.append(number)
+                number += 1
+        await cluster.wait_equal()
+        for node_id in NODES:
+            async with cluster.connect(nodes=[node_id], consistency=Consistency.LOCAL) as reader:
+                state = (await reader.agent("x").read()).state
+                assert isinstance(state, dict) and isinstance(state["numbers"], list)
+                assert [n for n in state["numbers"] if n in acknowledged] == acknowledged
+                assert len(state["numbers"]) == len(set(map(str, state["numbers"])))
+        for node_id in NODES:
+            said = cluster.nodes[node_id].log_text()
+            assert "disk full" in said, f"node {node_id} never met the end of its disk"
+            assert "Traceback" not in said
+    assert len(acknowledged) >= 12

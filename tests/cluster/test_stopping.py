@@ -1,0 +1,84 @@
+"""A node that is told to stop: cleanly, in time, with its data; and what stands beside its own services."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from tallystick import Consistency, ops
+from tests.cluster.harness import Cluster
+from tests.cluster.harness_grpc import DEADLINE_S, raw_channel
+from tests.cluster.harness_wait import eventually
+
+STOP_S: Final = 8.0
+"""Calls under way have two seconds to end; the machine may be busy."""
+
+
+async def test_sigterm_ends_a_node_in_time_with_open_watches_and_its_data_is_there_again(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+        await client.agent("x").append(ops.set("/n", 1))
+        await cluster.wait_equal()
+        for node_id in cluster.node_ids:
+            async with raw_channel(cluster.endpoint(node_id)) as channel:
+                watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+                    "/tallystick.v1.StateService/Watch", None, None
+                )
+                call = watch(b"\x0a\x04demo\x22\x04\x08\x01\x10\x00")  # namespace "demo", after 1.0
+                await anext(aiter(call))
+                cluster.nodes[node_id].signal(signal.SIGTERM)
+                assert await cluster.nodes[node_id].wait_exit(STOP_S) == 0
+                assert not cluster.nodes[node_id].is_running
+        for node_id in cluster.node_ids:
+            cluster.start(node_id)
+        await cluster.wait_for_leader()
+        for node_id in cluster.node_ids:
+            async with cluster.connect(nodes=[node_id], consistency=Consistency.LOCAL) as reader:
+                assert (await reader.agent("x").read()).state == {"n": 1}
+        log_text = "".join(node.log_text() for node in cluster.nodes.values())
+        assert "Traceback" not in log_text
+
+
+async def test_a_leader_told_twice_to_stop_stops_once(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+        leader = await cluster.wait_for_leader()
+        cluster.nodes[leader].signal(signal.SIGTERM)
+        cluster.nodes[leader].signal(signal.SIGTERM)
+        cluster.nodes[leader].signal(signal.SIGINT)
+        assert await cluster.nodes[leader].wait_exit(STOP_S) == 0
+        await client.agent("x").append(ops.set("/n", 1))  # the others go on
+        assert "Traceback" not in cluster.nodes[leader].log_text()
+
+
+async def test_health_and_reflection_answer(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster, raw_channel(cluster.endpoint("a")) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            health_pb2.HealthCheckRequest.SerializeToString,
+            health_pb2.HealthCheckResponse.FromString,
+        )
+
+        async def serves(wanted: int) -> bool:
+            answers = [
+                await check(health_pb2.HealthCheckRequest(service=name), timeout=DEADLINE_S)
+                for name in ("", "tallystick.v1.StateService")
+            ]
+            return all(answer.status == wanted for answer in answers)
+
+        serving = health_pb2.HealthCheckResponse.SERVING
+        await eventually(lambda: serves(serving), within_s=DEADLINE_S, what="healthy with a leader")
+        info = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        asked = info(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=DEADLINE_S)
+        listed = {service.name async for answer in asked for service in answer.list_services_response.service}
+        assert {"tallystick.v1.StateService", "tallystick.v1.ClusterService", "grpc.health.v1.Health"} <= listed
+        cluster.kill("b", "c")
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        await eventually(lambda: serves(not_serving), within_s=DEADLINE_S, what="unhealthy without a majority")
