@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import zlib
@@ -195,6 +196,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._votes = _Votes()
         self._windows: dict[Node, SendWindow] = {}
         self._held: set[Node] = set()
+        self._slowest_index = raft_log.first_index
         self._durable_index = durable_index
         self._outbox = _Outbox(self)
         self._last_leader_contact_s = clock() - tuning.election_max_s
@@ -266,8 +268,11 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     @property
     def slowest_index(self) -> int:
-        """On a leader: every member has the log on disk up to here; elsewhere 0."""
-        return min(self.match_indexes.values(), default=self._durable_index()) if self.is_leader else 0
+        """Every member has the log on disk up to here, and it is decided. What was once true of this stays true."""
+        if self.is_leader:
+            everyone_has = min(self.match_indexes.values(), default=self._durable_index())
+            self._slowest_index = max(self._slowest_index, min(everyone_has, self.commit_index))
+        return self._slowest_index
 
     @property
     def last_leader_contact_s(self) -> float:
@@ -316,7 +321,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         if self._election_is_due():
             self._ask_before_election()
         self._hold_full_windows()
-        self.doTick(0.0)
+        self._tick()
         self._beat_held()
         self._drop_late_commands()
         self._after_entry()
@@ -342,6 +347,18 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     # How pysyncobj is held.
 
+    def _tick(self) -> None:
+        """pysyncobj's turn. It sees no election deadline but a granted one: it reads the clock again, and one that comes
+        between two looks would begin an election that nobody was asked about. A grant counts now or never."""
+        deadline_s = self._SyncObj__raftElectionDeadline
+        if self._peers and deadline_s != _ELECTION_GRANTED_S:
+            self._SyncObj__raftElectionDeadline = math.inf
+        self.doTick(0.0)
+        if self._SyncObj__raftElectionDeadline == math.inf:
+            self._SyncObj__raftElectionDeadline = deadline_s
+        elif self._SyncObj__raftElectionDeadline == _ELECTION_GRANTED_S:  # no peer in reach
+            self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()
+
     def _bind(self) -> None:
         engine.monotonicTime = self._clock
         engine.random = self._rng
@@ -360,13 +377,14 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._SyncObj__onMessageReceived(peer, codec.decode(message))
         if message.HasField("append_entries"):
             self._last_leader_contact_s = self._clock()
+            self._slowest_index = max(self._slowest_index, message.append_entries.slowest_index)
         elif message.HasField("append_reply") and self.is_leader:
             self._take_answer(peer, message.append_reply, next_index, known_index)
 
     def _take_answer(self, peer: Node, reply: AppendReply, next_index: int, known_index: int) -> None:
         """Moves the send window. The indexes are from before pysyncobj saw the answer: what was to be sent next, and
         what the peer surely had."""
-        window = self._windows.setdefault(peer, SendWindow())
+        window = self._windows.setdefault(peer, SendWindow(probing=True))
         if not reply.success:
             self._windows[peer] = SendWindow(probing=True, last_sent_s=window.last_sent_s)
             self._send_by(0.0)  # look for the place where the logs part without waiting
@@ -452,7 +470,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     def sent_entries(self, node: Node, message: RaftMessage) -> None:
         """An append_entries went out; a full window ends this step's sending to the peer."""
-        window = self._windows.setdefault(node, SendWindow())
+        window = self._windows.setdefault(node, SendWindow(probing=True))
         window.last_sent_s = self._clock()
         if message.append_entries.entries:
             window.sent(message.append_entries.entries[-1].index, message.ByteSize(), self._clock())
@@ -464,6 +482,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
             for node, window in self._windows.items():
                 if window.is_full(self._clock()):
                     self._hold(node)
+        else:
+            self._windows.clear()  # what was on its way in an earlier leadership holds nothing up in the next
 
     def _hold(self, node: Node) -> None:
         """To pysyncobj this peer is disconnected until the step ends: that is how its sending is stopped."""
@@ -491,7 +511,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         term at `index`, so it need not try these one by one (Raft, end of 5.3)."""
         if index > self._raft_log[-1][1]:
             return index
-        return self._raft_log.first_of_term(index)
+        return self._raft_log.first_of_term(index, self.slowest_index + 1)
 
     def _drop_late_commands(self) -> None:
         """pysyncobj stops taking commands when a step lasts too long; left there, one would be proposed twice."""

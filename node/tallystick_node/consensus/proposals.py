@@ -101,6 +101,11 @@ class Proposals:
         return len(self._queue)
 
     @property
+    def queued_bytes(self) -> int:
+        """Size of what is queued."""
+        return self._queued_bytes
+
+    @property
     def has_callers(self) -> bool:
         """Whether a caller of this node waits for anything."""
         return bool(self._own)

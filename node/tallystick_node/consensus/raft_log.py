@@ -36,11 +36,11 @@ class RaftLog:
     # What pysyncobj calls.
 
     def __len__(self) -> int:
-        return self._last - self._journal.first_index + 1
+        return self._last - self.first_index + 1
 
     def __getitem__(self, position: int) -> LogTuple:
         # pysyncobj asks for [0] and [-1], for their index and term alone; payloads are read through `window`
-        index = self._last if position == -1 else self._journal.first_index + position
+        index = self._last if position == -1 else self.first_index + position
         return (b"", index, self._journal.term_at(index))
 
     def add(self, command: bytes, index: int, term: int) -> None:
@@ -58,7 +58,7 @@ class RaftLog:
 
     def deleteEntriesFrom(self, position: int) -> None:  # noqa: N802 (pysyncobj's name)
         """Hides the tail from here on, until it is added again or `settle` restores it."""
-        self._last = self._journal.first_index + position - 1
+        self._last = self.first_index + position - 1
 
     def deleteEntriesTo(self, position: int) -> None:  # noqa: N802
         """Compaction is ours (`Replica.compact`); pysyncobj's is switched off."""
@@ -103,7 +103,7 @@ class RaftLog:
         Without `max_bytes` pysyncobj reads no payload, only index and term, and without `count` it only asks whether
         there is more than one entry: so payloads are read from disk for peers alone.
         """
-        if first is None or first < self._journal.first_index or first > self._last:
+        if first is None or first < self.first_index or first > self._last:
             return []
         if max_bytes is None:
             end = min(self._last + 1, first + min(count or 2, APPLY_BATCH_ENTRIES))
@@ -115,9 +115,15 @@ class RaftLog:
         """The term of an entry that is in the log."""
         return self._journal.term_at(index)
 
-    def first_of_term(self, index: int) -> int:
-        """The first entry of the term that this entry has, as far as it is not committed."""
-        lowest = max(self.committed_index + 1, self._journal.first_index + 1)
+    @property
+    def first_index(self) -> int:
+        """Where the log begins for pysyncobj: with the last entry that compaction dropped, if there is one, for it is
+        still known to come before the next. Its payload is gone, but is never asked for: every member has it."""
+        return max(self._journal.base_index, 1)
+
+    def first_of_term(self, index: int, lowest: int) -> int:
+        """The first entry of the term that this entry has, as far as it is neither committed nor below `lowest`."""
+        lowest = max(self.committed_index + 1, lowest)
         term = self._journal.term_at(index)
         while index > lowest and self._journal.term_at(index - 1) == term:
             index -= 1

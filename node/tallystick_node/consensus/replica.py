@@ -43,6 +43,8 @@ from tallystick_node.consensus.settings import (
     APPLY_BATCH_ENTRIES,
     FOLLOWER_APPLY_ENTRIES,
     FOLLOWER_APPLY_S,
+    GATHER_BYTES,
+    GATHER_S,
     MAX_COMMAND_BYTES,
     MAX_INBOX_BYTES,
     MAX_INBOX_MESSAGES,
@@ -108,10 +110,11 @@ class Replica(Generic[Result]):
         self._verdicts: list[tuple[bytes, Verdict[Result]]] = []
         self._tail_entries = tuning.journal_tail_entries
         self._proposals = Proposals(tuning.max_entry_bytes)
-        self._slowest_index = 0
         self._led_in_term = 0
         self._clock = clock
         self._apply_due_s = 0.0
+        self._proposed_index = 0
+        self._proposed_s = 0.0
         self.accepts_writes = True
         """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, and so reads, pass."""
         self.kernel = self._make_kernel(
@@ -175,7 +178,7 @@ class Replica(Generic[Result]):
         self._inbox_bytes = 0
         if not self.kernel.is_leader:
             self._forward()
-        batch = self._proposals.take_batch(self.kernel.term) if self.kernel.is_leader else []
+        batch = self._proposals.take_batch(self.kernel.term) if self._may_propose() else []
         if batch:
             self.kernel.propose(bytes((_COMMANDS,)) + encode_entry(batch))
             if any(proposal.peer_id is not None for proposal in batch):
@@ -184,6 +187,8 @@ class Replica(Generic[Result]):
         if self.kernel.refused:
             self.kernel.refused = 0
             self._proposals.put_back(batch)
+        elif batch:
+            self._proposed_index, self._proposed_s = self._journal.last_index, self._clock()
         self._follow_leadership()
         self._take_committed()
         return Ready(self._sort_messages(), self._journal.take_flush())
@@ -222,16 +227,16 @@ class Replica(Generic[Result]):
 
     def compact(self) -> None:
         """Drops journal segments that the state machine has on disk and no member lacks."""
-        everyone_has = max(self._slowest_index, self.kernel.slowest_index)
+        # the entry before the first one sent must be here too: pysyncobj asks for its term
         kept_from = self._journal.last_index - self._tail_entries
-        index = min(self._machine.durable_index, everyone_has, kept_from)
+        index = min(self._machine.durable_index, self.kernel.slowest_index, kept_from)
         if index >= self._journal.first_index:
             self._journal.compact_to(index)
 
     @property
     def has_work(self) -> bool:
         """Whether the next step has something to do at once."""
-        can_send = self.kernel.is_leader or self._leader_in_reach is not None
+        can_send = self._may_propose() if self.kernel.is_leader else self._leader_in_reach is not None
         can_propose = len(self._proposals) > 0 and can_send
         return bool(self._inbox) or can_propose or self._apply_is_due() or self.kernel.has_more_to_apply
 
@@ -239,7 +244,11 @@ class Replica(Generic[Result]):
     def next_deadline_s(self) -> float:
         """When to step at the latest, on the clock given."""
         due_s = self.kernel.next_deadline_s
-        return min(due_s, self._apply_due_s) if self._to_apply else due_s
+        if self._to_apply:
+            due_s = min(due_s, self._apply_due_s)
+        if len(self._proposals) and self.kernel.is_leader:
+            due_s = min(due_s, self._proposed_s + GATHER_S)
+        return due_s
 
     def status(self) -> ReplicaStatus:
         """What this member knows of itself."""
@@ -272,7 +281,6 @@ class Replica(Generic[Result]):
         elif (
             message.WhichOneof("body") is not None
         ):  # none: a kind of a newer node; whatever it says, it is not said to us
-            self._slowest_index = max(self._slowest_index, message.append_entries.slowest_index)
             self.kernel.receive(peer_id, message)
 
     def _take_forwarded(self, peer_id: str, forward: Forward) -> None:
@@ -332,6 +340,13 @@ class Replica(Generic[Result]):
         now = [item for item in messages if leads and item[1].HasField("append_entries")]
         self._held += [item for item in messages if not (leads and item[1].HasField("append_entries"))]
         return now
+
+    def _may_propose(self) -> bool:
+        """Whether this member leads, and no entry is on its way that further proposals should wait for."""
+        if not self.kernel.is_leader or self._proposed_index <= self.kernel.commit_index:
+            return self.kernel.is_leader
+        waited_s = self._clock() - self._proposed_s
+        return waited_s >= GATHER_S or self._proposals.queued_bytes >= GATHER_BYTES
 
     def _take_committed(self) -> None:
         if self.kernel.committed and not self._to_apply:

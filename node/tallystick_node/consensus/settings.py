@@ -24,6 +24,13 @@ FOLLOWER_APPLY_S: Final = 0.005
 FOLLOWER_APPLY_ENTRIES: Final = 64
 """It gathers no more than these."""
 
+GATHER_S: Final = 0.003
+"""While an entry is on its way, further proposals wait for the next one, but no longer than this: one entry for many
+callers costs all nodes what an entry for one caller does."""
+
+GATHER_BYTES: Final = 128 * 1024
+"""As much as this does not wait."""
+
 SEND_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Entries on their way to one peer and not answered. Beyond, the leader waits for an answer."""
 
