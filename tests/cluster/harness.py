@@ -6,6 +6,7 @@
             await client.agent("x").append(ops.set("/n", 1))
         cluster.kill(leader)
         await cluster.wait_for_leader(among=cluster.others(leader))
+        await cluster.start(leader)
 
 With `proxied=True` every link runs through a proxy: `cut(a, b)` holds back what a says to b, `isolate(a)` cuts a off
 from all other nodes, `heal()` mends everything.
@@ -211,9 +212,17 @@ class Cluster:
 
     # Faults of nodes.
 
-    def start(self, node_id: str) -> None:
-        """Starts a node that does not run."""
-        self.nodes[node_id].start()
+    async def start(self, *node_ids: str) -> None:
+        """Starts nodes that do not run, and waits until they answer."""
+        for node_id in node_ids:
+            self.nodes[node_id].start()
+
+        async def all_answer() -> bool:
+            for node_id in node_ids:
+                assert self.nodes[node_id].is_running, f"node {node_id} ended by itself"
+            return len(await self.statuses(node_ids)) == len(node_ids)
+
+        await eventually(all_answer, within_s=START_S, what=f"{', '.join(node_ids)} answer")
 
     async def stop(self, node_id: str) -> int:
         """SIGTERM; the exit code."""

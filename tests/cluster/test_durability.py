@@ -33,15 +33,13 @@ async def test_what_was_acknowledged_survives_kills_of_any_node_and_of_all_at_on
                 killed = victim or await cluster.wait_for_leader()
                 cluster.kill(killed)
                 await progress(writers)
-                cluster.start(killed)
+                await cluster.start(killed)
                 await cluster.wait_for_leader()
             cluster.kill(*cluster.node_ids)
-            for node_id in cluster.node_ids:
-                cluster.start(node_id)
+            await cluster.start(*cluster.node_ids)
             await progress(writers)
             cluster.kill(*cluster.node_ids)  # in the middle of writes
-            for node_id in cluster.node_ids:
-                cluster.start(node_id)
+            await cluster.start(*cluster.node_ids)
         await cluster.wait_for_leader()
         await _check_on_every_node(cluster, writers)
         assert all(len(writer.acknowledged) >= 30 for writer in writers)
@@ -60,10 +58,9 @@ async def test_a_node_that_was_away_for_long_catches_up(tmp_path: Path) -> None:
             async with client.agent("bulk").stream() as stream:
                 for number in range(100):
                     await stream.append_mutation(Mutation.event("note", {"number": number, "text": "x" * 40_000}))
-        cluster.start(away)
+        await cluster.start(away)
         await _check_on_every_node(cluster, writers)
         cluster.kill(*cluster.node_ids)
-        for node_id in cluster.node_ids:
-            cluster.start(node_id)
+        await cluster.start(*cluster.node_ids)
         await cluster.wait_for_leader()
         await _check_on_every_node(cluster, writers)

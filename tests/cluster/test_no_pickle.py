@@ -67,7 +67,7 @@ async def test_no_pickle_on_disk_or_between_nodes(tmp_path: Path) -> None:
             leader = await cluster.wait_for_leader()
             cluster.kill(leader)  # votes too
             await agent.append(ops.set("/n", "last"))
-            cluster.start(leader)
+            await cluster.start(leader)
         await cluster.wait_equal()
         on_the_wire = cluster.recorded()
     on_disk = b"".join(

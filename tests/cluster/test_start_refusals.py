@@ -53,7 +53,7 @@ async def _refused(cluster: Cluster, node: NodeProcess, *, code: ExitCode, says:
 
 
 async def _starts_again(cluster: Cluster) -> None:
-    cluster.start("c")
+    await cluster.start("c")
     await cluster.wait_equal()
     async with cluster.connect(nodes=["c"], consistency=Consistency.LOCAL) as reader:
         assert (await reader.agent("x").read()).state == {"n": 19}

@@ -33,8 +33,7 @@ async def test_sigterm_ends_a_node_in_time_with_open_watches_and_its_data_is_the
                 cluster.nodes[node_id].signal(signal.SIGTERM)
                 assert await cluster.nodes[node_id].wait_exit(STOP_S) == 0
                 assert not cluster.nodes[node_id].is_running
-        for node_id in cluster.node_ids:
-            cluster.start(node_id)
+        await cluster.start(*cluster.node_ids)
         await cluster.wait_for_leader()
         for node_id in cluster.node_ids:
             async with cluster.connect(nodes=[node_id], consistency=Consistency.LOCAL) as reader:

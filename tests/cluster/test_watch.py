@@ -63,7 +63,7 @@ async def test_every_event_once_and_in_order_while_nodes_are_killed(tmp_path: Pa
                     await progress(writers)
                     cluster.kill(node_id)
                     await progress(writers)
-                    cluster.start(node_id)
+                    await cluster.start(node_id)
                     await cluster.wait_for_leader()
             logged = await _logged(client, *(writer.agent for writer in writers))
             mine = await _logged(client, "writer-0")
