@@ -177,7 +177,15 @@ async def serve(config: NodeConfig) -> None:
         try:
             await node.run()
         except BaseExceptionGroup as group:  # one task failed and took the others along: its error is the one to tell
-            raise group.exceptions[0] from group
+            first = _first_error(group)
+            log.critical("node failed", extra={"event": "node_failed", "why": f"{type(first).__name__}: {first}"})
+            raise first from group
+
+
+def _first_error(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @contextlib.asynccontextmanager

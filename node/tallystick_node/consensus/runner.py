@@ -126,6 +126,8 @@ class Runner(Generic[Result]):
         self._take_link_events()
         ready = self._replica.step()
         self._send(ready.send_now)
+        if ready.send_now:
+            await asyncio.sleep(0)  # let it leave before the sync takes the processor: the others' syncs take as long
         flush = ready.flush
         while flush is not None:
             await self._sync(syncer, flush)
