@@ -1,0 +1,62 @@
+"""Measures of reads: the head of a small agent, and of one whose log is long."""
+
+from __future__ import annotations
+
+from tallystick import Consistency
+from tests.bench.bench import Bench, mutation
+from tests.bench.figures import CALLERS, Reading
+from tests.bench.timing import count_done, latencies_ms, percentile
+from tests.bench.writes import HISTORY_AGENT, STREAM_MUTATIONS, STREAM_WINDOW, fill
+
+_SHORT_LOG: int = 100
+
+
+async def session(bench: Bench) -> list[Reading]:
+    """Head reads that see what this client wrote."""
+    return await _heads(bench, Consistency.SESSION, "session")
+
+
+async def linearizable(bench: Bench) -> list[Reading]:
+    """Head reads that see what anyone wrote."""
+    return await _heads(bench, Consistency.LINEARIZABLE, "linearizable")
+
+
+async def _heads(bench: Bench, consistency: Consistency, name: str) -> list[Reading]:
+    agent = bench.client.agent("read")
+    await agent.append_many((mutation(),))
+
+    async def read(_caller: int) -> None:
+        await agent.read(consistency=consistency)
+
+    taken = await latencies_ms(read, bench.plan.latency_s)
+    cpu = bench.cpu()
+    done, taken_s = await count_done(read, CALLERS, bench.plan.rate_s)
+    cost = cpu.cost(done)
+    return [Reading(f"{name}_ms", percentile(taken, 0.5)), Reading(f"{name}_rate", done / taken_s, cost)]
+
+
+async def long_log(bench: Bench) -> list[Reading]:
+    """The same read of an agent with a short log and of one with a long one, in turns."""
+    short, long = bench.client.agent("short"), bench.client.agent(HISTORY_AGENT)
+    await short.append_many([mutation() for _ in range(_SHORT_LOG)])
+    mutations = await _lengthen(bench)
+    readings: list[Reading] = []
+    for _ in range(bench.plan.rounds):
+        medians = []
+        for agent in (short, long):
+            taken = await latencies_ms(lambda _, agent=agent: agent.read(consistency=Consistency.SESSION), 0.3)  # type: ignore[misc]
+            medians.append(percentile(taken, 0.5))
+        note = f"{mutations:,} mutations"
+        readings += [Reading("short_log_ms", medians[0]), Reading("long_log_ms", medians[1], note=note)]
+        readings.append(Reading("long_log_ratio", medians[1] / medians[0]))
+    return readings
+
+
+async def _lengthen(bench: Bench) -> int:
+    """Streams to the long log until it is as long as planned, or the time is up; how long it is."""
+    agent = bench.client.agent(HISTORY_AGENT)
+    first = await agent.append_many((mutation(),))
+    missing = max(0, bench.plan.history - first.seq)
+    async with agent.stream(window=STREAM_WINDOW) as stream:
+        await fill(stream, requests=-(-missing // STREAM_MUTATIONS), duration_s=bench.plan.history_s)
+    return (await agent.read()).seq
