@@ -1,4 +1,4 @@
-"""Regenerates what is generated: the code made from proto/, and the blocking client.
+"""Regenerates what is generated: the code made from proto/, the blocking client, and reference pages of the docs.
 
 `python scripts/generate.py` writes; `--check` writes nothing, names what is stale and exits 1 if anything is.
 """
@@ -46,13 +46,22 @@ def generate_sync(out: Path) -> None:
     target.write_text(module.render())
 
 
+def generate_docs(*, check: bool) -> int:
+    """Writes the reference pages made from code, or compares them; the exit code.
+
+    In a process of its own: the pages are read out of the modules that have just been generated.
+    """
+    command = [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), *(["--check"] if check else [])]
+    return subprocess.run(command, check=False).returncode
+
+
 def main() -> int:
     """Generates in place, or compares with what is committed."""
     check = "--check" in sys.argv[1:]
     if not check:
         generate_proto(CLIENT)
         generate_sync(CLIENT)
-        return 0
+        return generate_docs(check=False)
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate_proto(fresh)
@@ -65,7 +74,7 @@ def main() -> int:
         ]
     for path in stale:
         print(f"stale: client/{path} (run `make proto`)", file=sys.stderr)
-    return 1 if stale else 0
+    return generate_docs(check=True) or (1 if stale else 0)
 
 
 if __name__ == "__main__":
