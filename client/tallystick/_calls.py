@@ -130,7 +130,7 @@ class Calls:
         if failure.is_final:
             endpoint.succeeded()
             return
-        if not isinstance(error, Overloaded):  # busy, not broken; and so are its neighbours
+        if not isinstance(error, Overloaded) or error.reason is Reason.DISK_FULL:  # else busy, and so its neighbours
             endpoint.failed(time.monotonic())
             self.endpoints.forget_leader(endpoint)
         hint = error.metadata.get("leader_endpoint", "") if isinstance(error, NoLeader) else ""

@@ -78,7 +78,12 @@ class Machine:
         self._waiters += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (position, self._waiters, future))
-        await future
+        try:
+            await future
+        except asyncio.CancelledError:  # its caller waits no longer: do not keep it until its position comes
+            self._waiting = [waiting for waiting in self._waiting if not waiting[2].done()]
+            heapq.heapify(self._waiting)
+            raise
 
     def _release(self) -> None:
         while self._waiting and (self._waiting[0][0] <= self.position or self._waiting[0][2].done()):

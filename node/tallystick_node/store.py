@@ -226,12 +226,13 @@ class Store:
             Unavailable, Undecided: this node cannot answer with the consistency asked for.
         """
         check_target(target)
+        tail_limit = _page_items("tail_limit", tail_limit) if tail_limit else 0
         await self._ready(read_from)
         state = self._reads.read_state(target, at)
         if not tail_limit:
             return Rehydrated(state, [], tail_truncated=False)
         first = state.checkpoint.seq if state.checkpoint is not None else 0
-        page = self._reads.mutations(target, first, min(tail_limit, limits.PAGE_ITEMS))
+        page = self._reads.mutations(target, first, tail_limit)
         tail = [mutation for mutation in page.items if mutation.seq <= state.seq]
         reached = tail[-1].seq if tail else first
         return Rehydrated(state, tail, tail_truncated=reached < state.seq)
@@ -240,7 +241,7 @@ class Store:
         """A page of a log. Raises as `read`."""
         check_target(target)
         await self._ready(read_from)
-        return self._reads.mutations(target, after_seq, _page_items(limit))
+        return self._reads.mutations(target, after_seq, _page_items("limit", limit))
 
     async def get_checkpoint(self, target: Target, name: str, read_from: ReadFrom) -> CheckpointTaken:
         """One checkpoint. Raises as `read`."""
@@ -255,7 +256,7 @@ class Store:
         """A page of a log's checkpoints, oldest first. Raises as `read`."""
         check_target(target)
         await self._ready(read_from)
-        return self._reads.checkpoints(target, after_position, _page_items(limit))
+        return self._reads.checkpoints(target, after_position, _page_items("limit", limit))
 
     async def agents(self, namespace: str, prefix: str, after: str, limit: int, read_from: ReadFrom) -> Page[LogRecord]:
         """A page of the agents of a namespace, by name. Raises as `read`."""
@@ -263,7 +264,7 @@ class Store:
         if prefix:
             check_name("prefix", prefix)
         await self._ready(read_from)
-        return self._reads.agents(namespace, prefix, after, _page_items(limit))
+        return self._reads.agents(namespace, prefix, after, _page_items("limit", limit))
 
     async def _ready(self, read_from: ReadFrom) -> None:
         """Waits until this node may answer."""
@@ -303,12 +304,12 @@ class Store:
                 yield batch
 
 
-def _page_items(limit: int) -> int:
+def _page_items(field: str, limit: int) -> int:
     if limit > limits.PAGE_ITEMS:
         raise Invalid(
-            f"limit is {limit}, a page has at most {limits.PAGE_ITEMS} items",
+            f"{field} is {limit}, a page has at most {limits.PAGE_ITEMS} items",
             reason=Reason.TOO_LARGE,
-            metadata={"field": "limit", "limit": str(limits.PAGE_ITEMS)},
+            metadata={"field": field, "limit": str(limits.PAGE_ITEMS)},
         )
     return limit or DEFAULT_PAGE_ITEMS
 

@@ -107,13 +107,7 @@ async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
         ("a follower", 0),
         ("a follower", RESERVE_BYTES),
         ("the leader", 0),
-        pytest.param(
-            "the leader",
-            RESERVE_BYTES,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a leader below its reserve refuses all writes and goes on leading"
-            ),
-        ),
+        ("the leader", RESERVE_BYTES),
     ],
 )
 async def test_one_full_disk_does_not_stop_the_cluster(

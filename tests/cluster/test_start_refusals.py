@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import pytest
 import pytest_asyncio
 
 from tallystick import Consistency, ops
@@ -97,7 +96,6 @@ async def test_a_damaged_journal(cluster: Cluster) -> None:
     await _starts_again(cluster)
 
 
-@pytest.mark.xfail(strict=True, reason="`tallystick serve` leaves with REFUSED, not CORRUPT, for DatabaseDamaged")
 async def test_a_damaged_state(cluster: Cluster) -> None:
     state = cluster.nodes["c"].plan.data_folder / "state.db"
     whole = state.read_bytes()

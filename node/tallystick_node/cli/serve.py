@@ -18,6 +18,7 @@ from tallystick_node.cli import logs
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.config import NodeConfig
 from tallystick_node.storage.errors import DataFolderInUse, IdentityDamaged, JournalDamaged, StorageError
+from tallystick_node.storage.sql import DatabaseDamaged
 
 _PR_SET_PDEATHSIG = 1
 
@@ -74,7 +75,7 @@ def _run(config: NodeConfig) -> None:
 
 
 def _code_of(error: StorageError) -> ExitCode:
-    if isinstance(error, (JournalDamaged, IdentityDamaged)):
+    if isinstance(error, (JournalDamaged, IdentityDamaged, DatabaseDamaged)):
         return ExitCode.CORRUPT
     return ExitCode.UNAVAILABLE if isinstance(error, DataFolderInUse) else ExitCode.REFUSED
 

@@ -29,7 +29,7 @@ from tallystick.peer.v1.peer_pb2 import AppendEntries, AppendReply, RaftMessage
 from tallystick_node.consensus import codec
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.send_window import SendWindow
-from tallystick_node.consensus.settings import COMMIT_NOTICE_S, Tuning
+from tallystick_node.consensus.settings import COMMIT_NOTICE_S, RESIGN_ELECTIONS, Tuning
 
 PINNED_VERSION: Final = "0.3.17"
 if VERSION != PINNED_VERSION:
@@ -310,6 +310,15 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         """Puts an entry into the leader's log with the next step; `refused` counts it if it did not get there."""
         self._bind()
         self._applyCommand(entry, self._on_outcome)
+
+    def resign(self) -> None:
+        """Stops leading, and lets the others elect before this member asks for votes again; alone, it goes on."""
+        if not self._peers:
+            return
+        self._bind()
+        self._SyncObj__setState(engine._RAFT_STATE.FOLLOWER)  # noqa: SLF001
+        self._SyncObj__raftLeader = None
+        self._SyncObj__raftElectionDeadline = self._clock() + RESIGN_ELECTIONS * self._tuning.election_max_s
 
     def not_proposed(self) -> None:
         """This member no longer led when it came to the proposal."""

@@ -115,8 +115,7 @@ class Replica(Generic[Result]):
         self._apply_due_s = 0.0
         self._proposed_index = 0
         self._proposed_s = 0.0
-        self.accepts_writes = True
-        """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, and so reads, pass."""
+        self._accepts_writes = True
         self.kernel = self._make_kernel(
             node_id,
             peer_ids,
@@ -156,10 +155,21 @@ class Replica(Generic[Result]):
         """
         if len(command) > MAX_COMMAND_BYTES:
             raise ValueError(f"a command of {len(command)} bytes; at most {MAX_COMMAND_BYTES} are admitted")
-        if command and not self.accepts_writes:
+        if command and not self._accepts_writes:
             self._verdicts.append((proposal_id, Refused(Reason.DISK_FULL)))
         elif not self._proposals.admit(Proposal(proposal_id, command)):
             self._verdicts.append((proposal_id, Refused(Reason.OVERLOADED)))
+
+    @property
+    def accepts_writes(self) -> bool:
+        """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, so reads, pass."""
+        return self._accepts_writes
+
+    @accepts_writes.setter
+    def accepts_writes(self, accepts: bool) -> None:
+        if self._accepts_writes and not accepts and self.kernel.is_leader:
+            self.kernel.resign()  # the others may have room; if none has, one of them leads for the reads
+        self._accepts_writes = accepts
 
     def give_up(self, proposal_id: bytes, *, only_queued: bool = False) -> bool:
         """The caller waits no longer; with `only_queued`, unless it went out. True: it never did, nothing happened."""
@@ -291,7 +301,7 @@ class Replica(Generic[Result]):
                 refused.setdefault(Reason.TOO_LARGE, []).append(item.id)
             elif not self.kernel.is_leader:
                 refused.setdefault(Reason.NO_LEADER, []).append(item.id)
-            elif item.command and not self.accepts_writes:
+            elif item.command and not self._accepts_writes:
                 refused.setdefault(Reason.DISK_FULL, []).append(item.id)
             elif not self._proposals.admit(proposal):
                 refused.setdefault(Reason.OVERLOADED, []).append(item.id)

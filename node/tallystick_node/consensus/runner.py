@@ -165,6 +165,7 @@ class Runner(Generic[Result]):
         if self.full_disk is None:
             log.error("disk full", extra={"event": "disk_full", "what": what})
             self.full_disk = what
+            self._replica.accepts_writes = False
         await asyncio.sleep(_DISK_RETRY_S)
 
     def _has_room(self, what: str) -> None:

@@ -79,12 +79,13 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
     check_bytes("trace_id", message.trace_id.encode(), limits.TRACE_BYTES)
     raw = message.SerializeToString(deterministic=True)
     check_bytes("mutation", raw, limits.MUTATION_BYTES)
-    if message.kind in {"", STATE_KIND}:
+    kind = message.kind
+    if kind in {"", STATE_KIND}:
         return Mutation(raw, _admit_operations(message))
-    check_name("kind", message.kind)
+    check_name("kind", kind)
     if message.operations:
         raise Invalid(
-            f"a mutation of kind {message.kind!r} has no operations: only {STATE_KIND!r} changes the state",
+            f"a mutation of kind {kind!r} has no operations: only {STATE_KIND!r} changes the state",
             metadata={"field": "operations"},
         )
     if message.payload:
@@ -95,11 +96,12 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
 def _admit_operations(message: state_pb2.Mutation) -> tuple[Operation, ...]:
     if message.payload:
         raise Invalid("only a custom kind has a payload", metadata={"field": "payload"})
-    if not message.operations:
+    operations = message.operations
+    if not operations:
         raise Invalid("a mutation of the state has at least one operation", metadata={"field": "operations"})
-    if len(message.operations) > limits.MUTATION_OPERATIONS:
+    if len(operations) > limits.MUTATION_OPERATIONS:
         raise _too_many("operations", limits.MUTATION_OPERATIONS)
-    return tuple(_admit_operation(operation) for operation in message.operations)
+    return tuple([_admit_operation(operation) for operation in operations])  # a generator costs more: the hot path
 
 
 def _admit_operation(message: state_pb2.Operation) -> Operation:
@@ -113,8 +115,9 @@ def _admit_operation(message: state_pb2.Operation) -> Operation:
         raise _unfit("REPLACE is of the whole state: the path must be empty", "path")
     if kind is OperationKind.INSERT and tokens[-1] != END and not is_index(tokens[-1]):
         raise _unfit("INSERT: the path must end in an index of a list, or '-'", "path")
-    _admit_value(kind, tokens, message.value)
-    return Operation(kind, tokens, message.value)
+    value = message.value
+    _admit_value(kind, tokens, value)
+    return Operation(kind, tokens, value)
 
 
 def _admit_value(kind: OperationKind, tokens: Tokens, text: bytes) -> None:
