@@ -34,6 +34,7 @@ from tallystick import ops
 from tallystick_node import config
 from tallystick_node.cli import main as cli
 from tests.cluster.harness import Cluster
+from tests.cluster.harness_wait import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = (
@@ -45,7 +46,7 @@ TUTORIAL: Final = "docs/tutorials/first-agent.md"
 BACKUP: Final = "docs/how-to/back-up-and-restore.md"
 TLS_PAGE: Final = "docs/how-to/tls.md"
 DOCUMENTED_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
-PROGRAM_S: Final = 60.0
+PROGRAM_S: Final = 30.0
 CLIENT_VARIABLES: Final = frozenset({"TALLYSTICK_ENDPOINTS", "TALLYSTICK_NAMESPACE"})
 
 pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.asyncio(loop_scope="module")]
@@ -296,6 +297,12 @@ async def test_a_lost_node_and_a_lost_cluster_come_back_as_the_page_says(tmp_pat
         await cluster.start(leader)
         await cluster.start(lost)
         await cluster.wait_equal()
+
+        async def heard() -> bool:  # by the one that ran all the time, too
+            status = await cluster.status(lost)
+            return status is not None and all(member.connected for member in status.members)
+
+        await eventually(heard, within_s=PROGRAM_S, what="the replaced node may speak to all")
         await agent.append(ops.set("/n", 3))
         await cluster.wait_equal()
 
