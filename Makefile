@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint format proto check-generated bench docs clean
+.PHONY: setup demo test test-all lint format proto check-generated bench clean
 
 setup: $(STAMP)
 

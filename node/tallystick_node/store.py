@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from tallystick.errors import Invalid, Reason, Refused, TallystickError, Unavailable, error_for
@@ -24,7 +24,7 @@ from tallystick.v1 import state_pb2
 from tallystick_node.consensus.barrier import Barrier
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.core import limits
-from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Target
 from tallystick_node.core.outcomes import (
     Appended,
     Checkpointed,
@@ -39,7 +39,7 @@ from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
 from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.storage.reads import At, Page, Reads, StateRead
-from tallystick_node.wire.commands import encode_command, fingerprint, join_commands
+from tallystick_node.wire.commands import encode_request, join_commands
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.mutations import admit_mutations
 
@@ -198,7 +198,7 @@ class Store:
 
     def _checked_append(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> bytes | Refused:
         try:
-            return _encode(self._append_command(write, mutations, epoch), write.key)
+            return encode_request(self._append_command(write, mutations, epoch), write.key)
         except Refused as error:
             return error
 
@@ -213,7 +213,7 @@ class Store:
         )
 
     async def _decide(self, command: Command, write: Write, expected: type[OutcomeT]) -> OutcomeT:
-        (outcome,) = await self._runner.propose(_encode(command, write.key), write.timeout_s)
+        (outcome,) = await self._runner.propose(encode_request(command, write.key), write.timeout_s)
         return _expect(outcome, expected)
 
     # Reads.
@@ -312,12 +312,6 @@ def _page_items(field: str, limit: int) -> int:
             metadata={"field": field, "limit": str(limits.PAGE_ITEMS)},
         )
     return limit or DEFAULT_PAGE_ITEMS
-
-
-def _encode(command: Command, key: str) -> bytes:
-    if key:
-        command = replace(command, idempotency=Idempotency(key, fingerprint(command)))
-    return encode_command(command)
 
 
 def _expect(outcome: Outcome, expected: type[OutcomeT]) -> OutcomeT:

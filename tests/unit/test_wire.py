@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tallystick.errors import Invalid, Reason
@@ -9,7 +11,13 @@ from tallystick.log.v1 import log_pb2
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
-from tallystick_node.wire.commands import decode_commands, encode_command, fingerprint, join_commands
+from tallystick_node.wire.commands import (
+    decode_commands,
+    encode_command,
+    encode_request,
+    fingerprint,
+    join_commands,
+)
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
 
@@ -128,11 +136,25 @@ def test_fingerprints_are_of_the_request() -> None:
     others: list[Command] = [
         Checkpoint(1, Target("n", "b"), "c"),
         Checkpoint(1, Target("n", "a"), "c", expected_seq=0),
-        Checkpoint(1, Target("n", "a"), "c", actor="me"),
         DeleteAgent(1, Target("n", "a")),
     ]
-    assert fingerprint(first) == fingerprint(Checkpoint(2, Target("n", "a"), "c", idempotency=KEY))
-    assert len({fingerprint(command) for command in (first, *others)}) == 5
+    again = Checkpoint(2, Target("n", "a"), "c", idempotency=KEY, actor="the same agent, restarted")
+    assert fingerprint(first) == fingerprint(again)
+    assert len({fingerprint(command) for command in (first, *others)}) == 4
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.idempotency is None])
+def test_a_request_gets_its_key_and_stays_what_it_is(command: Command) -> None:
+    (decoded,) = decode_commands(encode_request(command, "k" * 32))
+    assert decoded.idempotency == Idempotency("k" * 32, fingerprint(command))
+    assert replace(decoded, idempotency=None) == command
+    assert encode_request(command, "") == encode_command(command)
+
+
+def test_a_request_s_key_has_a_limit() -> None:
+    with pytest.raises(Invalid) as refused:
+        encode_request(COMMANDS[0], "k" * (limits.KEY_BYTES + 1))
+    assert refused.value.reason is Reason.TOO_LARGE
 
 
 def test_what_a_newer_version_wrote_is_not_skipped() -> None:

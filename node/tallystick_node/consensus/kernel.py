@@ -202,6 +202,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._last_leader_contact_s = clock() - tuning.election_max_s
         self.committed: list[int] = []
         """Indexes that were found committed, in order, for the replica to take."""
+        self.stands_back = False
+        """Lets every other member ask for votes first: this one could lead, but take no writes."""
         self.prompt_index = 0
         """Followers wait for entries up to here: they are told at once when these are committed."""
         self.refused = 0
@@ -284,7 +286,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         """When `step` must be called at the latest, on the kernel's clock."""
         if self.is_leader:
             return float(self._SyncObj__newAppendEntriesTime)
-        return float(self._SyncObj__raftElectionDeadline)
+        return float(self._SyncObj__raftElectionDeadline) + (self._stand_back_s if self.stands_back else 0.0)
 
     @property
     def has_more_to_apply(self) -> bool:
@@ -318,7 +320,11 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._bind()
         self._SyncObj__setState(engine._RAFT_STATE.FOLLOWER)  # noqa: SLF001
         self._SyncObj__raftLeader = None
-        self._SyncObj__raftElectionDeadline = self._clock() + RESIGN_ELECTIONS * self._tuning.election_max_s
+        self._SyncObj__raftElectionDeadline = self._clock() + self._stand_back_s
+
+    @property
+    def _stand_back_s(self) -> float:
+        return RESIGN_ELECTIONS * self._tuning.election_max_s
 
     def not_proposed(self) -> None:
         """This member no longer led when it came to the proposal."""
@@ -442,7 +448,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     def _election_is_due(self) -> bool:
         """Time to ask; not when the answer is there already, and never alone: then there is nobody to ask."""
         deadline_s = self._SyncObj__raftElectionDeadline
-        return bool(self._peers) and not self.is_leader and _ELECTION_GRANTED_S < deadline_s < self._clock()
+        is_answered = deadline_s == _ELECTION_GRANTED_S
+        return bool(self._peers) and not self.is_leader and not is_answered and self.next_deadline_s < self._clock()
 
     def _ask_before_election(self) -> None:
         self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()

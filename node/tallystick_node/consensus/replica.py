@@ -170,6 +170,7 @@ class Replica(Generic[Result]):
         if self._accepts_writes and not accepts and self.kernel.is_leader:
             self.kernel.resign()  # the others may have room; if none has, one of them leads for the reads
         self._accepts_writes = accepts
+        self.kernel.stands_back = not accepts
 
     def give_up(self, proposal_id: bytes, *, only_queued: bool = False) -> bool:
         """The caller waits no longer; with `only_queued`, unless it went out. True: it never did, nothing happened."""

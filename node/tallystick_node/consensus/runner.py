@@ -56,6 +56,7 @@ class Runner(Generic[Result]):
         self._link_events: list[tuple[bool, str]] = []
         self._stopping = False
         self._next_compact_s = 0.0
+        self._leader_id: str | None = None
         self.full_disk: str | None = None
 
     # What the transport calls (consensus.transport.Receiver).
@@ -134,6 +135,7 @@ class Runner(Generic[Result]):
             flush = self._journal.take_flush()
         self._send(self._replica.take_held())
         await self._apply()
+        self._log_leader()
         self._compact_now_and_then()
 
     async def _sync(self, syncer: Syncer, flush: Flush) -> None:
@@ -200,6 +202,14 @@ class Runner(Generic[Result]):
                 self._replica.peer_connected(peer_id)
             else:
                 self._replica.peer_disconnected(peer_id)
+
+    def _log_leader(self) -> None:
+        """The lines that tell an outage's story: who led when."""
+        kernel = self._replica.kernel
+        if kernel.leader_id != self._leader_id:
+            self._leader_id = kernel.leader_id
+            extra = {"event": "leader_changed", "leader_id": kernel.leader_id, "term": kernel.term}
+            log.info("another leader" if kernel.leader_id else "no leader", extra=extra)
 
     def _compact_now_and_then(self) -> None:
         if self._clock() >= self._next_compact_s:

@@ -47,7 +47,7 @@ COMMIT_NOTICE_S: Final = 0.005
 """How long followers may not know that an entry is committed, unless one of them waits for it."""
 
 RESIGN_ELECTIONS: Final = 3
-"""A leader that resigned stands back for this many election timeouts."""
+"""A member that could take no writes lets the others ask for votes for this many election timeouts."""
 
 MAX_PENDING_PROPOSALS: Final = 10_000
 """Proposals of this node, and forwarded to it, that wait for their outcome. Beyond, callers are refused: Overloaded."""

@@ -67,7 +67,10 @@ class PeerLink:
         data = message.SerializeToString()
         if len(data) > MESSAGE_BYTES:
             self.counters.oversized += 1
-            _log.error("a message is too large to send", extra={"peer_id": self.peer_id, "size_bytes": len(data)})
+            _log.error(
+                "a message is too large to send",
+                extra={"event": "message_too_large", "peer_id": self.peer_id, "size_bytes": len(data)},
+            )
         elif not self._queue.put(data):
             self.counters.dropped += 1
 
@@ -161,7 +164,10 @@ class PeerLink:
         self._last_failure = ""
         self.counters.connects += 1
         self._queue.open()
-        _log.info("connected to a peer", extra={"peer_id": self.peer_id, "endpoint": self._endpoint})
+        _log.info(
+            "connected to a peer",
+            extra={"event": "peer_connected", "peer_id": self.peer_id, "endpoint": self._endpoint},
+        )
         self._receiver.peer_connected(self.peer_id)
 
     def _disconnect(self) -> None:
@@ -172,7 +178,7 @@ class PeerLink:
         """Log it, unless it says what the last one said: a peer that is down is dialled every second."""
         if why != self._last_failure:
             self._last_failure = why
-            extra = {"peer_id": self.peer_id, "endpoint": self._endpoint, "why": why}
+            extra = {"event": "peer_unreachable", "peer_id": self.peer_id, "endpoint": self._endpoint, "why": why}
             _log.warning("no link to a peer", extra=extra)
 
 

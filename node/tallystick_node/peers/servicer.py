@@ -153,7 +153,12 @@ class PeerServicer:
         this = (str(node_id), refused.refusal)
         if this != self._last_logged and refused.refusal is not Refusal.STOPPING:
             self._last_logged = this
-            extra = {"peer_id": this[0], "refusal": refused.refusal.value, "why": refused.sentence}
+            extra = {
+                "event": "peer_refused",
+                "peer_id": this[0],
+                "refusal": refused.refusal.value,
+                "why": refused.sentence,
+            }
             _log.warning("refused the stream of a peer", extra=extra)
 
 

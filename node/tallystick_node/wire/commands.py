@@ -2,7 +2,7 @@
 
 Rules of this file:
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
-- The fingerprint covers the request, not the attempt: neither the time nor the key.
+- The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in.
 """
 
 from __future__ import annotations
@@ -34,19 +34,27 @@ _BATCH_OVERHEAD_BYTES: Final = 16
 
 
 def fingerprint(command: Command) -> bytes:
-    """16 bytes that tell one request from another, whatever its time and key."""
+    """16 bytes that tell one request from another, whatever its time, its key and who hands it in."""
     message = _encode(command)
-    message.time_unix_ms = 0
-    match command:
-        case Append():
-            message.append.ClearField("idempotency")
-        case Checkpoint():
-            message.checkpoint.ClearField("idempotency")
-        case DeleteAgent():
-            message.delete_agent.ClearField("idempotency")
-        case _:
-            assert_never(command)
-    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
+    _body(message).ClearField("idempotency")
+    return _fingerprint(message)
+
+
+def encode_request(command: Command, key: str) -> bytes:
+    """A `log.v1.Command` of what a client asked: `command`, with its idempotency key if that is not empty.
+
+    Raises:
+        Invalid: a name, a length or a JSON text breaks a rule.
+    """
+    message = _checked(command)
+    if key:
+        known = Idempotency(key, _fingerprint(message))
+        check_idempotency(known)
+        body = _body(message)
+        body.actor = command.actor
+        body.idempotency.key, body.idempotency.fingerprint = known.key, known.fingerprint
+        message.time_unix_ms = command.time_unix_ms
+    return _serialized(message)
 
 
 def encode_command(command: Command) -> bytes:
@@ -55,6 +63,10 @@ def encode_command(command: Command) -> bytes:
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
+    return _serialized(_checked(command))
+
+
+def _checked(command: Command) -> log_pb2.Command:
     check_target(command.target)
     check_bytes("actor", command.actor.encode(), limits.ACTOR_BYTES)
     check_idempotency(command.idempotency)
@@ -63,9 +75,30 @@ def encode_command(command: Command) -> bytes:
         check_number("step", command.step, limits.STEP_MAX)
         check_metadata("metadata", command.metadata, dict)
         check_metadata("pending_calls", command.pending_calls, list)
-    data = _encode(command).SerializeToString(deterministic=True)
+    return _encode(command)
+
+
+def _serialized(message: log_pb2.Command) -> bytes:
+    data = message.SerializeToString(deterministic=True)
     check_bytes("command", data, limits.COMMAND_BYTES)
     return data
+
+
+def _fingerprint(message: log_pb2.Command) -> bytes:
+    """Of a message without a key; clears its time and actor."""
+    message.time_unix_ms = 0
+    _body(message).actor = ""
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
+
+
+def _body(message: log_pb2.Command) -> log_pb2.Append | log_pb2.Checkpoint | log_pb2.DeleteAgent:
+    match message.WhichOneof("body"):
+        case "append":
+            return message.append
+        case "checkpoint":
+            return message.checkpoint
+        case _:
+            return message.delete_agent
 
 
 def join_commands(commands: Iterable[bytes]) -> Iterator[bytes]:
