@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from tallystick import Consistency
+from typing import Final
+
+from tallystick import Agent, Consistency
 from tests.bench.bench import Bench, mutation
 from tests.bench.figures import CALLERS, Reading
 from tests.bench.timing import count_done, latencies_ms, percentile
 from tests.bench.writes import HISTORY_AGENT, STREAM_MUTATIONS, STREAM_WINDOW, fill
 
-_SHORT_LOG: int = 100
+_SHORT_LOG: Final = 100
+_TURN_S: Final = 0.3
 
 
 async def session(bench: Bench) -> list[Reading]:
@@ -42,14 +45,16 @@ async def long_log(bench: Bench) -> list[Reading]:
     mutations = await _lengthen(bench)
     readings: list[Reading] = []
     for _ in range(bench.plan.rounds):
-        medians = []
-        for agent in (short, long):
-            taken = await latencies_ms(lambda _, agent=agent: agent.read(consistency=Consistency.SESSION), 0.3)  # type: ignore[misc]
-            medians.append(percentile(taken, 0.5))
+        medians = [await _head_ms(agent) for agent in (short, long)]
         note = f"{mutations:,} mutations"
         readings += [Reading("short_log_ms", medians[0]), Reading("long_log_ms", medians[1], note=note)]
         readings.append(Reading("long_log_ratio", medians[1] / medians[0]))
     return readings
+
+
+async def _head_ms(agent: Agent) -> float:
+    taken = await latencies_ms(lambda _: agent.read(consistency=Consistency.SESSION), _TURN_S)
+    return percentile(taken, 0.5)
 
 
 async def _lengthen(bench: Bench) -> int:
