@@ -24,6 +24,7 @@ JsonList: TypeAlias = list[JsonValue]
 # orjson reads a longer integer as a float; only text with so many digits in a row needs the second look.
 _MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
 _INT_CHARS: Final = 20
+_MAY_HOLD_NUMBERS: Final = frozenset({dict, list, float})  # not text, which is often long
 
 
 def parse_json(text: bytes, field: str = "value", *, depth_limit: int = limits.JSON_DEPTH) -> JsonValue:
@@ -42,7 +43,7 @@ def parse_json(text: bytes, field: str = "value", *, depth_limit: int = limits.J
             reason=Reason.TOO_DEEP,
             metadata={"field": field, "limit": str(depth_limit)},
         )
-    if _MANY_DIGITS.search(text):
+    if type(value) in _MAY_HOLD_NUMBERS and _MANY_DIGITS.search(text):
         _check_integers(text, field)
     return value
 
