@@ -28,7 +28,8 @@ class SimFile:
         self._file.data += data
 
     def fdatasync(self) -> None:
-        self._file.synced_bytes = len(self._file.data)
+        if self._disk.can_sync:
+            self._file.synced_bytes = len(self._file.data)
 
     def truncate(self, size_bytes: int) -> None:
         del self._file.data[size_bytes:]
@@ -46,9 +47,11 @@ class SimFiles:
         self._files: dict[Path, _File] = {}
         self._synced_names: dict[Path, _File] = {}
         self.room_bytes = 1 << 40
+        self.can_sync = True
 
     def crash(self) -> None:
         """Power off and on."""
+        self.can_sync = True
         self._files = dict(self._synced_names)
         for file in self._files.values():
             unsynced = len(file.data) - file.synced_bytes
@@ -81,7 +84,8 @@ class SimFiles:
         del self._files[path]
 
     def sync_folder(self, folder: Path) -> None:
-        self._synced_names = dict(self._files)
+        if self.can_sync:
+            self._synced_names = dict(self._files)
 
     def size(self, path: Path) -> int:
         return len(self._files[path].data)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.machine import CommittedEntry
-from tallystick_node.consensus.proposals import Applied
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.journal import Flush, Journal
-
 from tests.sim.disk import SimFiles
+from tests.sim.history import History, Stuck
 from tests.sim.world import Network, World
 
-TUNING = Tuning(heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.4, append_batch_bytes=400)
+TUNING = Tuning(
+    heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.4, append_batch_bytes=150, journal_tail_entries=10
+)
 """Small messages: a resend is cut short often, which is where pysyncobj loses entries."""
 
 
@@ -63,21 +65,22 @@ class SimNode:
         names: Sequence[str],
         world: World,
         network: Network,
-        on_apply: Callable[[str, CommittedEntry], None],
-        on_applied: Callable[[bytes], None],
+        history: History,
     ) -> None:
         self.name = name
         self._others = [other for other in names if other != name]
         self._world = world
         self._network = network
-        self._on_applied = on_applied
+        self._history = history
         self._disk = SimFiles(random.Random(world.rng.random()))
-        self.machine = SimMachine(lambda entry: on_apply(name, entry))
+        self.machine = SimMachine(lambda entry: history.applied(name, entry))
         self._run = 0
         self.is_up = False
         self.sync_s = (0.0001, 0.001)
         self._busy = False
         self._woken = False
+        self._timer_s = math.inf
+        self._in_flight: Flush | None = None
         self._replica: Replica[int] | None = None
         self._journal: Journal | None = None
 
@@ -95,7 +98,8 @@ class SimNode:
         """Power on."""
         self._run += 1
         self.is_up, self._busy, self._woken = True, False, False
-        self._journal = Journal.open(self._disk, Path("/journal"), segment_bytes=4096, cache_bytes=2048)
+        self._timer_s = math.inf
+        self._journal = Journal.open(self._disk, Path("/journal"), segment_bytes=1024, cache_bytes=1024)
         assert self._journal.last_index >= self.machine.applied_index, "the state machine is ahead of the journal"
         self._replica = self.replica_class(
             self.name,
@@ -113,16 +117,26 @@ class SimNode:
         """Power off: what was not synced is gone."""
         self._run += 1
         self.is_up = False
+        if self._in_flight is not None and self._world.rng.random() < 0.5:
+            self._disk.can_sync = False  # the power goes while the flush is written
+            self.journal.write_flush(self._in_flight)
+        self._in_flight = None
         self._replica = self._journal = None
         self._network.detach(self.name)
         self._disk.crash()
         self.machine.crash()
 
-    def propose(self, proposal_id: bytes, command: bytes) -> None:
+    def propose(self, proposal_id: bytes) -> None:
         """A client asks this node."""
         if self.is_up:
-            self.replica.propose(proposal_id, command)
+            self.replica.propose(proposal_id, self._history.commands[proposal_id])
             self._wake()
+
+    def give_up(self, proposal_id: bytes) -> None:
+        """A client does not wait any longer."""
+        only_queued = self._world.rng.random() < 0.5
+        if self.is_up and self.replica.give_up(proposal_id, only_queued=only_queued):
+            self._history.did_nothing(proposal_id)
 
     def _receive(self, peer: str, message: RaftMessage) -> None:
         self.replica.receive(peer, message)
@@ -159,12 +173,15 @@ class SimNode:
             self._finish()
         else:
             self._busy = True
+            self._in_flight = flush
             sync_s = self._world.rng.uniform(*self.sync_s)
             self._world.after(sync_s, self._in_this_run(lambda: self._synced(flush)))
 
     def _synced(self, flush: Flush) -> None:
         self.journal.write_flush(flush)
         self.journal.finish_flush(flush)
+        assert not self.journal.has_pending, "a simulated step is smaller than a flush"
+        self._in_flight = None
         self._busy = False
         self._finish()
 
@@ -172,17 +189,34 @@ class SimNode:
         self.replica.apply()
         self._send(self.replica.take_held())
         for proposal_id, verdict in self.replica.take_verdicts():
-            if isinstance(verdict, Applied):
-                self._on_applied(proposal_id)
+            self._history.told(self.name, proposal_id, verdict)
         if self._world.rng.random() < 0.05:
             self.machine.checkpoint()
             self.replica.compact()
         if self.replica.has_work:
             self._wake()
         else:
-            wait_s = max(self.replica.next_deadline_s - self._world.now_s, 0.0005)
-            self._world.after(wait_s, self._in_this_run(self._step))
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """One timer a node: an earlier one looks at the deadline again when it rings."""
+        at_s = max(self.replica.next_deadline_s, self._world.now_s + 0.0005)
+        if self._timer_s <= at_s:
+            return
+        self._timer_s = at_s
+        self._world.after(at_s - self._world.now_s, self._in_this_run(lambda: self._ring(at_s)))
+
+    def _ring(self, at_s: float) -> None:
+        if at_s != self._timer_s:
+            return  # an earlier one took its place
+        self._timer_s = math.inf
+        if self.replica.next_deadline_s <= self._world.now_s:
+            self._wake()
+        else:
+            self._set_timer()
 
     def _send(self, messages: list[tuple[str, RaftMessage]]) -> None:
         for peer, message in messages:
+            if message.append_entries.needs_snapshot:
+                raise Stuck(f"{self.name} has let go of entries that {peer} needs")
             self._network.send(self.name, peer, message)

@@ -12,6 +12,9 @@ from tallystick.peer.v1.peer_pb2 import RaftMessage
 _STEP_S: Final = 1e-6
 """The clock moves by this with every look at it, as a real one does: some loops of pysyncobj end by it."""
 
+_UP: Final = True
+_DOWN: Final = False
+
 
 class World:
     """Virtual time. Everything that happens is an event: a function to call at a time."""
@@ -58,9 +61,7 @@ class Network:
         self._free_at_s: dict[tuple[str, str], float] = {}
         self.delay_s = (0.0002, 0.002)
 
-    def attach(
-        self, node: str, deliver: Callable[[str, RaftMessage], None], tell: Callable[[str, bool], None]
-    ) -> None:
+    def attach(self, node: str, deliver: Callable[[str, RaftMessage], None], tell: Callable[[str, bool], None]) -> None:
         """A node came up: it is told of its links, and the others of theirs to it."""
         for other in self._deliver:
             self.restore(node, other)
@@ -113,8 +114,8 @@ class Network:
     def _break(self, link: tuple[str, str]) -> None:
         self._epoch[link] = self._epoch.get(link, 0) + 1
         if link[0] in self._tell:
-            self._tell[link[0]](link[1], False)
+            self._tell[link[0]](link[1], _DOWN)
 
     def _announce(self, source: str, target: str) -> None:
         if (source, target) not in self._cut and source in self._tell and target in self._deliver:
-            self._tell[source](target, True)
+            self._tell[source](target, _UP)
