@@ -1,165 +1,35 @@
-"""pysyncobj, held. The only file that imports it or names its insides; see DESIGN.md for what each fix is against.
+"""pysyncobj, held. The only file that names its insides; see DESIGN.md for what each fix is against.
 
 Rules of this file:
-- pysyncobj is exactly 0.3.17: the names with `_SyncObj__` are that version's insides. The version is asserted.
+- pysyncobj is exactly 0.3.17: the names with `_SyncObj__` are that version's insides; stand_ins.py asserts it.
 - Time and randomness come from the owner of the kernel, bound before every entry, so that many kernels can live in one
   process, each with a clock and a seed of its own.
-- No pickle: pysyncobj's own module of it is made to refuse.
 - It decides nothing of its own but who may vote; storage, sending and applying are the replica's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import queue
 import random
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import pysyncobj.pickle as engine_pickle
 import pysyncobj.syncobj as engine
 from pysyncobj.config import FAIL_REASON, SyncObjConf
 from pysyncobj.node import Node
-from pysyncobj.version import VERSION
 
 from tallystick.peer.v1.peer_pb2 import AppendEntries, AppendReply, RaftMessage
 from tallystick_node.consensus import codec
+from tallystick_node.consensus.outbox import Outbox
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.send_window import SendWindow
 from tallystick_node.consensus.settings import COMMIT_NOTICE_S, RESIGN_ELECTIONS, Tuning
-
-PINNED_VERSION: Final = "0.3.17"
-if VERSION != PINNED_VERSION:
-    raise ImportError(
-        f"pysyncobj {PINNED_VERSION} is needed, {VERSION} is installed: its insides are part of our fixes"
-    )
-
+from tallystick_node.consensus.stand_ins import MatchIndex, NoDumps, Peer
 
 _ELECTION_GRANTED_S: Final = 0.0
 """In the place of an election deadline: a majority would vote for us. No clock shows it; any vote or leader ends it."""
-
-
-class _NoPoller:
-    """Sockets are the transport's."""
-
-    def poll(self, timeout_s: float) -> None:
-        """Nothing to wait for: the owner of the loop waits."""
-
-
-def _refuse_pickle(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError("pickle is never used")
-
-
-class _TentativeDeletion(logging.Filter):
-    """pysyncobj warns that it truncates applied entries; here a deletion is tentative, see raft_log.py."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("truncating already-applied")
-
-
-engine.logger.addFilter(_TentativeDeletion())
-engine.createPoller = lambda _kind: _NoPoller()
-engine.PIPE_NOTIFIER_ENABLED = False
-for _name in ("load", "loads", "dump", "dumps"):
-    setattr(engine_pickle, _name, _refuse_pickle)
-
-
-class _Peer(Node):  # type: ignore[misc]
-    """A node by its id, hashed the same in every process so that sets of nodes are walked in the same order."""
-
-    def __init__(self, node_id: str) -> None:
-        super().__init__(node_id)
-        self._hash = zlib.crc32(node_id.encode())
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-class _NoDumps:
-    """In the place of pysyncobj's serializer: whole states are never pickled, sent or loaded."""
-
-    def getTransmissionData(self, _node: Node) -> None:  # noqa: N802
-        return None
-
-    def setTransmissionData(self, _data: object) -> bool:  # noqa: N802
-        return False
-
-    def cancelTransmisstion(self, _node: Node) -> None:  # noqa: N802
-        return None
-
-
-class _MatchIndex(dict[Node, int]):
-    """What followers have on disk, seen through what this leader has on disk itself.
-
-    pysyncobj counts the leader for every entry it has written. An entry that is not yet synced here must not count as
-    here, so no entry behind our own disk finds a majority (raft-kernel item 3). Within a term the values only rise.
-    """
-
-    def __init__(self, durable_index: Callable[[], int]) -> None:
-        super().__init__()
-        self._durable_index = durable_index
-
-    def __getitem__(self, node: Node) -> int:
-        return min(super().__getitem__(node), self._durable_index())
-
-    def __setitem__(self, node: Node, index: int) -> None:
-        super().__setitem__(node, max(index, self.get(node, 0)) if index else 0)
-
-
-class _Outbox:
-    """In the place of pysyncobj's transport: keeps what a tick sends, encoded, for the replica to take.
-
-    Of several messages to one peer in one step, an append_entries without entries says nothing that the next
-    append_entries does not say, and a success reply nothing that the next one does not: the earlier one goes.
-    """
-
-    ready = True
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self.messages: list[tuple[str, RaftMessage]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("setOn") or name == "destroy":  # callbacks are not needed: the kernel is called directly
-            return lambda *_: None
-        raise AttributeError(name)
-
-    def send(self, node: Node, message: codec.Message) -> None:
-        if message["type"] == "apply_command":
-            self._kernel.not_proposed()
-            return
-        if message["type"] == "next_node_idx" and message["reset"]:
-            message["next_node_idx"] = self._kernel.first_of_term(message["next_node_idx"])
-        encoded = codec.encode(message, self._kernel.term)
-        self._drop_superseded(node.id, encoded)
-        self.messages.append((node.id, encoded))
-        if encoded.HasField("append_entries"):
-            encoded.append_entries.slowest_index = self._kernel.slowest_index
-            self._kernel.sent_entries(node, encoded)
-
-    def _drop_superseded(self, peer_id: str, message: RaftMessage) -> None:
-        for place in range(len(self.messages) - 1, -1, -1):
-            earlier_peer, earlier = self.messages[place]
-            if earlier_peer != peer_id:
-                continue
-            if earlier.term == message.term and (_is_bare(earlier, message) or _is_older_reply(earlier, message)):
-                del self.messages[place]
-            return
-
-
-def _is_bare(earlier: RaftMessage, message: RaftMessage) -> bool:
-    bare = earlier.HasField("append_entries") and not earlier.append_entries.entries
-    return bare and message.HasField("append_entries")
-
-
-def _is_older_reply(earlier: RaftMessage, message: RaftMessage) -> bool:
-    if not (earlier.HasField("append_reply") and message.HasField("append_reply")):
-        return False
-    old, new = earlier.append_reply, message.append_reply
-    return new.success and new.next_index >= old.next_index
 
 
 @dataclass(slots=True)
@@ -198,7 +68,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._held: set[Node] = set()
         self._slowest_index = raft_log.first_index
         self._durable_index = durable_index
-        self._outbox = _Outbox(self)
+        self._outbox = Outbox(self)
         self._last_leader_contact_s = clock() - tuning.election_max_s
         self.committed: list[int] = []
         """Indexes that were found committed, in order, for the replica to take."""
@@ -210,11 +80,11 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         """Counts proposals that did not get into the log, for the replica to take."""
         self._bind()
         engine.createJournal = lambda _file: raft_log
-        self._peers = {peer_id: _Peer(peer_id) for peer_id in sorted(peer_ids)}
-        super().__init__(_Peer(node_id), list(self._peers.values()), self._conf(tuning), transport=self._outbox)
+        self._peers = {peer_id: Peer(peer_id) for peer_id in sorted(peer_ids)}
+        super().__init__(Peer(node_id), list(self._peers.values()), self._conf(tuning), transport=self._outbox)
         self._SyncObj__raftLastApplied = raft_log.committed_index
-        self._SyncObj__raftMatchIndex = _MatchIndex(durable_index)
-        self._SyncObj__serializer = _NoDumps()
+        self._SyncObj__raftMatchIndex = MatchIndex(durable_index)
+        self._SyncObj__serializer = NoDumps()
         raft_log.settle()
 
     @staticmethod
@@ -363,8 +233,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     # How pysyncobj is held.
 
     def _tick(self) -> None:
-        """pysyncobj's turn. It sees no election deadline but a granted one: it reads the clock again, and one that comes
-        between two looks would begin an election that nobody was asked about. A grant counts now or never."""
+        """pysyncobj's turn. It sees no election deadline but a granted one: it looks at the clock again, and one that
+        comes between two looks would begin an election that nobody was asked about. A grant counts now or never."""
         deadline_s = self._SyncObj__raftElectionDeadline
         if self._peers and deadline_s != _ELECTION_GRANTED_S:
             self._SyncObj__raftElectionDeadline = math.inf
