@@ -10,7 +10,8 @@ from pysyncobj.node import Node
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus import codec
-from tallystick_node.consensus.kernel import Kernel, _Outbox
+from tallystick_node.consensus.kernel import Kernel
+from tallystick_node.consensus.outbox import Outbox
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
@@ -55,7 +56,7 @@ class HastyKernel(Kernel):
         self._held.clear()
 
 
-class _GarrulousOutbox(_Outbox):
+class _GarrulousOutbox(Outbox):
     """Sends every message."""
 
     def _drop_superseded(self, peer_id: str, message: RaftMessage) -> None:

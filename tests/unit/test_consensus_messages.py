@@ -1,0 +1,180 @@
+"""raft-kernel item 6: an acknowledgement counts in its own term, a vote once a voter.
+
+Taken out by `Kernel._is_stale_reply` returning False.
+"""
+
+from __future__ import annotations
+
+import pytest
+from pysyncobj.node import Node
+
+from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage, VoteReply
+from tallystick_node.consensus import codec
+from tallystick_node.consensus.kernel import Kernel
+from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.settings import Tuning
+from tests.unit.consensus_kit import Member, accepted, append, bodies
+
+
+class CredulousKernel(Kernel):
+    """Without the fix."""
+
+    def _is_stale_reply(self, peer_id: str, message: RaftMessage) -> bool:
+        return False
+
+
+class CredulousReplica(Replica[bytes]):
+    """Runs a `CredulousKernel`."""
+
+    _make_kernel = CredulousKernel
+
+
+def _leads_by_one_voter(replica_class: type[Replica[bytes]]) -> bool:
+    """Whether one vote, given three times, elects one of five."""
+    member = Member("bcde", replica_class=replica_class)
+    member.settle()
+    member.wait(2.0)
+    for voter in "bc":
+        grant = RaftMessage()
+        grant.pre_vote_reply.asked_term = 1
+        member.receive(voter, grant)
+    member.settle()
+    assert member.kernel.is_candidate
+    for _ in range(3):
+        member.receive("b", RaftMessage(term=1, vote_reply=VoteReply()))
+        member.settle()
+    return member.kernel.is_leader
+
+
+def test_a_voter_counts_once() -> None:
+    assert not _leads_by_one_voter(Replica)
+
+
+def test_without_the_fix_one_voter_elects() -> None:
+    assert _leads_by_one_voter(CredulousReplica)
+
+
+def _commit_index_after_stale_acknowledgement(replica_class: type[Replica[bytes]]) -> int:
+    """A leader of term 2 hears an answer that was given in term 1: to another leader's entries."""
+    member = Member(replica_class=replica_class)
+    member.receive("b", append(1, (1, 0), [(2, 1), (3, 1)]))
+    member.lead()
+    assert (member.kernel.term, member.journal.last_index) == (2, 4)
+    member.receive("c", accepted(1, 4))
+    member.settle()
+    return member.kernel.commit_index
+
+
+def test_an_acknowledgement_of_another_term_does_not_count() -> None:
+    assert _commit_index_after_stale_acknowledgement(Replica) == 1
+
+
+def test_without_the_fix_it_commits_what_nobody_else_has() -> None:
+    assert _commit_index_after_stale_acknowledgement(CredulousReplica) == 4
+
+
+def test_a_leader_that_meets_a_newer_term_steps_down() -> None:
+    """By any message: pysyncobj would not take the term from an answer."""
+    member = Member()
+    member.lead()
+    member.receive("b", RaftMessage(term=9, append_reply=AppendReply()))
+    member.settle()
+    assert not member.kernel.is_leader
+    assert member.kernel.term == 9
+
+
+def test_a_leader_of_an_older_term_is_told() -> None:
+    """pysyncobj is silent: the stale leader would not learn before its own deadline."""
+    member = Member()
+    member.receive("b", append(5, (1, 0)))
+    member.settle()
+    member.receive("c", append(3, (1, 0), [(2, 3)]))
+    replies = [(peer, message) for peer, message in member.settle() if message.HasField("append_reply")]
+    assert [(peer, message.term, message.append_reply.success) for peer, message in replies] == [("c", 5, False)]
+    assert member.journal.last_index == 1
+
+
+def test_every_message_has_its_senders_term() -> None:
+    member = Member()
+    sent = member.lead()
+    assert {message.term for _, message in sent} == {1}
+    member.receive("b", append(4, (1, 0)))
+    assert {message.term for _, message in member.settle()} == {4}
+
+
+def test_what_we_never_send_has_no_form() -> None:
+    """What carries pickles, or what pysyncobj would do on its own, cannot be put on the wire."""
+    pieces = {"type": "append_entries", "term": 1, "prevLogIdx": 1, "transmission": "start", "data": b""}
+    for message in (pieces, {"type": "apply_command_response"}, {"type": "timeout_now", "term": 1}):
+        with pytest.raises(codec.UnknownMessageError):
+            codec.encode(message, 1)
+
+
+def test_a_kind_of_message_of_a_newer_node_changes_nothing() -> None:
+    member = Member()
+    member.settle()
+    unknown = RaftMessage.FromString(b"\x08\x63" + b"\xf2\x07\x00")  # term 99, field 126
+    assert unknown.WhichOneof("body") is None
+    member.receive("b", unknown)
+    assert member.settle() == []
+    assert member.kernel.term == 0
+
+
+def test_a_search_for_the_parting_point_does_not_try_one_by_one() -> None:
+    """A follower with a long tail of another term names where that term begins."""
+    member = Member()
+    member.receive("b", append(1, (1, 0), [(index, 1) for index in range(2, 50)]))
+    member.settle()
+    member.receive("c", append(2, (40, 2), [(41, 2)]))
+    reply = bodies(member.settle(), "append_reply")[0].append_reply
+    assert (reply.reset, reply.success, reply.next_index) == (True, False, 2)
+
+
+class BurstingKernel(Kernel):
+    """Without the window."""
+
+    def sent_entries(self, node: Node, message: RaftMessage) -> None:
+        """Nothing is counted."""
+
+
+class BurstingReplica(Replica[bytes]):
+    """Runs a `BurstingKernel`."""
+
+    _make_kernel = BurstingKernel
+
+
+def _messages_after_refusal(replica_class: type[Replica[bytes]]) -> int:
+    """How many messages with entries go to a peer that did not take the last one."""
+    member = Member(replica_class=replica_class, tuning=Tuning(append_batch_bytes=150))
+    member.lead()
+    for count in range(5):
+        member.replica.propose(bytes([count]) * 16, b"x" * 40)
+        member.wait(0.005)
+    refusal = AppendReply(next_index=2, reset=True, success=False)
+    member.receive("b", RaftMessage(term=1, append_reply=refusal))
+    return sum(bool(peer == "b" and message.append_entries.entries) for peer, message in member.settle())
+
+
+def test_a_probed_peer_is_sent_one_message_at_a_time() -> None:
+    """Sent a burst, it answers each message, the answers undo one another, and the search never ends."""
+    assert _messages_after_refusal(Replica) == 1
+
+
+def test_without_the_window_it_is_sent_a_burst() -> None:
+    assert _messages_after_refusal(BurstingReplica) > 1
+
+
+def test_what_the_leader_has_not_synced_is_not_everyones() -> None:
+    """Nobody may let go of it: if the leader's power goes, it will need it. Taken out by `Kernel.slowest_index` without
+    the commit index, which the leader's own disk bounds."""
+    member = Member()
+    member.lead()
+    member.replica.propose(b"p" * 16, b"x")
+    ready = member.replica.step()
+    for peer in "bc":
+        member.kernel.receive(peer, accepted(1, 3))
+    member.kernel.step()
+    assert member.kernel.slowest_index == 2
+    member.sync(ready.flush)
+    member.kernel.step()
+    assert member.kernel.slowest_index == 3
