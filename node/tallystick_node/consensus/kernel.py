@@ -160,8 +160,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     @property
     def has_more_to_apply(self) -> bool:
-        """Whether the last step left committed entries for the next one, or, with no peer to wait for, entries to commit:
-        pysyncobj looks for those before it takes what is proposed."""
+        """Whether the last step left committed entries for the next one, or, with no peer to wait for, entries to
+        commit: pysyncobj looks for those before it takes what is proposed."""
         is_left = self._SyncObj__raftCommitIndex > self._SyncObj__raftLastApplied
         return bool(is_left or (not self._peers and self.is_leader and self.commit_index < self._raft_log[-1][1]))
 
