@@ -11,7 +11,7 @@ from tallystick_node.consensus.machine import CommittedEntry
 from tallystick_node.consensus.proposals import Proposal, encode_entry
 from tallystick_node.consensus.replica import Addressed, Replica, Verdict
 from tallystick_node.consensus.settings import Tuning
-from tallystick_node.storage.journal import Flush, Journal
+from tallystick_node.storage.journal import SEGMENT_BYTES, Flush, Journal
 from tests.sim.disk import SimFiles
 
 TUNING = Tuning(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0)
@@ -65,10 +65,11 @@ class Member:
         machine: RecordingMachine | None = None,
         tuning: Tuning = TUNING,
         clock: Clock | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.clock = clock or Clock()
         self.files = files or SimFiles(random.Random(1))
-        self.journal = Journal.open(self.files, FOLDER)
+        self.journal = Journal.open(self.files, FOLDER, segment_bytes=segment_bytes)
         self.machine = machine or RecordingMachine()
         self.peers = peers
         rng = random.Random(ord(name))

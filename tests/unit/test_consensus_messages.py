@@ -11,7 +11,7 @@ from pysyncobj.node import Node
 from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage, VoteReply
 from tallystick_node.consensus import codec
 from tallystick_node.consensus.kernel import Kernel
-from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.replica import Addressed, Replica
 from tallystick_node.consensus.settings import Tuning
 from tests.unit.consensus_kit import Member, accepted, append, bodies
 
@@ -178,3 +178,48 @@ def test_what_the_leader_has_not_synced_is_not_everyones() -> None:
     member.sync(ready.flush)
     member.kernel.step()
     assert member.kernel.slowest_index == 3
+
+
+def test_what_is_on_its_way_is_not_sent_again() -> None:
+    """pysyncobj would, after each answer. Taken out by the end of `Kernel._take_answer`."""
+    member = Member()
+    member.lead()
+    member.receive("b", accepted(1, 2))
+    member.settle()
+    sent: list[int] = []
+    for number in range(3):
+        member.replica.propose(bytes([number]) * 16, b"x")
+        sent += _indexes_sent(member.wait(0.005), "b")
+    member.receive("b", accepted(1, 3))
+    assert (sent, _indexes_sent(member.wait(0.2), "b")) == ([3, 4, 5], [])
+
+
+def _indexes_sent(messages: Addressed, to: str) -> list[int]:
+    return [entry.index for peer, message in messages if peer == to for entry in message.append_entries.entries]
+
+
+def test_one_answer_stands_for_those_before_it() -> None:
+    """Taken out by `Outbox._drop_superseded`."""
+    member = Member()
+    member.receive("b", *(append(1, (last, min(last - 1, 1)), [(last + 1, 1)]) for last in range(1, 6)))
+    assert [reply.append_reply.next_index for reply in bodies(member.settle(), "append_reply")] == [7]
+
+
+def test_a_follower_that_ends_where_the_journal_begins_needs_no_snapshot() -> None:
+    """The entry before the first one sent is compacted away, and its term is still known. Taken out by
+    `RaftLog.first_index`."""
+    member = Member(tuning=Tuning(journal_tail_entries=0), segment_bytes=1)
+    member.lead()
+    for number in range(5):
+        member.replica.propose(bytes([number]) * 16, b"x")
+        member.settle()
+        for peer in "bc":
+            member.receive(peer, accepted(1, member.journal.last_index))
+        member.settle()
+    member.replica.compact()
+    base_index = member.journal.base_index
+    assert base_index == member.journal.last_index - 1
+    refusal = AppendReply(next_index=base_index + 1, reset=True, success=False)
+    member.receive("b", RaftMessage(term=1, append_reply=refusal))
+    sent = [message.append_entries for peer, message in member.settle() if peer == "b"]
+    assert [(body.needs_snapshot, body.prev_index, len(body.entries)) for body in sent] == [(False, base_index, 1)]

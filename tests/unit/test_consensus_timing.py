@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick_node.consensus import send_window
 from tallystick_node.consensus.kernel import Kernel
 from tallystick_node.consensus.replica import Replica
-from tests.unit.consensus_kit import TUNING, Clock, Group, Member, append, ask_vote, bodies
+from tests.unit.consensus_kit import TUNING, Clock, Group, Member, accepted, append, ask_vote, bodies
 
 
 class EagerKernel(Kernel):
@@ -177,11 +178,13 @@ def test_a_grant_that_cannot_be_used_is_void() -> None:
 
 
 def test_a_step_that_lasts_long_leaves_no_command_behind() -> None:
-    """pysyncobj takes commands for a heartbeat's time only; one left there would be proposed twice."""
+    """pysyncobj takes commands for a heartbeat's time only; one left there could be proposed twice, or after its caller
+    was told that it was not. Taken out by `Kernel._drop_late_commands`."""
     group = Group("a")
     member = group.members["a"]
     group.wait(2.0)
     member.replica.propose(b"p" * 16, b"x")
+    member.replica.propose(b"q" * 16, b"y")
 
     class Slow(Clock):
         def __call__(self) -> float:
@@ -194,6 +197,7 @@ def test_a_step_that_lasts_long_leaves_no_command_behind() -> None:
     member.cycle()
     member.kernel._clock = group.clock
     group.clock.now_s = slow.now_s
+    assert member.replica.give_up(b"q" * 16, only_queued=True)
     group.wait(1.0)
     assert member.machine.commands == [b"x"]
 
@@ -215,12 +219,32 @@ def test_a_member_at_rest_has_no_work() -> None:
             assert member.replica.next_deadline_s > group.clock.now_s
 
 
-def test_a_new_leadership_begins_with_empty_windows() -> None:
+def test_a_new_leadership_begins_with_empty_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was on its way in an earlier one is answered by nobody. Taken out by `_hold_full_windows` not clearing."""
+    monkeypatch.setattr(send_window, "SEND_WINDOW_BYTES", 300)
     member = Member()
-    member.lead()  # its first entry is on its way to "c", unanswered
-    member.receive("b", append(5, (1, 0), [(2, 5)]))
+    member.lead()
+    member.receive("c", accepted(1, 2))
     member.settle()
-    member.clock.now_s += 1.0
-    sent = member.lead("c")
-    assert any(peer == "c" and message.append_entries.entries for peer, message in sent)
+    for number, size_bytes in enumerate((1, 1, 600)):
+        member.replica.propose(bytes([number]) * 16, b"x" * size_bytes)
+        member.wait(0.005)
+    member.receive("b", append(5, (2, 1), [(3, 5)]))
+    member.settle()
+    member.lead("c")
+    member.receive("c", accepted(6, 4))
+    member.settle()
+    member.replica.propose(b"p" * 16, b"x")
+    sent = [message.append_entries for peer, message in member.wait(0.005) if peer == "c"]
+    assert [entry.index for body in sent for entry in body.entries] == [5]
+
+
+def test_a_peer_that_is_sent_no_entries_still_hears_its_leader() -> None:
+    """Else it would call an election. Taken out by `Kernel._beat_held`."""
+    member = Member()
+    member.lead()  # its first entry is on its way to "c", which does not answer
+    heard = 0
+    for _ in range(10):
+        member.receive("b", accepted(1, 2))
+        heard += any(peer == "c" and m.HasField("append_entries") for peer, m in member.wait(TUNING.heartbeat_s * 1.01))
+    assert heard == 10
