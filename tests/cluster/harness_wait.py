@@ -1,27 +1,5 @@
-"""Waiting for conditions, with deadlines: tests of a real cluster never sleep for a time and hope."""
+"""Waiting for conditions, with deadlines: the public kit's."""
 
-from __future__ import annotations
+from tallystick.testing.local_wait import POLL_S, eventually
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-
-POLL_S: Final = 0.03
-
-T = TypeVar("T")
-
-
-async def eventually(look: Callable[[], Awaitable[T | None]], *, within_s: float, what: str) -> T:
-    """What `look` gives as soon as it is neither None nor False.
-
-    Raises:
-        AssertionError: it was not within the time.
-    """
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + within_s
-    while True:
-        found = await look()
-        if found is not None and found is not False:
-            return found
-        assert loop.time() < deadline_s, f"not within {within_s} s: {what}"
-        await asyncio.sleep(POLL_S)
+__all__ = ["POLL_S", "eventually"]

@@ -2,7 +2,7 @@
 
 Rules of this file:
 - `cut` is silent: nothing is forwarded and nothing is closed, as when a cable is pulled. What was sent meanwhile waits
-  in the kernel and arrives after `heal`, late, as TCP would send it again.
+  in the kernel and arrives after `heal`, late, as TCP would send it again. It may hold one way only.
 - `reset` closes all connections and refuses new ones until `heal`.
 - What is recorded is bounded.
 """
@@ -18,7 +18,7 @@ _RECORDED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Proxy:
-    """Listens on `listen`, forwards to `target` (both `host:port`). Use as `async with`.
+    """Listens on `listen`, forwards to `target` (both `host:port`) between `start` and `stop`.
 
     Attributes:
         recorded: all bytes that passed in either direction, if `record` was asked for.
@@ -29,11 +29,12 @@ class Proxy:
         self.recorded = bytearray()
         self._target = target
         self._record = record
-        self._open = asyncio.Event()
-        self._open.set()
+        self._forth = asyncio.Event()
+        self._back = asyncio.Event()
         self._refusing = False
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self.heal()
 
     async def start(self) -> None:
         """Listens from now on."""
@@ -47,9 +48,12 @@ class Proxy:
         self._refusing = True
         await self._drop_connections()
 
-    def cut(self) -> None:
-        """Forward nothing, close nothing."""
-        self._open.clear()
+    def cut(self, *, forth: bool = True, back: bool = True) -> None:
+        """Forward nothing, close nothing: of what goes to the target (`forth`), of what comes from it (`back`)."""
+        if forth:
+            self._forth.clear()
+        if back:
+            self._back.clear()
 
     async def reset(self) -> None:
         """Close what is open, refuse what comes."""
@@ -59,7 +63,8 @@ class Proxy:
     def heal(self) -> None:
         """Forward again."""
         self._refusing = False
-        self._open.set()
+        self._forth.set()
+        self._back.set()
 
     async def _drop_connections(self) -> None:
         tasks = list(self._connections)
@@ -88,8 +93,8 @@ class Proxy:
         except OSError:
             return
         pumps = [
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
+            asyncio.create_task(self._pump(reader, far_writer, self._forth)),
+            asyncio.create_task(self._pump(far_reader, writer, self._back)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -99,14 +104,14 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while True:
-                await self._open.wait()
+                await gate.wait()
                 data = await reader.read(_CHUNK_BYTES)
                 if not data:
                     return
-                await self._open.wait()
+                await gate.wait()
                 if self._record and len(self.recorded) < _RECORDED_BYTES_MAX:
                     self.recorded += data
                 writer.write(data)
