@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 2.0
 """How long calls under way may take to end when the node stops."""
+_PORT_WAIT_S: Final = 2.0
+"""How long a port may be in use at the start before this node gives up."""
+_PORT_RETRY_S: Final = 0.1
 _CHECKPOINT_EVERY_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
 """How often free disk space and leadership are looked at."""
@@ -169,7 +172,7 @@ async def serve(config: NodeConfig) -> None:
         PortInUse: another process listens on one of the addresses.
     """
     for address in (config.client_address, config.peer_address):
-        _check_port(address)
+        await _wait_for_port(address)
     async with _opened(config) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -214,7 +217,17 @@ def _check_match(folder: Path, journal: Journal, database: Database) -> None:
         )
 
 
-def _check_port(address: str) -> None:
+async def _wait_for_port(address: str) -> None:
+    """Returns once the address can be bound. A port may be held for a moment, by what this node was before."""
+    deadline_s = time.monotonic() + _PORT_WAIT_S
+    while (error := _bind_error(address)) is not None:
+        if time.monotonic() >= deadline_s:
+            sentence = f"cannot listen on {address}: {error.strerror}; stop what uses it, or choose another"
+            raise PortInUse(error.errno, sentence) from error
+        await asyncio.sleep(_PORT_RETRY_S)
+
+
+def _bind_error(address: str) -> OSError | None:
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -222,9 +235,8 @@ def _check_port(address: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUse(
-                error.errno, f"cannot listen on {address}: {error.strerror}; stop what uses it, or choose another"
-            ) from error
+            return error
+    return None
 
 
 def _peer_tls(tls: TLSConfig | None) -> PeerCredentials | None:

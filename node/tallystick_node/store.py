@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tallystick.errors import Invalid, Reason, Refused, TallystickError, Unavailable, error_for
+from tallystick.errors import Invalid, NoLeader, Reason, Refused, TallystickError, Unavailable, error_for
 from tallystick.v1 import state_pb2
 from tallystick_node.consensus.barrier import Barrier
 from tallystick_node.consensus.runner import Runner
@@ -269,7 +269,11 @@ class Store:
     async def _ready(self, read_from: ReadFrom) -> None:
         """Waits until this node may answer."""
         if read_from.consistency is Consistency.LINEARIZABLE:
-            await self._barrier.wait()
+            try:
+                async with asyncio.timeout(read_from.timeout_s):
+                    await self._barrier.wait()
+            except TimeoutError:
+                raise NoLeader("no majority answered this node in time") from None
         elif read_from.consistency is Consistency.SESSION:
             await self._reach(read_from.position, read_from.timeout_s)
 

@@ -46,8 +46,8 @@ APPLY_BATCH_BYTES: Final = 4 * 1024 * 1024
 COMMIT_NOTICE_S: Final = 0.005
 """How long followers may not know that an entry is committed, unless one of them waits for it."""
 
-RESIGN_ELECTIONS: Final = 3
-"""A member that could take no writes lets the others ask for votes for this many election timeouts."""
+RESIGN_ELECTIONS: Final = 1
+"""A member that could take no writes lets the others ask for votes for this many more election timeouts."""
 
 MAX_PENDING_PROPOSALS: Final = 10_000
 """Proposals of this node, and forwarded to it, that wait for their outcome. Beyond, callers are refused: Overloaded."""
