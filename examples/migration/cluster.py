@@ -17,7 +17,7 @@ import tallystick
 from examples.migration.processes import Child, Children
 
 _NAMES: Final = "abc"
-_PORTS: Final = range(20_000, 32_000)
+_PORTS: Final = range(26_000, 32_000)
 """Below the ports that the kernel hands out: a killed node must find its own again."""
 _PAUSE_S: Final = 0.1
 

@@ -28,7 +28,7 @@ pytestmark = [
 
 def free_port(count: int) -> int:
     """A port p such that p, p + 1, p + 10, p + 11, ... are free, below those that the kernel gives out by itself."""
-    for port in range(20_000 + os.getpid() % 500 * 20, 32_000, 10 * count):
+    for port in range(20_000 + os.getpid() % 250 * 20, 26_000, 10 * count):
         try:
             for number in (port + 10 * i + j for i in range(count) for j in (0, 1)):
                 with socket.socket() as probe:
