@@ -3,8 +3,9 @@
 Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
-- In a `console` block, `$ tallystick status|agent|certs` and `$ python NAME` run; of `serve` and `dev` the arguments
-  are checked; `$ make` has to name a target. Anything else is refused here, so that nothing is left untried.
+- In a `console` block, `$ tallystick status|agent|certs`, `$ python NAME` and `$ pytest NAME` run; of `serve` and `dev`
+  the arguments are checked; `$ make` has to name a target. Anything else is refused here, so that nothing is left
+  untried.
 - A `toml` block is a node's configuration; the `TALLYSTICK_` variables of an `sh` block have to exist.
 """
 
@@ -47,6 +48,7 @@ BACKUP: Final = "docs/how-to/back-up-and-restore.md"
 TLS_PAGE: Final = "docs/how-to/tls.md"
 DOCUMENTED_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
 PROGRAM_S: Final = 30.0
+PYTEST_S: Final = 120.0  # it starts clusters of its own
 CLIENT_VARIABLES: Final = frozenset({"TALLYSTICK_ENDPOINTS", "TALLYSTICK_NAMESPACE"})
 
 pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.asyncio(loop_scope="module")]
@@ -158,12 +160,15 @@ class Reader:
             case ["python", name]:
                 assert (self._folder / name).exists(), f"no block of the page is {name}"
                 await self.command(sys.executable, name)
+            case ["pytest", name]:
+                assert (self._folder / name).exists(), f"no block of the page is {name}"
+                await self.command(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", name, within_s=PYTEST_S)
             case ["make", target]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
             case _:
                 assert list(words) == [".", ".venv/bin/activate"], f"nobody tries {words}"
 
-    async def command(self, *words: str) -> str:
+    async def command(self, *words: str, within_s: float = PROGRAM_S) -> str:
         """Runs a program; what it printed. Its exit code has to be 0."""
         process = await asyncio.create_subprocess_exec(
             *words,
@@ -174,7 +179,7 @@ class Reader:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            async with asyncio.timeout(PROGRAM_S):
+            async with asyncio.timeout(within_s):
                 out, _ = await process.communicate()
         finally:
             if process.returncode is None:
