@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 from collections.abc import Collection, Iterator, Sequence
@@ -23,7 +24,8 @@ from tallystick.testing.local_proxy import Proxy
 CLIENTS: Final = "clients"
 """In `cut` and `partition`: all clients of the cluster."""
 
-_PORTS: Final = range(10_000, 32_000)  # below the ports that the kernel gives to outgoing connections
+_PORTS: Final = range(10_000, 20_000)  # below the ports that the kernel gives to outgoing connections
+_PORTS_OF_A_PROCESS: Final = 500
 
 
 class Links:
@@ -138,8 +140,12 @@ class Links:
 
 
 def free_addresses() -> Iterator[str]:
-    """Addresses on this machine that nobody listens on at the moment, each once."""
-    for port in random.sample(_PORTS, len(_PORTS)):
+    """Addresses on this machine that nobody listens on at the moment, each once.
+
+    Processes that run tests side by side draw from parts of their own: a node that is down must find its port again.
+    """
+    first = os.getpid() * _PORTS_OF_A_PROCESS % len(_PORTS)
+    for port in random.sample(_PORTS[first : first + _PORTS_OF_A_PROCESS], _PORTS_OF_A_PROCESS):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             yield f"127.0.0.1:{port}"
