@@ -15,29 +15,11 @@ Example:
 `tallystick.sync.connect` gives the same words for blocking code; `tallystick.errors` says what can go wrong.
 """
 
-from tallystick import ops, sync
-from tallystick._agent import Agent
-from tallystick._client import Client, connect
-from tallystick._json import JSON, JSONLike
-from tallystick._status import EndpointStatus, Member, NodeStatus, Role
-from tallystick._stream import AppendStream, PendingAppend
-from tallystick._tls import TLS
-from tallystick._values import (
-    AgentInfo,
-    Appended,
-    Checkpoint,
-    CheckpointEvent,
-    Consistency,
-    DecidedMutation,
-    DeletedEvent,
-    Event,
-    Mutation,
-    MutationEvent,
-    Operation,
-    OperationKind,
-    Revision,
-    Snapshot,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
 from tallystick._version import __version__
 from tallystick.errors import (
     AlreadyExists,
@@ -57,6 +39,70 @@ from tallystick.errors import (
     Unavailable,
     Undecided,
 )
+
+if TYPE_CHECKING:
+    from tallystick import ops, sync
+    from tallystick._agent import Agent
+    from tallystick._client import Client, connect
+    from tallystick._json import JSON, JSONLike
+    from tallystick._status import EndpointStatus, Member, NodeStatus, Role
+    from tallystick._stream import AppendStream, PendingAppend
+    from tallystick._tls import TLS
+    from tallystick._values import (
+        AgentInfo,
+        Appended,
+        Checkpoint,
+        CheckpointEvent,
+        Consistency,
+        DecidedMutation,
+        DeletedEvent,
+        Event,
+        Mutation,
+        MutationEvent,
+        Operation,
+        OperationKind,
+        Revision,
+        Snapshot,
+    )
+
+# Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
+_SUBMODULES: Final = frozenset({"ops", "sync"})
+_NAMES: Final = {
+    "_agent": ("Agent",),
+    "_client": ("Client", "connect"),
+    "_json": ("JSON", "JSONLike"),
+    "_status": ("EndpointStatus", "Member", "NodeStatus", "Role"),
+    "_stream": ("AppendStream", "PendingAppend"),
+    "_tls": ("TLS",),
+    "_values": (
+        "AgentInfo",
+        "Appended",
+        "Checkpoint",
+        "CheckpointEvent",
+        "Consistency",
+        "DecidedMutation",
+        "DeletedEvent",
+        "Event",
+        "Mutation",
+        "MutationEvent",
+        "Operation",
+        "OperationKind",
+        "Revision",
+        "Snapshot",
+    ),
+}
+_HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"tallystick.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tallystick' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"tallystick.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = [
     "JSON",

@@ -126,6 +126,7 @@ async def test_a_state_of_a_newer_format(cluster: Cluster) -> None:
 
 async def test_an_empty_folder_of_another_cluster_joins_nobody(cluster: Cluster) -> None:
     stranger = _variant(cluster, cluster_id="other", data_folder=cluster.folder / "stranger")
+    await cluster.wait_for_leader(among=cluster.others("c"))  # c may have led when it was stopped
     before = await cluster.statuses(cluster.others("c"))
     stranger.start()
     try:
