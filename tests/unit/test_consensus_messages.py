@@ -1,4 +1,4 @@
-"""raft-kernel item 6: an acknowledgement counts in its own term, a vote once a voter.
+"""fault 6 of pysyncobj: an acknowledgement counts in its own term, a vote once a voter.
 
 Taken out by `Kernel._is_stale_reply` returning False.
 """
@@ -201,7 +201,7 @@ def _indexes_sent(messages: Addressed, to: str) -> list[int]:
 def test_one_answer_stands_for_those_before_it() -> None:
     """Taken out by `Outbox._drop_superseded`."""
     member = Member()
-    member.receive("b", *(append(1, (last, min(last - 1, 1)), [(last + 1, 1)]) for last in range(1, 6)))
+    member.receive("b", *(append(1, (last, int(last > 1)), [(last + 1, 1)]) for last in range(1, 6)))
     assert [reply.append_reply.next_index for reply in bodies(member.settle(), "append_reply")] == [7]
 
 
@@ -223,3 +223,54 @@ def test_a_follower_that_ends_where_the_journal_begins_needs_no_snapshot() -> No
     member.receive("b", RaftMessage(term=1, append_reply=refusal))
     sent = [message.append_entries for peer, message in member.settle() if peer == "b"]
     assert [(body.needs_snapshot, body.prev_index, len(body.entries)) for body in sent] == [(False, base_index, 1)]
+
+
+def _compacted_follower() -> Member:
+    """Its log begins behind entry 9: that is where its journal was cut. It ends with entry 10."""
+    member = Member(tuning=Tuning(journal_tail_entries=0), segment_bytes=1)
+    for index in range(2, 11):
+        message = append(1, (index - 1, int(index > 2)), [(index, 1)], commit_index=index)
+        message.append_entries.slowest_index = index
+        member.receive("b", message)
+        member.settle()
+    member.wait(0.1)
+    member.replica.compact()
+    assert (member.journal.base_index, member.journal.last_index) == (9, 10)
+    return member
+
+
+def _answer(member: Member, message: RaftMessage) -> AppendReply:
+    member.receive("b", message)
+    return bodies(member.settle(), "append_reply")[0].append_reply
+
+
+def test_a_leader_whose_journal_begins_earlier_is_understood() -> None:
+    """What lies before a follower's log is decided: it fits. Taken out by `codec.without_known`; then the answer names
+    the follower's own end, which may lie behind the leader's."""
+    member = _compacted_follower()
+    beat = _answer(member, append(1, (5, 1)))
+    assert (beat.success, beat.next_index) == (True, 10)
+    entries = _answer(member, append(1, (5, 1), [(index, 1) for index in range(6, 13)]))
+    assert (entries.success, entries.next_index) == (True, 13)
+    assert member.journal.last_index == 12
+
+
+def test_an_answer_does_not_point_below_what_the_leader_may_have_let_go_of() -> None:
+    """Taken out by `Kernel._handle` taking `slowest_index` after the answer."""
+    member = Member()
+    member.receive("b", append(1, (1, 0), [(index, 1) for index in range(2, 50)]))
+    member.settle()
+    conflict = append(2, (40, 2), [(41, 2)])
+    conflict.append_entries.slowest_index = 30
+    assert _answer(member, conflict).next_index == 31
+
+
+def test_an_answer_beyond_the_leaders_log_does_not_stop_it() -> None:
+    """A peer's number is never trusted to lie in our log. Taken out by `_take_answer` without `min`."""
+    member = Member()
+    member.lead()
+    for next_index in (1_000_000, 2):
+        refusal = AppendReply(next_index=next_index, reset=True, success=False)
+        member.receive("b", RaftMessage(term=1, append_reply=refusal))
+        assert any(peer == "b" for peer, _ in member.settle())
+    assert member.kernel.is_leader

@@ -3,7 +3,7 @@
 Rules of this file:
 - What pysyncobj may send that we never allow (pickled pieces, dumps, commands) has no field on the wire: it cannot be
   encoded, and nothing that arrives can become it.
-- A snapshot message never carries a commit index (raft-kernel item 2).
+- A snapshot message never carries a commit index (fault 2 of pysyncobj).
 """
 
 from __future__ import annotations
@@ -98,6 +98,24 @@ _DECODERS: Final = {
 def decode(message: RaftMessage) -> Message:
     """What pysyncobj is given for a wire message that is its own (see `is_kernel_message`)."""
     return _DECODERS[message.WhichOneof("body") or ""](message)
+
+
+def without_known(message: RaftMessage, first_index: int, first_term: int) -> RaftMessage:
+    """An append_entries without what lies before this member's log: that is decided, and every member has it.
+
+    A leader's journal may begin earlier than this one's. pysyncobj would not find `prev_index` here, and answer that it
+    lacks everything behind its own last entry.
+    """
+    body = message.append_entries
+    if body.needs_snapshot or body.prev_index >= first_index:
+        return message
+    rest = AppendEntries(
+        prev_index=first_index,
+        prev_term=first_term,
+        commit_index=body.commit_index,
+        entries=[entry for entry in body.entries if entry.index > first_index],
+    )
+    return RaftMessage(term=message.term, append_entries=rest)
 
 
 def is_kernel_message(message: RaftMessage) -> bool:

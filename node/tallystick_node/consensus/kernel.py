@@ -34,7 +34,7 @@ _ELECTION_GRANTED_S: Final = 0.0
 
 @dataclass(slots=True)
 class _Votes:
-    """Who voted for us, once each (raft-kernel item 6), in the real election and in the one before it."""
+    """Who voted for us, once each (fault 6 of pysyncobj), in the real election and in the one before it."""
 
     real: set[str] = field(default_factory=set)
     before: set[str] = field(default_factory=set)
@@ -91,7 +91,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     def _conf(tuning: Tuning) -> SyncObjConf:
         return SyncObjConf(
             autoTick=False,
-            appendEntriesUseBatch=False,  # a commit would wait for the next heartbeat (raft-kernel item 11)
+            appendEntriesUseBatch=False,  # a commit would wait for the next heartbeat (fault 11 of pysyncobj)
             appendEntriesPeriod=tuning.heartbeat_s,
             appendEntriesBatchSizeBytes=tuning.append_batch_bytes,
             raftMinTimeout=tuning.election_min_s,
@@ -261,11 +261,14 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     def _handle(self, peer: Node, message: RaftMessage) -> None:
         next_index, known_index = self._SyncObj__raftNextIndex.get(peer, 0), self._beat_index(peer)
-        self._SyncObj__onMessageReceived(peer, codec.decode(message))
         if message.HasField("append_entries"):
             self._last_leader_contact_s = self._clock()
+            # before the answer, which must not point below what the sender may have let go of
             self._slowest_index = max(self._slowest_index, message.append_entries.slowest_index)
-        elif message.HasField("append_reply") and self.is_leader:
+            _, first_index, first_term = self._raft_log[0]
+            message = codec.without_known(message, first_index, first_term)
+        self._SyncObj__onMessageReceived(peer, codec.decode(message))
+        if message.HasField("append_reply") and self.is_leader:
             self._take_answer(peer, message.append_reply, next_index, known_index)
 
     def _take_answer(self, peer: Node, reply: AppendReply, next_index: int, known_index: int) -> None:
@@ -274,6 +277,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         window = self._windows.setdefault(peer, SendWindow(probing=True))
         if not reply.success:
             self._windows[peer] = SendWindow(probing=True, last_sent_s=window.last_sent_s)
+            log_end = self._raft_log[-1][1] + 1
+            self._SyncObj__raftNextIndex[peer] = min(self._SyncObj__raftNextIndex[peer], log_end)
             self._send_by(0.0)  # look for the place where the logs part without waiting
             return
         # A probed peer's answer to a mere heartbeat says nothing new.
@@ -296,7 +301,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._SyncObj__raftLeader = None
 
     def _is_stale_reply(self, peer_id: str, message: RaftMessage) -> bool:
-        """Replies count in their own term and votes once a voter (raft-kernel item 6)."""
+        """Replies count in their own term and votes once a voter (fault 6 of pysyncobj)."""
         if message.HasField("append_reply"):
             return message.term != self.term
         if message.HasField("vote_reply"):
@@ -306,7 +311,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         return False
 
     def _is_withheld_vote(self, message: RaftMessage) -> bool:
-        """Who hears a living leader gives no vote, and learns no term from who asks (raft-kernel item 12)."""
+        """Who hears a living leader gives no vote, and learns no term from who asks (fault 12 of pysyncobj)."""
         return message.HasField("vote_request") and self._leader_is_alive()
 
     def _leader_is_alive(self) -> bool:
