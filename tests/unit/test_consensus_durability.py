@@ -1,4 +1,4 @@
-"""raft-kernel item 3: persist first, send second, and nothing is counted or applied before it is on this disk."""
+"""fault 3 of pysyncobj: persist first, send second, and nothing is counted or applied before it is on this disk."""
 
 from __future__ import annotations
 

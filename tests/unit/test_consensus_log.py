@@ -1,4 +1,4 @@
-"""raft-kernel items 1 and 2: only a conflict deletes, and nothing but a matching log moves the commit index.
+"""Faults 1 and 2 of pysyncobj: only a conflict deletes, and nothing but a matching log moves the commit index.
 
 Taken out by: `RaftLog._is_known` returning False and `Kernel._after_entry` without `settle` (tests/sim/broken.py).
 """

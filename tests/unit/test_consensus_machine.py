@@ -1,4 +1,4 @@
-"""raft-kernel item 8: a refusal is a value; a state machine that raises stops the node and is not asked again.
+"""fault 8 of pysyncobj: a refusal is a value; a state machine that raises stops the node and is not asked again.
 
 Taken out by running the machine inside pysyncobj's `__doApplyCommand`, which is overridden to note the index only.
 """

@@ -1,4 +1,4 @@
-"""raft-kernel items 9 and 10: no pickle is loaded, written or sent, and the log has a format of its own."""
+"""Faults 9 and 10 of pysyncobj: no pickle is loaded, written or sent, and the log has a format of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""raft-kernel item 7: every admitted entry replicates whole; a larger one never gets near the log."""
+"""fault 7 of pysyncobj: every admitted entry replicates whole; a larger one never gets near the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""raft-kernel items 11 and 12, in virtual time: commits wait for no heartbeat, and who is cut off disturbs nobody."""
+"""Faults 11 and 12 of pysyncobj, in virtual time: commits wait for no heartbeat, and who is cut off disturbs nobody."""
 
 from __future__ import annotations
 

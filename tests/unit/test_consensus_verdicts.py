@@ -1,4 +1,4 @@
-"""raft-kernel item 13: a verdict is given once and is true. Undecided when leadership changes; refused only if surely
+"""fault 13 of pysyncobj: a verdict is given once and is true. Undecided when leadership changes; refused only if surely
 not in the log. The simulation asserts the same of every proposal of every seed (tests/sim/history.py)."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What callers of this node, and followers that forward to it, want in the log, and what became of it.
 
-Each proposal has an id of its own (raft-kernel item 13): by it the node that a caller waits at finds the outcome when
+Each proposal has an id of its own (fault 13 of pysyncobj): by it the node that a caller waits at finds the outcome when
 the entry is applied there, whoever put it into the log. Only this node's own callers have a row here; a forwarded
 proposal is the concern of the node that forwarded it.
 

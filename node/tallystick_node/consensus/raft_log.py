@@ -1,7 +1,7 @@
 """The log as pysyncobj sees it, over our journal.
 
 pysyncobj deletes the tail behind `prevLogIdx` with every append_entries and adds again what the message carries: a
-short message thus erases entries that were acknowledged (raft-kernel item 1). Raft (figure 2, AppendEntries receiver,
+short message thus erases entries that were acknowledged (fault 1 of pysyncobj). Raft (figure 2, AppendEntries receiver,
 3 and 4) deletes only from the first entry that conflicts. So here a deletion is tentative: adding the same (index,
 term) again changes nothing, a different term is a conflict and replaces the tail, and `settle`, called after each
 message, brings the untouched tail back. What pysyncobj computes meanwhile, its reply and its commit index, sees the

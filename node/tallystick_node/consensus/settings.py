@@ -16,7 +16,7 @@ MAX_ENTRY_PROPOSALS: Final = 4096
 
 APPEND_BATCH_BYTES: Final = 2 * MAX_ENTRY_BYTES
 """Payload of one append_entries message. Above the largest entry, always: an entry that reaches it would be cut in
-pieces by pysyncobj, and the last piece can come too early (raft-kernel item 7)."""
+pieces by pysyncobj, and the last piece can come too early (fault 7 of pysyncobj)."""
 
 FOLLOWER_APPLY_S: Final = 0.01
 """A follower at which no caller waits gathers committed entries for this long, to apply them in one transaction."""

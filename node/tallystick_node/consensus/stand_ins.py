@@ -69,7 +69,7 @@ class MatchIndex(dict[Node, int]):
     """What followers have on disk, seen through what this leader has on disk itself.
 
     pysyncobj counts the leader for every entry it has written. An entry that is not yet synced here must not count as
-    here, so no entry behind our own disk finds a majority (raft-kernel item 3). Within a term the values only rise.
+    here, so no entry behind our own disk finds a majority (fault 3 of pysyncobj). Within a term the values only rise.
     """
 
     def __init__(self, durable_index: Callable[[], int]) -> None:
