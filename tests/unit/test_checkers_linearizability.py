@@ -174,6 +174,22 @@ def test_the_window_is_the_smallest_that_shows_it() -> None:
     ]
 
 
+def test_a_long_window_is_whole() -> None:
+    def untold(began: float) -> Operation:
+        return _add(1, None, began, began + 1)
+
+    shown = [read(5, 10, 11), *(untold(began) for began in range(12, 24, 2)), read(10, 24, 25)]
+    history = [*(untold(began) for began in range(0, 10, 2)), *shown, untold(26), read(12, 28, 29)]
+    (violation,) = check_linearizability(history, counter()).violations
+    assert list(violation.operations) == shown
+
+
+def test_a_window_does_not_demand_what_may_have_come_before_it() -> None:
+    shown = [write(2, 0, 5), read(1, 1, 2), read(1, 3, 4), read(1, 6, 7)]
+    (violation,) = check_linearizability([write(1, -2, -1), *shown], register()).violations
+    assert list(violation.operations) == shown
+
+
 def test_out_of_budget_is_not_a_pass() -> None:
     history = right_history(3, 200, clients=5, keys=2)
     report = check_linearizability(history, register(), budget=steps(150))

@@ -4,12 +4,13 @@ Each step has to be put at a point between its begin and its end, so that one af
 state to the next. An optional step (undecided) has no end: it may come any time after its begin, or never.
 
 Rules of this file:
-- Candidates are the required steps that begin before the first end among those not yet placed; then the optional ones.
-  Optional ones come last: mostly they are not needed, and fewer of them used is never worse (see below).
+- Next may come the required steps that begin before the first end among those not yet placed; optional ones likewise.
 - A read that fits is placed at once and for good: it changes nothing, so it is in nobody's way.
 - What was placed is `base`, the steps before it in order of their begin, and `ahead`, a bitmask of those from there on,
   so that a step costs the steps that overlap, not the length of the history.
 - A place that was reached before, in the same state, with the same optional steps used or fewer, is not tried again.
+- Where most is placed the search goes on; there, optional steps come last, and where fewer are used first. So they are
+  used only where nothing else helps, and what fewer lead to is known before more are tried.
 - Of optional steps with one label, the one that began first is used first: they are interchangeable.
 - Begins and ends at one time overlap. No recursion, no iteration over sets: the same steps give the same search.
 """
@@ -18,15 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar, cast
+from heapq import heappop, heappush
+from typing import Generic, NamedTuple, TypeVar, cast
 
 from tallystick.testing.models import Effect
 from tallystick.testing.verdict import Budget
 
 S = TypeVar("S", bound=Hashable)
-
-_HEAD: Final = 0  # the node before the first; nodes count from 1, in order of time
-_REQUIRED: Final = -1  # in a frame: no optional step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,133 +68,114 @@ class Unfinished:
     """The budget ran out."""
 
 
-class _Frame(NamedTuple, Generic[S]):
-    """What a placed step is taken back to."""
+class _Place(NamedTuple, Generic[S]):
+    """A place that the search got to. The first three put places in order; no two have one `number`.
 
-    node: int
-    choice: int
-    final: bool
-    state: S
+    `stuck` says that its required steps were tried, and optional ones are next.
+    """
+
+    minus_placed: int
+    optional_used: int
+    number: int
+    stuck: bool
     base: int
     ahead: int
     used: int
+    state: S
 
 
 def search(steps: Sequence[Step[S]], initial: S, may_go_on: Budget) -> Found | Stuck[S] | Unfinished:
-    """Looks for an order of the steps; asks the budget at every turn."""
+    """Looks for an order of the steps; asks the budget at every place."""
     return _Search(steps, initial).run(may_go_on)
 
 
 class _Search(Generic[S]):
     def __init__(self, steps: Sequence[Step[S]], initial: S) -> None:
-        self.state, self.base, self.ahead, self.used = initial, 0, 0, 0
-        self.frames: list[_Frame[S]] = []
-        self.seen: dict[tuple[int, int, S], tuple[int, ...]] = {(0, 0, initial): (0,)}
-        required = [(step.began, index) for index, step in enumerate(steps) if step.ended is not None]
-        required.sort()
-        self.indexes = [index for _, index in required]
+        self.indexes = [index for index, step in enumerate(steps) if step.ended is not None]
+        self.indexes.sort(key=lambda index: steps[index].began)
         self.required = [steps[index] for index in self.indexes]
+        self.ends = [cast("float", step.ended) for step in self.required]
         self.optional = sorted((step for step in steps if step.ended is None), key=lambda step: step.began)
         self.twins = _earlier_twins(self.optional)
-        self.left = len(self.required)
-        self.furthest = _HEAD
-        self._link()
-
-    def _link(self) -> None:
-        """Makes the list of begins and ends, in order of time; begins first."""
-        events = [(step.began, 0, place) for place, step in enumerate(self.required)]
-        events += [(step.ended, 1, place) for place, step in enumerate(self.required) if step.ended is not None]
-        events.sort()
-        self.place = [-1, *(place for _, _, place in events)]
-        self.ends = [False, *(kind == 1 for _, kind, _ in events)]
-        self.end_of = [_HEAD] * len(self.required)
-        for node, (_, kind, place) in enumerate(events, start=1):
-            if kind:
-                self.end_of[place] = node
-        self.next = [*range(1, len(events) + 1), _HEAD]
-        self.previous = [len(events), *range(len(events))]
+        self.seen: dict[tuple[int, int, S], tuple[int, ...]] = {}
+        self.furthest = (float("-inf"), 0)  # the latest first end that anything led to, and whose it is
+        self.count = 0
+        self.places = [_Place(0, 0, 0, False, 0, 0, 0, initial)]  # noqa: FBT003
 
     def run(self, may_go_on: Budget) -> Found | Stuck[S] | Unfinished:
-        node, choice = self.next[_HEAD], 0
-        while self.left:
+        while self.places:
             if not may_go_on():
                 return Unfinished()
-            if not self.ends[node]:
-                node = self.next[_HEAD] if self._place_required(node) else self.next[node]
-            elif choice < len(self.optional) and self.optional[choice].began <= self._end(node):
-                node, choice = (self.next[_HEAD], 0) if self._place_optional(node, choice) else (node, choice + 1)
-            else:
-                self.furthest = max(self.furthest, node)
-                back = self._take_back()
-                if back is None:
-                    return Stuck(self.indexes[self.place[self.furthest]], self._states())
-                node, choice = back
-        return Found()
+            place = heappop(self.places)
+            if place.base == len(self.required):
+                return Found()
+            if place.stuck:
+                self._try_optional(place)
+            elif self._is_new(place):
+                self._try_required(place)
+        return Stuck(self.indexes[self.furthest[1]], tuple(dict.fromkeys(state for _, _, state in self.seen)))
 
-    def _end(self, node: int) -> float:
-        return cast("float", self.required[self.place[node]].ended)
+    def _try_required(self, place: _Place[S]) -> None:
+        candidates, first_end = self._candidates(place)
+        self.furthest = max(self.furthest, first_end)
+        for candidate in candidates:
+            step = self.required[candidate]
+            if step.reads_only and step.apply(place.state) is not None:
+                self._reach(place, candidate, place.state)
+                return
+        for candidate in candidates:
+            after = self.required[candidate].apply(place.state)
+            if after is not None:
+                self._reach(place, candidate, after)
+        if self.optional:
+            self._push(place._replace(optional_used=place.optional_used + 1, stuck=True))
 
-    def _place_required(self, node: int) -> bool:
-        place = self.place[node]
-        step = self.required[place]
-        state = step.apply(self.state)
-        if state is None:
-            return False
-        base, ahead = self.base, self.ahead | 1 << place - self.base
+    def _candidates(self, place: _Place[S]) -> tuple[list[int], tuple[float, int]]:
+        """The required steps that may come next, and the first end of those not yet placed."""
+        candidates: list[int] = []
+        first_end, whose = float("inf"), place.base
+        ahead = place.ahead
+        for candidate in range(place.base, len(self.required)):
+            if self.required[candidate].began > first_end:
+                break
+            if not ahead & 1:
+                candidates.append(candidate)
+                if self.ends[candidate] < first_end:
+                    first_end, whose = self.ends[candidate], candidate
+            ahead >>= 1
+        return candidates, (first_end, whose)
+
+    def _try_optional(self, place: _Place[S]) -> None:
+        _, (first_end, _) = self._candidates(place)
+        for choice, step in enumerate(self.optional):
+            if step.began > first_end:
+                return
+            bit = 1 << choice
+            if place.used & bit or self.twins[choice] & ~place.used:
+                continue
+            after = step.apply(place.state)
+            if after is not None and after != place.state:  # one that changes nothing is kept for later
+                self._push(place._replace(stuck=False, used=place.used | bit, state=after))
+
+    def _reach(self, place: _Place[S], candidate: int, state: S) -> None:
+        """Goes on from a place by a required step."""
+        base, ahead = place.base, place.ahead | 1 << candidate - place.base
         while ahead & 1:
             base, ahead = base + 1, ahead >> 1
-        if not step.reads_only and not self._is_new(base, ahead, state, self.used):
-            return False
-        self._push(node, _REQUIRED, final=step.reads_only)
-        self.state, self.base, self.ahead = state, base, ahead
-        self.left -= 1
-        for gone in (node, self.end_of[place]):
-            self.next[self.previous[gone]] = self.next[gone]
-            self.previous[self.next[gone]] = self.previous[gone]
-        return True
+        self._push(place._replace(minus_placed=place.minus_placed - 1, base=base, ahead=ahead, state=state))
 
-    def _place_optional(self, node: int, choice: int) -> bool:
-        bit = 1 << choice
-        if self.used & bit or self.twins[choice] & ~self.used:
-            return False
-        state = self.optional[choice].apply(self.state)
-        # One that changes nothing is kept for later.
-        if state is None or state == self.state or not self._is_new(self.base, self.ahead, state, self.used | bit):
-            return False
-        self._push(node, choice, final=False)
-        self.state = state
-        self.used |= bit
-        return True
+    def _push(self, place: _Place[S]) -> None:
+        self.count += 1
+        heappush(self.places, place._replace(number=self.count))
 
-    def _is_new(self, base: int, ahead: int, state: S, used: int) -> bool:
-        key = (base, ahead, state)
+    def _is_new(self, place: _Place[S]) -> bool:
+        key = (place.base, place.ahead, place.state)
         known = self.seen.get(key, ())
-        for other in known:
-            if not other & ~used:
+        for used in known:
+            if not used & ~place.used:
                 return False
-        self.seen[key] = (*(other for other in known if used & ~other), used)
+        self.seen[key] = (*(used for used in known if place.used & ~used), place.used)
         return True
-
-    def _push(self, node: int, choice: int, *, final: bool) -> None:
-        self.frames.append(_Frame(node, choice, final, self.state, self.base, self.ahead, self.used))
-
-    def _take_back(self) -> tuple[int, int] | None:
-        """Takes back the last step that was a choice, and all after it; where to go on, or None: nothing is left."""
-        while self.frames:
-            frame = self.frames.pop()
-            self.state, self.base, self.ahead, self.used = frame.state, frame.base, frame.ahead, frame.used
-            if frame.choice != _REQUIRED:
-                return frame.node, frame.choice + 1
-            self.left += 1
-            for back in (self.end_of[self.place[frame.node]], frame.node):
-                self.next[self.previous[back]] = back
-                self.previous[self.next[back]] = back
-            if not frame.final:
-                return self.next[frame.node], 0
-        return None
-
-    def _states(self) -> tuple[S, ...]:
-        return tuple(dict.fromkeys(state for _, _, state in self.seen))
 
 
 def _earlier_twins(optional: Iterable[Step[S]]) -> list[int]:

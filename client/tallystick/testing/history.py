@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast, get_args, overload
@@ -172,7 +173,8 @@ class History:
         """
         history = cls()
         with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+            lines = chain([file.readline(MAX_LINE)], iter(lambda: file.readline(MAX_LINE), ""))
+            for number, line in enumerate(lines, start=1):
                 try:
                     read = json.loads(line, parse_constant=_no_constant)
                     if number == 1:

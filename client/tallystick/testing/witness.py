@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, takewhile
+from operator import attrgetter
 from typing import TypeVar, cast
 
 from tallystick.testing._search import Step, Stuck, Unfinished, search
@@ -46,7 +47,7 @@ def check_witness(history: Iterable[Operation], model: Model[S], *, budget: Budg
     """
     asked = list(history)
     told = [op for op in asked if op.outcome == "ok" or (op.outcome == "undecided" and op.changes)]
-    placed = sorted((op for op in told if op.revision is not None), key=_order)
+    placed = _placed(told)
     unfinished: list[str] = []
     may_go_on = steps(DEFAULT_STEPS) if budget is None else budget
     misfits = _explained(_misfits(placed, model), told, placed, model, may_go_on, unfinished)
@@ -56,9 +57,12 @@ def check_witness(history: Iterable[Operation], model: Model[S], *, budget: Budg
     return conclude("witness", sum(op.outcome == "ok" for op in told), violations, unfinished)
 
 
-def _order(op: Operation) -> tuple[int, bool]:
-    """By revision; a write comes before what is read at its revision."""
-    return _revision(op), not op.changes
+def _placed(told: Sequence[Operation]) -> list[Operation]:
+    """Those with a revision in its order; a write comes before what is read at its revision."""
+    known = [op for op in told if op.revision is not None]
+    ordered = [op for op in known if op.changes] + [op for op in known if not op.changes]
+    ordered.sort(key=attrgetter("revision"))
+    return ordered
 
 
 def _revision(op: Operation) -> int:
@@ -111,17 +115,20 @@ def _explained(
 ) -> Iterator[Operation]:
     """The misfits that no undecided writes explain."""
     nowhere = [op for op in told if op.revision is None and op.outcome == "undecided" and op.key in misfits]
-    floors = {id(op): _revision(earlier) for op, earlier in highest_before(told, nowhere)}
+    undecided_of = _by_key(nowhere)
+    placed_of = _by_key(op for op in placed if op.key in undecided_of)
+    floor_of = {id(op): _revision(earlier) for op, earlier in highest_before(told, nowhere)}
     taken = sorted({_revision(op) for op in placed if op.changes})
     for key, misfit in misfits.items():
-        undecided = [op for op in nowhere if op.key == key]
-        if not undecided:
+        if key not in undecided_of:
             yield misfit
             continue
-        groups = _groups((op for op in placed if op.key == key), taken)
+        floors = [floor_of.get(id(op), -1) for op in undecided_of[key]]
+        groups = _groups(placed_of[key], min(floors), taken)
         firsts = [_revision(group[0]) for group in groups]
         decided = [_step_of_group(group, place, model) for place, group in enumerate(groups)]
-        optional = [step_of(op, model, 2 * bisect_right(firsts, floors.get(id(op), -1)), None) for op in undecided]
+        began = [2 * bisect_right(firsts, floor) for floor in floors]
+        optional = [step_of(op, model, at, None) for op, at in zip(undecided_of[key], began, strict=True)]
         found = search([*decided, *optional], model.initial, may_go_on)
         if isinstance(found, Unfinished):
             unfinished.append(key)
@@ -130,11 +137,18 @@ def _explained(
             yield misfit if misfit in group else group[-1]
 
 
-def _groups(placed: Iterable[Operation], taken: Sequence[int]) -> list[list[Operation]]:
-    """The operations of a key, in order; nothing can have come in between those of a group."""
+def _by_key(operations: Iterable[Operation]) -> dict[str, list[Operation]]:
+    keys: dict[str, list[Operation]] = {}
+    for op in operations:
+        keys.setdefault(op.key, []).append(op)
+    return keys
+
+
+def _groups(placed: Iterable[Operation], floor: int, taken: Sequence[int]) -> list[list[Operation]]:
+    """The operations of a key, in order; no undecided one, all of them above the floor, came in between a group's."""
     groups: list[list[Operation]] = []
     for op in placed:
-        if groups and not _is_room(_revision(groups[-1][-1]), op, taken):
+        if groups and (_revision(op) <= floor or not _is_room(_revision(groups[-1][-1]), op, taken)):
             groups[-1].append(op)
         else:
             groups.append([op])
@@ -143,7 +157,7 @@ def _groups(placed: Iterable[Operation], taken: Sequence[int]) -> list[list[Oper
 
 def _is_room(after: int, op: Operation, taken: Sequence[int]) -> bool:
     """Whether another write could have been decided after a revision and before the operation."""
-    last = _revision(op) - op.changes
+    last = _revision(op)  # its own, if it is a write, is taken
     return last - after > bisect_right(taken, last) - bisect_right(taken, after)
 
 
@@ -163,7 +177,8 @@ def _step_of_group(group: Sequence[Operation], place: int, model: Model[S]) -> S
 
 def _replay_violation(misfit: Operation, asked: Sequence[Operation], placed: Sequence[Operation]) -> Violation:
     lines = [f"{misfit} does not follow from what was decided before it"]
-    before = [op for op in placed if op.key == misfit.key and op.changes and _order(op) < _order(misfit)][-1:]
+    until = takewhile(lambda op: op is not misfit, placed)
+    before = [op for op in until if op.key == misfit.key and op.changes][-1:]
     lines += [f"  the last write before it: {op}" for op in before] or ["  there was no write before it"]
     meant = [op for op in asked if op.key == misfit.key and op.changes and op.argument == misfit.result is not None]
     lines += [f"  its value was handed in by: {op}" for op in meant[:1] if misfit.kind == "read"]
