@@ -39,6 +39,7 @@ from tallystick_node.consensus.proposals import (
 )
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.settings import (
+    ALONE_PROPOSALS,
     APPLY_BATCH_BYTES,
     APPLY_BATCH_ENTRIES,
     FOLLOWER_APPLY_ENTRIES,
@@ -115,6 +116,7 @@ class Replica(Generic[Result]):
         self._apply_due_s = 0.0
         self._proposed_index = 0
         self._proposed_s = 0.0
+        self._proposed_count = 0
         self._accepts_writes = True
         self.kernel = self._make_kernel(
             node_id,
@@ -200,6 +202,7 @@ class Replica(Generic[Result]):
             self._proposals.put_back(batch)
         elif batch:
             self._proposed_index, self._proposed_s = self._journal.last_index, self._clock()
+            self._proposed_count = len(batch)
         self._follow_leadership()
         self._take_committed()
         return Ready(self._sort_messages(), self._journal.take_flush())
@@ -353,9 +356,16 @@ class Replica(Generic[Result]):
         return now
 
     def _may_propose(self) -> bool:
-        """Whether this member leads, and no entry is on its way that further proposals should wait for."""
-        if not self.kernel.is_leader or self._proposed_index <= self.kernel.commit_index:
-            return self.kernel.is_leader
+        """Whether this member leads, and nothing is to be gained by letting proposals gather for a moment.
+
+        One caller after another waits for nobody. Where several come at a time, an entry for each would cost all nodes
+        more than the callers wait here.
+        """
+        if not self.kernel.is_leader:
+            return False
+        is_under_way = self._proposed_index > self.kernel.commit_index
+        if not is_under_way and self._proposed_count + len(self._proposals) <= ALONE_PROPOSALS:
+            return True
         waited_s = self._clock() - self._proposed_s
         return waited_s >= GATHER_S or self._proposals.queued_bytes >= GATHER_BYTES
 

@@ -24,8 +24,11 @@ FOLLOWER_APPLY_S: Final = 0.01
 FOLLOWER_APPLY_ENTRIES: Final = 64
 """It gathers no more than these."""
 
-GATHER_S: Final = 0.003
-"""While an entry is on its way, further proposals wait for the next one, but no longer than this: one entry for many
+ALONE_PROPOSALS: Final = 2
+"""No more than these in the last entry and waiting for the next: callers come one after another."""
+
+GATHER_S: Final = 0.004
+"""Else entries are at least this far apart, and one that is on its way is waited for this long: one entry for many
 callers costs all nodes what an entry for one caller does."""
 
 GATHER_BYTES: Final = 128 * 1024
