@@ -27,7 +27,7 @@ FOLLOWER_APPLY_ENTRIES: Final = 64
 ALONE_PROPOSALS: Final = 2
 """No more than these in the last entry and waiting for the next: callers come one after another."""
 
-GATHER_S: Final = 0.004
+GATHER_S: Final = 0.006
 """Else entries are at least this far apart, and one that is on its way is waited for this long: one entry for many
 callers costs all nodes what an entry for one caller does."""
 
