@@ -78,6 +78,8 @@ WRONG: dict[str, list[Operation]] = {
     "an undecided write happens twice": [undecided("write", 1, 0), read(1, 2, 3), write(2, 4, 5), read(1, 6, 7)],
     "an undecided write before it was asked for": [read(1, 0, 1), undecided("write", 1, 2)],
     "true is not 1": [write(1, 0, 1), read(value=True, began=2, ended=3)],
+    "false is not null": [write(None, 0, 1), read(value=False, began=2, ended=3)],
+    "an undecided compare and set that did not fit": [write(1, 0, 1), undecided("cas", [7, 8], 2), read(8, 3, 4)],
     "one key of two": [ok("write", 1, None, 0, 1, key="y"), ok("read", None, 1, 2, 3, key="y"), read(9, 0, 1)],
 }
 

@@ -89,6 +89,11 @@ def test_wrong_histories_are_found(name: str) -> None:
     assert {violation.rule for violation in report.violations} == rules
 
 
+def test_who_was_told_nothing_binds_nobody() -> None:
+    told = replace(undecided("write", 9, 0, revision=5), returned_s=1)
+    assert check_witness([told, read(None, 2, 3, 4), read(9, 4, 5, 5)], register())
+
+
 def test_increments_leave_no_room_between_neighbours() -> None:
     def add(result: int, began: float, ended: float, revision: int) -> Operation:
         return ok("increment", 1, result, began, ended, revision=revision)
