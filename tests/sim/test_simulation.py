@@ -16,8 +16,8 @@ from tests.sim.simulation import Simulation
 ROOT = Path(__file__).parents[2]
 CHUNK = 10
 
-HASTY_SEEDS = (3, *range(12))
-"""Tried until one loses. The first is known to; to search again: python -m tests.sim 0..40 --broken hasty."""
+HASTY_SEEDS = (43, *range(60))
+"""Tried until one loses. The first is known to; to search again: python -m tests.sim 0..60 --broken hasty."""
 BARE_SEEDS = (23, 37, 53, *range(60))
 """Likewise: python -m tests.sim 0..100 --broken bare."""
 

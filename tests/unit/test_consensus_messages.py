@@ -189,7 +189,7 @@ def test_what_is_on_its_way_is_not_sent_again() -> None:
     sent: list[int] = []
     for number in range(3):
         member.replica.propose(bytes([number]) * 16, b"x")
-        sent += _indexes_sent(member.wait(0.005), "b")
+        sent += _indexes_sent(member.wait(0.01), "b")
     member.receive("b", accepted(1, 3))
     assert (sent, _indexes_sent(member.wait(0.2), "b")) == ([3, 4, 5], [])
 
