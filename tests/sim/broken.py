@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from pysyncobj.node import Node
@@ -15,8 +16,13 @@ from tallystick_node.consensus.outbox import Outbox
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
-from tests.sim.node import SimNode
+from tests.sim.faults import FALTERING
+from tests.sim.node import TUNING, SimNode
 from tests.sim.simulation import Simulation
+
+
+UNCOMPACTED: Final = replace(TUNING, journal_tail_entries=1 << 30)
+"""A broken log soon needs entries that were compacted away; that would end the run before the loss."""
 
 
 class HastyLog(RaftLog):
@@ -109,22 +115,32 @@ class HastyNode(SimNode):
     """Runs a `HastyReplica`."""
 
     replica_class = HastyReplica
+    tuning = UNCOMPACTED
 
 
 class BareNode(SimNode):
     """Runs a `BareReplica`."""
 
     replica_class = BareReplica
+    tuning = UNCOMPACTED
 
 
-class HastySimulation(Simulation):
+class FalteringSimulation(Simulation):
+    """Nothing is broken; leaders falter all the time, under load."""
+
+    fault_kinds = FALTERING
+    proposals_per_s = 400.0
+    recovers = False
+
+
+class HastySimulation(FalteringSimulation):
     """Only fix 1 is out."""
 
     node_class = HastyNode
     broken_name = "hasty"
 
 
-class BareSimulation(Simulation):
+class BareSimulation(FalteringSimulation):
     """Fix 1 and our flow control are out."""
 
     node_class = BareNode

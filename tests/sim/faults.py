@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tests.sim.node import SimNode
@@ -26,20 +26,26 @@ KINDS: Final = (
 )
 """What a seed draws from; twice means twice as often."""
 
+FALTERING: Final = ("falter", "falter", "falter", "crash_leader", "delay", "heal")
+"""What shows a leader that has to rewind and then goes: where pysyncobj alone loses entries."""
+
 
 class Faults:
     """The faults of one simulation, all from its world's randomness."""
 
-    def __init__(self, world: World, network: Network, nodes: Mapping[str, SimNode]) -> None:
+    def __init__(
+        self, world: World, network: Network, nodes: Mapping[str, SimNode], kinds: Sequence[str] = KINDS
+    ) -> None:
         self._world = world
         self._rng = world.rng
         self._network = network
         self._nodes = nodes
         self._names = list(nodes)
+        self._kinds = kinds
 
     def strike(self) -> str:
         """Lets something go wrong; returns what."""
-        kind = self._rng.choice(KINDS)
+        kind = self._rng.choice(self._kinds)
         strike = {
             "crash": self.crash,
             "crash_leader": self.crash_leader,

@@ -13,7 +13,7 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.journal import Flush, Journal
 from tests.sim.disk import SimFiles
-from tests.sim.history import History, Stuck
+from tests.sim.history import CommittedEntryLost, History, Stuck
 from tests.sim.world import Network, World
 
 TUNING = Tuning(
@@ -58,6 +58,7 @@ class SimNode:
     """One node. `start`, `crash` and `propose` are what a schedule does to it."""
 
     replica_class: type[Replica[int]] = Replica
+    tuning = TUNING
 
     def __init__(
         self,
@@ -100,13 +101,14 @@ class SimNode:
         self.is_up, self._busy, self._woken = True, False, False
         self._timer_s = math.inf
         self._journal = Journal.open(self._disk, Path("/journal"), segment_bytes=1024, cache_bytes=1024)
-        assert self._journal.last_index >= self.machine.applied_index, "the state machine is ahead of the journal"
+        if self._journal.last_index < self.machine.applied_index:
+            raise CommittedEntryLost(f"{self.name} has applied entries that its journal lacks")
         self._replica = self.replica_class(
             self.name,
             self._others,
             self._journal,
             self.machine,
-            tuning=TUNING,
+            tuning=self.tuning,
             clock=self._world.clock,
             rng=random.Random(self._world.rng.random()),
         )

@@ -6,23 +6,25 @@ Rules of this file: everything comes from the seed. `Simulation(seed).run()` giv
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
-from tests.sim.faults import Faults
+from tests.sim.faults import KINDS, Faults
 from tests.sim.history import History, Stuck
 from tests.sim.node import SimNode
 from tests.sim.world import Network, World
-
-PROPOSALS_PER_S = 120.0
-"""Of all clients together."""
 
 
 class Simulation:
     """Three or five nodes, a client at each, and faults for some virtual time."""
 
     node_class: ClassVar[type[SimNode]] = SimNode
+    fault_kinds: ClassVar[Sequence[str]] = KINDS
+    proposals_per_s: ClassVar[float] = 120.0
+    """Of all clients together."""
+    recovers: ClassVar[bool] = True
+    """Whether it is healed and compared at the end; off, only what goes wrong meanwhile is seen."""
     broken_name: ClassVar[str] = ""
     """What `python -m tests.sim --broken` calls it; empty where nothing is broken."""
 
@@ -35,7 +37,7 @@ class Simulation:
         self.nodes = {
             name: self.node_class(name, self.names, self.world, self.network, self.history) for name in self.names
         }
-        self.faults = Faults(self.world, self.network, self.nodes)
+        self.faults = Faults(self.world, self.network, self.nodes, self.fault_kinds)
         self._proposed = 0
 
     def run(self, seconds: float = 10.0) -> str:
@@ -52,8 +54,9 @@ class Simulation:
             self._load(end_s)
             self._strike(end_s)
             self.world.run_until(end_s)
-            self._recover()
-            self._check()
+            if self.recovers:
+                self._recover()
+                self._check()
         return hashlib.sha256("\n".join(self.history.trace).encode()).hexdigest()
 
     @property
@@ -74,7 +77,7 @@ class Simulation:
         def propose() -> None:
             if self.world.now_s < end_s:
                 self._propose(self.names[self.world.rng.randrange(len(self.names))])
-                self.world.after(self.world.rng.expovariate(PROPOSALS_PER_S), propose)
+                self.world.after(self.world.rng.expovariate(self.proposals_per_s), propose)
 
         self.world.after(0.3, propose)
 
@@ -104,14 +107,14 @@ class Simulation:
             if not node.is_up:
                 node.start()
         self.faults.heal()
-        for _ in range(20):
+        for _ in range(10):
             probe = self._propose(self.names[0])
             self.world.run_until(self.world.now_s + 1.0)
             if probe in self.history.acknowledged:
                 break
         else:
             raise Stuck("the healed cluster decides nothing")
-        for _ in range(20):
+        for _ in range(10):
             if len(self._applied_indexes()) == 1:
                 return
             self.world.run_until(self.world.now_s + 1.0)
