@@ -20,7 +20,6 @@ from tests.sim.faults import FALTERING
 from tests.sim.node import TUNING, SimNode
 from tests.sim.simulation import Simulation
 
-
 UNCOMPACTED: Final = replace(TUNING, journal_tail_entries=1 << 30)
 """A broken log soon needs entries that were compacted away; that would end the run before the loss."""
 
