@@ -42,6 +42,8 @@ class Reason(enum.StrEnum):
     SEQ_NOT_FOUND = "SEQ_NOT_FOUND"
     TIME_NOT_FOUND = "TIME_NOT_FOUND"
     CHECKPOINT_EXISTS = "CHECKPOINT_EXISTS"
+    MEMBER_NOT_FOUND = "MEMBER_NOT_FOUND"
+    MEMBER_EXISTS = "MEMBER_EXISTS"
     SEQ_CONFLICT = "SEQ_CONFLICT"
     STALE_OWNER = "STALE_OWNER"
     INVALID_NAME = "INVALID_NAME"
@@ -56,8 +58,11 @@ class Reason(enum.StrEnum):
     DENIED = "DENIED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     STATE_QUOTA = "STATE_QUOTA"
+    INVALID_MEMBERS = "INVALID_MEMBERS"
     NO_LEADER = "NO_LEADER"
     BEHIND = "BEHIND"
+    MEMBER_CHANGE_PENDING = "MEMBER_CHANGE_PENDING"
+    LEARNER_BEHIND = "LEARNER_BEHIND"
     UNREACHABLE = "UNREACHABLE"
     STOPPING = "STOPPING"
     OVERLOADED = "OVERLOADED"
@@ -224,6 +229,12 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.CHECKPOINT_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."
     ),
+    Reason.MEMBER_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the node id; `tallystick member list` lists the members."
+    ),
+    Reason.MEMBER_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Remove the member of this node id first, or choose another id."
+    ),
     Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
     Reason.STALE_OWNER: Row(StaleOwner, StatusCode.FAILED_PRECONDITION, "Stop writing: another owner took over."),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
@@ -248,9 +259,18 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.STATE_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."
     ),
+    Reason.INVALID_MEMBERS: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Add and promote another node first: the cluster would lose its voters."
+    ),
     Reason.NO_LEADER: Row(NoLeader, StatusCode.UNAVAILABLE, _RETRY),
     Reason.BEHIND: Row(
         Unavailable, StatusCode.UNAVAILABLE, "Ask another node: this one has not caught up with what you saw."
+    ),
+    Reason.MEMBER_CHANGE_PENDING: Row(
+        Unavailable, StatusCode.UNAVAILABLE, "Retry: members change one at a time, and one change is not decided yet."
+    ),
+    Reason.LEARNER_BEHIND: Row(
+        Unavailable, StatusCode.UNAVAILABLE, "Retry once the learner has caught up; `tallystick member list` shows it."
     ),
     Reason.UNREACHABLE: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.STOPPING: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),

@@ -25,21 +25,35 @@ _sym_db = _symbol_database.Default()
 from tallystick.v1 import common_pb2 as tallystick_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallystick/v1/cluster.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\"\x0f\n\rStatusRequest\"q\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_endpoint\x18\x02 \x01(\t\x12\x15\n\rpeer_endpoint\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x05 \x01(\x04\"\xf0\x03\n\x0eStatusResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12!\n\x04role\x18\x05 \x01(\x0e\x32\x13.tallystick.v1.Role\x12\x11\n\tleader_id\x18\x06 \x01(\t\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x08 \x01(\x04\x12\x15\n\rapplied_index\x18\t \x01(\x04\x12\x15\n\rdurable_index\x18\n \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x0b \x01(\x04\x12\x12\n\nlast_index\x18\x0c \x01(\x04\x12&\n\x07members\x18\r \x03(\x0b\x32\x15.tallystick.v1.Member\x12\x15\n\rjournal_bytes\x18\x0e \x01(\x04\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x0f \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x12 \x01(\x04\x12\x14\n\x0cstate_digest\x18\x13 \x01(\x0c\x12\x0e\n\x06\x61larms\x18\x14 \x03(\t\x12\x10\n\x08watchers\x18\x15 \x01(\x04*T\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_FOLLOWER\x10\x01\x12\x12\n\x0eROLE_CANDIDATE\x10\x02\x12\x0f\n\x0bROLE_LEADER\x10\x03\x32W\n\x0e\x43lusterService\x12\x45\n\x06Status\x12\x1c.tallystick.v1.StatusRequest\x1a\x1d.tallystick.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallystick/v1/cluster.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\"S\n\x10\x41\x64\x64MemberRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_endpoint\x18\x02 \x01(\t\x12\x15\n\rpeer_endpoint\x18\x03 \x01(\t\"\'\n\x14PromoteMemberRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"&\n\x13RemoveMemberRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"h\n\x0fMembersResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12&\n\x07members\x18\x02 \x03(\x0b\x32\x15.tallystick.v1.Member\"/\n\x19TransferLeadershipRequest\x12\x12\n\nto_node_id\x18\x01 \x01(\t\"^\n\x1aTransferLeadershipResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12\x11\n\tleader_id\x18\x02 \x01(\t\"\x0f\n\rStatusRequest\"\x85\x01\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_endpoint\x18\x02 \x01(\t\x12\x15\n\rpeer_endpoint\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x05 \x01(\x04\x12\x12\n\nis_learner\x18\x06 \x01(\x08\"\xf0\x03\n\x0eStatusResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12!\n\x04role\x18\x05 \x01(\x0e\x32\x13.tallystick.v1.Role\x12\x11\n\tleader_id\x18\x06 \x01(\t\x12\x0c\n\x04term\x18\x07 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x08 \x01(\x04\x12\x15\n\rapplied_index\x18\t \x01(\x04\x12\x15\n\rdurable_index\x18\n \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x0b \x01(\x04\x12\x12\n\nlast_index\x18\x0c \x01(\x04\x12&\n\x07members\x18\r \x03(\x0b\x32\x15.tallystick.v1.Member\x12\x15\n\rjournal_bytes\x18\x0e \x01(\x04\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x0f \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x04\x12\x0e\n\x06\x61gents\x18\x12 \x01(\x04\x12\x14\n\x0cstate_digest\x18\x13 \x01(\x0c\x12\x0e\n\x06\x61larms\x18\x14 \x03(\t\x12\x10\n\x08watchers\x18\x15 \x01(\x04*T\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_FOLLOWER\x10\x01\x12\x12\n\x0eROLE_CANDIDATE\x10\x02\x12\x0f\n\x0bROLE_LEADER\x10\x03\x32W\n\x0e\x43lusterService\x12\x45\n\x06Status\x12\x1c.tallystick.v1.StatusRequest\x1a\x1d.tallystick.v1.StatusResponse2\xf2\x02\n\rMemberService\x12L\n\tAddMember\x12\x1f.tallystick.v1.AddMemberRequest\x1a\x1e.tallystick.v1.MembersResponse\x12T\n\rPromoteMember\x12#.tallystick.v1.PromoteMemberRequest\x1a\x1e.tallystick.v1.MembersResponse\x12R\n\x0cRemoveMember\x12\".tallystick.v1.RemoveMemberRequest\x1a\x1e.tallystick.v1.MembersResponse\x12i\n\x12TransferLeadership\x12(.tallystick.v1.TransferLeadershipRequest\x1a).tallystick.v1.TransferLeadershipResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=705
-  _globals['_ROLE']._serialized_end=789
-  _globals['_STATUSREQUEST']._serialized_start=74
-  _globals['_STATUSREQUEST']._serialized_end=89
-  _globals['_MEMBER']._serialized_start=91
-  _globals['_MEMBER']._serialized_end=204
-  _globals['_STATUSRESPONSE']._serialized_start=207
-  _globals['_STATUSRESPONSE']._serialized_end=703
-  _globals['_CLUSTERSERVICE']._serialized_start=791
-  _globals['_CLUSTERSERVICE']._serialized_end=878
+  _globals['_ROLE']._serialized_start=1143
+  _globals['_ROLE']._serialized_end=1227
+  _globals['_ADDMEMBERREQUEST']._serialized_start=74
+  _globals['_ADDMEMBERREQUEST']._serialized_end=157
+  _globals['_PROMOTEMEMBERREQUEST']._serialized_start=159
+  _globals['_PROMOTEMEMBERREQUEST']._serialized_end=198
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=200
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=238
+  _globals['_MEMBERSRESPONSE']._serialized_start=240
+  _globals['_MEMBERSRESPONSE']._serialized_end=344
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=346
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=393
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=395
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=489
+  _globals['_STATUSREQUEST']._serialized_start=491
+  _globals['_STATUSREQUEST']._serialized_end=506
+  _globals['_MEMBER']._serialized_start=509
+  _globals['_MEMBER']._serialized_end=642
+  _globals['_STATUSRESPONSE']._serialized_start=645
+  _globals['_STATUSRESPONSE']._serialized_end=1141
+  _globals['_CLUSTERSERVICE']._serialized_start=1229
+  _globals['_CLUSTERSERVICE']._serialized_end=1316
+  _globals['_MEMBERSERVICE']._serialized_start=1319
+  _globals['_MEMBERSERVICE']._serialized_end=1689
 # @@protoc_insertion_point(module_scope)

@@ -98,3 +98,211 @@ class ClusterService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class MemberServiceStub(object):
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.AddMember = channel.unary_unary(
+                '/tallystick.v1.MemberService/AddMember',
+                request_serializer=tallystick_dot_v1_dot_cluster__pb2.AddMemberRequest.SerializeToString,
+                response_deserializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+                _registered_method=True)
+        self.PromoteMember = channel.unary_unary(
+                '/tallystick.v1.MemberService/PromoteMember',
+                request_serializer=tallystick_dot_v1_dot_cluster__pb2.PromoteMemberRequest.SerializeToString,
+                response_deserializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/tallystick.v1.MemberService/RemoveMember',
+                request_serializer=tallystick_dot_v1_dot_cluster__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+                _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/tallystick.v1.MemberService/TransferLeadership',
+                request_serializer=tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.SerializeToString,
+                response_deserializer=tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.FromString,
+                _registered_method=True)
+
+
+class MemberServiceServicer(object):
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    def AddMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferLeadership(self, request, context):
+        """Asks the leader to hand over, to a certain voter or to the one that has most of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MemberServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'AddMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddMember,
+                    request_deserializer=tallystick_dot_v1_dot_cluster__pb2.AddMemberRequest.FromString,
+                    response_serializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.SerializeToString,
+            ),
+            'PromoteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteMember,
+                    request_deserializer=tallystick_dot_v1_dot_cluster__pb2.PromoteMemberRequest.FromString,
+                    response_serializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=tallystick_dot_v1_dot_cluster__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=tallystick_dot_v1_dot_cluster__pb2.MembersResponse.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.FromString,
+                    response_serializer=tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'tallystick.v1.MemberService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('tallystick.v1.MemberService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class MemberService(object):
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    @staticmethod
+    def AddMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.v1.MemberService/AddMember',
+            tallystick_dot_v1_dot_cluster__pb2.AddMemberRequest.SerializeToString,
+            tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.v1.MemberService/PromoteMember',
+            tallystick_dot_v1_dot_cluster__pb2.PromoteMemberRequest.SerializeToString,
+            tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.v1.MemberService/RemoveMember',
+            tallystick_dot_v1_dot_cluster__pb2.RemoveMemberRequest.SerializeToString,
+            tallystick_dot_v1_dot_cluster__pb2.MembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.v1.MemberService/TransferLeadership',
+            tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.SerializeToString,
+            tallystick_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

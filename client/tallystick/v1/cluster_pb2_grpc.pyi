@@ -53,3 +53,67 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cluster_pb2.StatusResponse, _abc.Awaitable[_cluster_pb2.StatusResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class MemberServiceStub:
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> MemberServiceAsyncStub: ...
+    AddMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AddMemberRequest, _cluster_pb2.MembersResponse]
+    PromoteMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.PromoteMemberRequest, _cluster_pb2.MembersResponse]
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembersResponse]
+    TransferLeadership: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]
+    """Asks the leader to hand over, to a certain voter or to the one that has most of the log."""
+
+@_typing.type_check_only
+class MemberServiceAsyncStub(MemberServiceStub):
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    AddMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AddMemberRequest, _cluster_pb2.MembersResponse]  # type: ignore[assignment]
+    PromoteMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.PromoteMemberRequest, _cluster_pb2.MembersResponse]  # type: ignore[assignment]
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembersResponse]  # type: ignore[assignment]
+    TransferLeadership: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
+    """Asks the leader to hand over, to a certain voter or to the one that has most of the log."""
+
+class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Who is of the cluster. A service of its own: who may ask how the cluster does may not yet change it.
+    The members change one at a time; each change is decided through the log.
+    """
+
+    @_abc_1.abstractmethod
+    def AddMember(
+        self,
+        request: _cluster_pb2.AddMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MembersResponse, _abc.Awaitable[_cluster_pb2.MembersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PromoteMember(
+        self,
+        request: _cluster_pb2.PromoteMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MembersResponse, _abc.Awaitable[_cluster_pb2.MembersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _cluster_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MembersResponse, _abc.Awaitable[_cluster_pb2.MembersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TransferLeadership(
+        self,
+        request: _cluster_pb2.TransferLeadershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.TransferLeadershipResponse, _abc.Awaitable[_cluster_pb2.TransferLeadershipResponse]]:
+        """Asks the leader to hand over, to a certain voter or to the one that has most of the log."""
+
+def add_MemberServiceServicer_to_server(servicer: MemberServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallystick/log/v1/log.proto\x12\x11tallystick.log.v1\"G\n\x05\x45ntry\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12.\n\tproposals\x18\x02 \x03(\x0b\x32\x1b.tallystick.log.v1.Proposal\"\'\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"\xec\x01\n\x07\x43ommand\x12\x14\n\x0ctime_unix_ms\x18\x01 \x01(\x04\x12+\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.tallystick.log.v1.AppendH\x00\x12\x33\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x1d.tallystick.log.v1.CheckpointH\x00\x12\x36\n\x0c\x64\x65lete_agent\x18\x04 \x01(\x0b\x32\x1e.tallystick.log.v1.DeleteAgentH\x00\x12)\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x18.tallystick.log.v1.BatchH\x00\x42\x06\n\x04\x62ody\"5\n\x05\x42\x61tch\x12,\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1a.tallystick.log.v1.Command\":\n\x06Target\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x03 \x01(\t\"/\n\x0bIdempotency\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"\xc5\x01\n\x06\x41ppend\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x11\n\tmutations\x18\x06 \x03(\x0c\x42\x0f\n\r_expected_seq\"\xfb\x01\n\nCheckpoint\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x04\x12\x10\n\x08metadata\x18\x08 \x01(\x0c\x12\x15\n\rpending_calls\x18\t \x01(\x0c\x42\x0f\n\r_expected_seq\"\xa8\x01\n\x0b\x44\x65leteAgent\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\tB\x0f\n\r_expected_seqb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btallystick/log/v1/log.proto\x12\x11tallystick.log.v1\"t\n\x05\x45ntry\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12.\n\tproposals\x18\x02 \x03(\x0b\x32\x1b.tallystick.log.v1.Proposal\x12+\n\x07members\x18\x03 \x01(\x0b\x32\x1a.tallystick.log.v1.Members\"5\n\x07Members\x12*\n\x07members\x18\x01 \x03(\x0b\x32\x19.tallystick.log.v1.Member\"]\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0f\x63lient_endpoint\x18\x02 \x01(\t\x12\x15\n\rpeer_endpoint\x18\x03 \x01(\t\x12\x12\n\nis_learner\x18\x04 \x01(\x08\"\'\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"\xec\x01\n\x07\x43ommand\x12\x14\n\x0ctime_unix_ms\x18\x01 \x01(\x04\x12+\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.tallystick.log.v1.AppendH\x00\x12\x33\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x1d.tallystick.log.v1.CheckpointH\x00\x12\x36\n\x0c\x64\x65lete_agent\x18\x04 \x01(\x0b\x32\x1e.tallystick.log.v1.DeleteAgentH\x00\x12)\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x18.tallystick.log.v1.BatchH\x00\x42\x06\n\x04\x62ody\"5\n\x05\x42\x61tch\x12,\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1a.tallystick.log.v1.Command\":\n\x06Target\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x03 \x01(\t\"/\n\x0bIdempotency\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"\xc5\x01\n\x06\x41ppend\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x11\n\tmutations\x18\x06 \x03(\x0c\x42\x0f\n\r_expected_seq\"\xfb\x01\n\nCheckpoint\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\x04\x12\x10\n\x08metadata\x18\x08 \x01(\x0c\x12\x15\n\rpending_calls\x18\t \x01(\x0c\x42\x0f\n\r_expected_seq\"\xa8\x01\n\x0b\x44\x65leteAgent\x12)\n\x06target\x18\x01 \x01(\x0b\x32\x19.tallystick.log.v1.Target\x12\x33\n\x0bidempotency\x18\x02 \x01(\x0b\x32\x1e.tallystick.log.v1.Idempotency\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\tB\x0f\n\r_expected_seqb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,21 +32,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.log.v1.log_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENTRY']._serialized_start=50
-  _globals['_ENTRY']._serialized_end=121
-  _globals['_PROPOSAL']._serialized_start=123
-  _globals['_PROPOSAL']._serialized_end=162
-  _globals['_COMMAND']._serialized_start=165
-  _globals['_COMMAND']._serialized_end=401
-  _globals['_BATCH']._serialized_start=403
-  _globals['_BATCH']._serialized_end=456
-  _globals['_TARGET']._serialized_start=458
-  _globals['_TARGET']._serialized_end=516
-  _globals['_IDEMPOTENCY']._serialized_start=518
-  _globals['_IDEMPOTENCY']._serialized_end=565
-  _globals['_APPEND']._serialized_start=568
-  _globals['_APPEND']._serialized_end=765
-  _globals['_CHECKPOINT']._serialized_start=768
-  _globals['_CHECKPOINT']._serialized_end=1019
-  _globals['_DELETEAGENT']._serialized_start=1022
-  _globals['_DELETEAGENT']._serialized_end=1190
+  _globals['_ENTRY']._serialized_end=166
+  _globals['_MEMBERS']._serialized_start=168
+  _globals['_MEMBERS']._serialized_end=221
+  _globals['_MEMBER']._serialized_start=223
+  _globals['_MEMBER']._serialized_end=316
+  _globals['_PROPOSAL']._serialized_start=318
+  _globals['_PROPOSAL']._serialized_end=357
+  _globals['_COMMAND']._serialized_start=360
+  _globals['_COMMAND']._serialized_end=596
+  _globals['_BATCH']._serialized_start=598
+  _globals['_BATCH']._serialized_end=651
+  _globals['_TARGET']._serialized_start=653
+  _globals['_TARGET']._serialized_end=711
+  _globals['_IDEMPOTENCY']._serialized_start=713
+  _globals['_IDEMPOTENCY']._serialized_end=760
+  _globals['_APPEND']._serialized_start=763
+  _globals['_APPEND']._serialized_end=960
+  _globals['_CHECKPOINT']._serialized_start=963
+  _globals['_CHECKPOINT']._serialized_end=1214
+  _globals['_DELETEAGENT']._serialized_start=1217
+  _globals['_DELETEAGENT']._serialized_end=1385
 # @@protoc_insertion_point(module_scope)

@@ -22,41 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from tallystick.log.v1 import log_pb2 as tallystick_dot_log_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtallystick/peer/v1/peer.proto\x12\x12tallystick.peer.v1\":\n\x05\x46rame\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.RaftMessage\"\x1d\n\nLinkStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"5\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xf2\x03\n\x0bRaftMessage\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12;\n\x0e\x61ppend_entries\x18\x02 \x01(\x0b\x32!.tallystick.peer.v1.AppendEntriesH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.AppendReplyH\x00\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.tallystick.peer.v1.VoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.tallystick.peer.v1.VoteReplyH\x00\x12>\n\x10pre_vote_request\x18\x06 \x01(\x0b\x32\".tallystick.peer.v1.PreVoteRequestH\x00\x12:\n\x0epre_vote_reply\x18\x07 \x01(\x0b\x32 .tallystick.peer.v1.PreVoteReplyH\x00\x12.\n\x07\x66orward\x18\x08 \x01(\x0b\x32\x1b.tallystick.peer.v1.ForwardH\x00\x12=\n\x0f\x66orward_refused\x18\t \x01(\x0b\x32\".tallystick.peer.v1.ForwardRefusedH\x00\x42\x06\n\x04\x62ody\"\xaa\x01\n\rAppendEntries\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12-\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1c.tallystick.peer.v1.LogEntry\x12\x15\n\rslowest_index\x18\x05 \x01(\x04\x12\x16\n\x0eneeds_snapshot\x18\x06 \x01(\x08\"A\n\x0b\x41ppendReply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\"4\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\"\x0b\n\tVoteReply\"7\n\x0ePreVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\"\"\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\"C\n\x07\x46orward\x12\x38\n\tproposals\x18\x01 \x03(\x0b\x32%.tallystick.peer.v1.ForwardedProposal\"0\n\x11\x46orwardedProposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"-\n\x0e\x46orwardRefused\x12\x0b\n\x03ids\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t2T\n\x0bPeerService\x12\x45\n\x04Link\x12\x19.tallystick.peer.v1.Frame\x1a\x1e.tallystick.peer.v1.LinkStatus(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtallystick/peer/v1/peer.proto\x12\x12tallystick.peer.v1\x1a\x1btallystick/log/v1/log.proto\":\n\x05\x46rame\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.RaftMessage\"\x1d\n\nLinkStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"5\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xd0\x05\n\x0bRaftMessage\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12;\n\x0e\x61ppend_entries\x18\x02 \x01(\x0b\x32!.tallystick.peer.v1.AppendEntriesH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.AppendReplyH\x00\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.tallystick.peer.v1.VoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.tallystick.peer.v1.VoteReplyH\x00\x12>\n\x10pre_vote_request\x18\x06 \x01(\x0b\x32\".tallystick.peer.v1.PreVoteRequestH\x00\x12:\n\x0epre_vote_reply\x18\x07 \x01(\x0b\x32 .tallystick.peer.v1.PreVoteReplyH\x00\x12.\n\x07\x66orward\x18\x08 \x01(\x0b\x32\x1b.tallystick.peer.v1.ForwardH\x00\x12=\n\x0f\x66orward_refused\x18\t \x01(\x0b\x32\".tallystick.peer.v1.ForwardRefusedH\x00\x12\x37\n\x0cread_request\x18\n \x01(\x0b\x32\x1f.tallystick.peer.v1.ReadRequestH\x00\x12\x33\n\nread_reply\x18\x0b \x01(\x0b\x32\x1d.tallystick.peer.v1.ReadReplyH\x00\x12\x35\n\x0btimeout_now\x18\x0c \x01(\x0b\x32\x1e.tallystick.peer.v1.TimeoutNowH\x00\x12\x37\n\x0cstate_digest\x18\r \x01(\x0b\x32\x1f.tallystick.peer.v1.StateDigestH\x00\x42\x06\n\x04\x62ody\"\xb9\x01\n\rAppendEntries\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12-\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1c.tallystick.peer.v1.LogEntry\x12\x15\n\rslowest_index\x18\x05 \x01(\x04\x12\x16\n\x0eneeds_snapshot\x18\x06 \x01(\x08\x12\r\n\x05round\x18\x07 \x01(\x04\"P\n\x0b\x41ppendReply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\r\n\x05round\x18\x04 \x01(\x04\"I\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x13\n\x0bhanded_over\x18\x03 \x01(\x08\"\x0b\n\tVoteReply\"7\n\x0ePreVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\"\"\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\"C\n\x07\x46orward\x12\x38\n\tproposals\x18\x01 \x03(\x0b\x32%.tallystick.peer.v1.ForwardedProposal\"b\n\x11\x46orwardedProposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x30\n\x06\x63hange\x18\x03 \x01(\x0b\x32 .tallystick.peer.v1.MemberChange\"\xbd\x01\n\x0cMemberChange\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.tallystick.peer.v1.MemberChange.Kind\x12)\n\x06member\x18\x02 \x01(\x0b\x32\x19.tallystick.log.v1.Member\"M\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_ADD\x10\x01\x12\x10\n\x0cKIND_PROMOTE\x10\x02\x12\x0f\n\x0bKIND_REMOVE\x10\x03\"-\n\x0e\x46orwardRefused\x12\x0b\n\x03ids\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1d\n\x0bReadRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\"*\n\tReadReply\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\x0c\n\nTimeoutNow\",\n\x0bStateDigest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"&\n\x0fSnapshotRequest\x12\x13\n\x0breach_index\x18\x01 \x01(\x04\"\x88\x01\n\x0cSnapshotPart\x12\x30\n\x04head\x18\x01 \x01(\x0b\x32 .tallystick.peer.v1.SnapshotHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12.\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.SnapshotEndH\x00\x42\x06\n\x04part\"?\n\x0cSnapshotHead\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\x1d\n\x0bSnapshotEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x32\xae\x01\n\x0bPeerService\x12\x45\n\x04Link\x12\x19.tallystick.peer.v1.Frame\x1a\x1e.tallystick.peer.v1.LinkStatus(\x01\x30\x01\x12X\n\rFetchSnapshot\x12#.tallystick.peer.v1.SnapshotRequest\x1a .tallystick.peer.v1.SnapshotPart0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.peer.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAME']._serialized_start=53
-  _globals['_FRAME']._serialized_end=111
-  _globals['_LINKSTATUS']._serialized_start=113
-  _globals['_LINKSTATUS']._serialized_end=142
-  _globals['_LOGENTRY']._serialized_start=144
-  _globals['_LOGENTRY']._serialized_end=197
-  _globals['_RAFTMESSAGE']._serialized_start=200
-  _globals['_RAFTMESSAGE']._serialized_end=698
-  _globals['_APPENDENTRIES']._serialized_start=701
-  _globals['_APPENDENTRIES']._serialized_end=871
-  _globals['_APPENDREPLY']._serialized_start=873
-  _globals['_APPENDREPLY']._serialized_end=938
-  _globals['_VOTEREQUEST']._serialized_start=940
-  _globals['_VOTEREQUEST']._serialized_end=992
-  _globals['_VOTEREPLY']._serialized_start=994
-  _globals['_VOTEREPLY']._serialized_end=1005
-  _globals['_PREVOTEREQUEST']._serialized_start=1007
-  _globals['_PREVOTEREQUEST']._serialized_end=1062
-  _globals['_PREVOTEREPLY']._serialized_start=1064
-  _globals['_PREVOTEREPLY']._serialized_end=1098
-  _globals['_FORWARD']._serialized_start=1100
-  _globals['_FORWARD']._serialized_end=1167
-  _globals['_FORWARDEDPROPOSAL']._serialized_start=1169
-  _globals['_FORWARDEDPROPOSAL']._serialized_end=1217
-  _globals['_FORWARDREFUSED']._serialized_start=1219
-  _globals['_FORWARDREFUSED']._serialized_end=1264
-  _globals['_PEERSERVICE']._serialized_start=1266
-  _globals['_PEERSERVICE']._serialized_end=1350
+  _globals['_FRAME']._serialized_start=82
+  _globals['_FRAME']._serialized_end=140
+  _globals['_LINKSTATUS']._serialized_start=142
+  _globals['_LINKSTATUS']._serialized_end=171
+  _globals['_LOGENTRY']._serialized_start=173
+  _globals['_LOGENTRY']._serialized_end=226
+  _globals['_RAFTMESSAGE']._serialized_start=229
+  _globals['_RAFTMESSAGE']._serialized_end=949
+  _globals['_APPENDENTRIES']._serialized_start=952
+  _globals['_APPENDENTRIES']._serialized_end=1137
+  _globals['_APPENDREPLY']._serialized_start=1139
+  _globals['_APPENDREPLY']._serialized_end=1219
+  _globals['_VOTEREQUEST']._serialized_start=1221
+  _globals['_VOTEREQUEST']._serialized_end=1294
+  _globals['_VOTEREPLY']._serialized_start=1296
+  _globals['_VOTEREPLY']._serialized_end=1307
+  _globals['_PREVOTEREQUEST']._serialized_start=1309
+  _globals['_PREVOTEREQUEST']._serialized_end=1364
+  _globals['_PREVOTEREPLY']._serialized_start=1366
+  _globals['_PREVOTEREPLY']._serialized_end=1400
+  _globals['_FORWARD']._serialized_start=1402
+  _globals['_FORWARD']._serialized_end=1469
+  _globals['_FORWARDEDPROPOSAL']._serialized_start=1471
+  _globals['_FORWARDEDPROPOSAL']._serialized_end=1569
+  _globals['_MEMBERCHANGE']._serialized_start=1572
+  _globals['_MEMBERCHANGE']._serialized_end=1761
+  _globals['_MEMBERCHANGE_KIND']._serialized_start=1684
+  _globals['_MEMBERCHANGE_KIND']._serialized_end=1761
+  _globals['_FORWARDREFUSED']._serialized_start=1763
+  _globals['_FORWARDREFUSED']._serialized_end=1808
+  _globals['_READREQUEST']._serialized_start=1810
+  _globals['_READREQUEST']._serialized_end=1839
+  _globals['_READREPLY']._serialized_start=1841
+  _globals['_READREPLY']._serialized_end=1883
+  _globals['_TIMEOUTNOW']._serialized_start=1885
+  _globals['_TIMEOUTNOW']._serialized_end=1897
+  _globals['_STATEDIGEST']._serialized_start=1899
+  _globals['_STATEDIGEST']._serialized_end=1943
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1945
+  _globals['_SNAPSHOTREQUEST']._serialized_end=1983
+  _globals['_SNAPSHOTPART']._serialized_start=1986
+  _globals['_SNAPSHOTPART']._serialized_end=2122
+  _globals['_SNAPSHOTHEAD']._serialized_start=2124
+  _globals['_SNAPSHOTHEAD']._serialized_end=2187
+  _globals['_SNAPSHOTEND']._serialized_start=2189
+  _globals['_SNAPSHOTEND']._serialized_end=2218
+  _globals['_PEERSERVICE']._serialized_start=2221
+  _globals['_PEERSERVICE']._serialized_end=2395
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tallystick.log.v1 import log_pb2 as _log_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -97,6 +99,10 @@ class RaftMessage(_message.Message):
     PRE_VOTE_REPLY_FIELD_NUMBER: _builtins.int
     FORWARD_FIELD_NUMBER: _builtins.int
     FORWARD_REFUSED_FIELD_NUMBER: _builtins.int
+    READ_REQUEST_FIELD_NUMBER: _builtins.int
+    READ_REPLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_NOW_FIELD_NUMBER: _builtins.int
+    STATE_DIGEST_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     """the sender's term when it sent this"""
     @_builtins.property
@@ -115,6 +121,14 @@ class RaftMessage(_message.Message):
     def forward(self) -> Global___Forward: ...
     @_builtins.property
     def forward_refused(self) -> Global___ForwardRefused: ...
+    @_builtins.property
+    def read_request(self) -> Global___ReadRequest: ...
+    @_builtins.property
+    def read_reply(self) -> Global___ReadReply: ...
+    @_builtins.property
+    def timeout_now(self) -> Global___TimeoutNow: ...
+    @_builtins.property
+    def state_digest(self) -> Global___StateDigest: ...
     def __init__(
         self,
         *,
@@ -127,12 +141,16 @@ class RaftMessage(_message.Message):
         pre_vote_reply: Global___PreVoteReply | None = ...,
         forward: Global___Forward | None = ...,
         forward_refused: Global___ForwardRefused | None = ...,
+        read_request: Global___ReadRequest | None = ...,
+        read_reply: Global___ReadReply | None = ...,
+        timeout_now: Global___TimeoutNow | None = ...,
+        state_digest: Global___StateDigest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_refused", b"forward_refused", "pre_vote_reply", b"pre_vote_reply", "pre_vote_request", b"pre_vote_request", "vote_reply", b"vote_reply", "vote_request", b"vote_request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_refused", b"forward_refused", "pre_vote_reply", b"pre_vote_reply", "pre_vote_request", b"pre_vote_request", "read_reply", b"read_reply", "read_request", b"read_request", "state_digest", b"state_digest", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply", "vote_request", b"vote_request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_refused", b"forward_refused", "pre_vote_reply", b"pre_vote_reply", "pre_vote_request", b"pre_vote_request", "term", b"term", "vote_reply", b"vote_reply", "vote_request", b"vote_request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_refused", b"forward_refused", "pre_vote_reply", b"pre_vote_reply", "pre_vote_request", b"pre_vote_request", "read_reply", b"read_reply", "read_request", b"read_request", "state_digest", b"state_digest", "term", b"term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply", "vote_request", b"vote_request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "vote_request", "vote_reply", "pre_vote_request", "pre_vote_reply", "forward", "forward_refused"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "vote_request", "vote_reply", "pre_vote_request", "pre_vote_reply", "forward", "forward_refused", "read_request", "read_reply", "timeout_now", "state_digest"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -148,13 +166,16 @@ class AppendEntries(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     SLOWEST_INDEX_FIELD_NUMBER: _builtins.int
     NEEDS_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     prev_index: _builtins.int
     prev_term: _builtins.int
     commit_index: _builtins.int
     slowest_index: _builtins.int
     """Every member has the log up to here on disk: it need not be kept for anyone."""
     needs_snapshot: _builtins.bool
-    """The follower lacks what the leader's journal no longer holds."""
+    """The follower lacks what the leader's journal no longer holds: it is to fetch a snapshot that reaches `prev_index`."""
+    round: _builtins.int
+    """Counts rounds of heartbeats in a term; the answer says which it answers."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]: ...
     def __init__(
@@ -166,10 +187,11 @@ class AppendEntries(_message.Message):
         entries: _abc.Iterable[Global___LogEntry] | None = ...,
         slowest_index: _builtins.int = ...,
         needs_snapshot: _builtins.bool = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "entries", b"entries", "needs_snapshot", b"needs_snapshot", "prev_index", b"prev_index", "prev_term", b"prev_term", "slowest_index", b"slowest_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "entries", b"entries", "needs_snapshot", b"needs_snapshot", "prev_index", b"prev_index", "prev_term", b"prev_term", "round", b"round", "slowest_index", b"slowest_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,19 +204,23 @@ class AppendReply(_message.Message):
     NEXT_INDEX_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
     SUCCESS_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     next_index: _builtins.int
     reset: _builtins.bool
     success: _builtins.bool
+    round: _builtins.int
+    """of the append_entries that this answers"""
     def __init__(
         self,
         *,
         next_index: _builtins.int = ...,
         reset: _builtins.bool = ...,
         success: _builtins.bool = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_index", b"next_index", "reset", b"reset", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_index", b"next_index", "reset", b"reset", "round", b"round", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,17 +232,21 @@ class VoteRequest(_message.Message):
 
     LAST_INDEX_FIELD_NUMBER: _builtins.int
     LAST_TERM_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
     last_index: _builtins.int
     last_term: _builtins.int
+    handed_over: _builtins.bool
+    """the leader asked for this election: that it is alive is no reason to give no vote"""
     def __init__(
         self,
         *,
         last_index: _builtins.int = ...,
         last_term: _builtins.int = ...,
+        handed_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handed_over", b"handed_over", "last_index", b"last_index", "last_term", b"last_term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,21 +336,75 @@ class ForwardedProposal(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     command: _builtins.bytes
+    @_builtins.property
+    def change(self) -> Global___MemberChange:
+        """in place of a command"""
+
     def __init__(
         self,
         *,
         id: _builtins.bytes = ...,
         command: _builtins.bytes = ...,
+        change: Global___MemberChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "command", b"command", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForwardedProposal: _TypeAlias = ForwardedProposal  # noqa: Y015
+
+@_typing.final
+class MemberChange(_message.Message):
+    """One change of the members; the leader checks it against those it knows when its turn comes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MemberChange._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: MemberChange._Kind.ValueType  # 0
+        KIND_ADD: MemberChange._Kind.ValueType  # 1
+        """as a learner"""
+        KIND_PROMOTE: MemberChange._Kind.ValueType  # 2
+        """a learner that has caught up becomes a voter"""
+        KIND_REMOVE: MemberChange._Kind.ValueType  # 3
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: MemberChange.Kind.ValueType  # 0
+    KIND_ADD: MemberChange.Kind.ValueType  # 1
+    """as a learner"""
+    KIND_PROMOTE: MemberChange.Kind.ValueType  # 2
+    """a learner that has caught up becomes a voter"""
+    KIND_REMOVE: MemberChange.Kind.ValueType  # 3
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    kind: Global___MemberChange.Kind.ValueType
+    @_builtins.property
+    def member(self) -> _log_pb2.Member:
+        """to promote and to remove: the node id alone"""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___MemberChange.Kind.ValueType = ...,
+        member: _log_pb2.Member | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberChange: _TypeAlias = MemberChange  # noqa: Y015
 
 @_typing.final
 class ForwardRefused(_message.Message):
@@ -346,3 +430,190 @@ class ForwardRefused(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForwardRefused: _TypeAlias = ForwardRefused  # noqa: Y015
+
+@_typing.final
+class ReadRequest(_message.Message):
+    """A member that is asked for a linearizable read wants to know how far it must have applied the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """of its sender's requests; a newer one replaces an older"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
+
+@_typing.final
+class ReadReply(_message.Message):
+    """Not sent before a majority has confirmed, after the request arrived, that the sender leads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadReply: _TypeAlias = ReadReply  # noqa: Y015
+
+@_typing.final
+class TimeoutNow(_message.Message):
+    """The leader hands its leadership over: the receiver, whose log is complete, begins an election at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeoutNow: _TypeAlias = TimeoutNow  # noqa: Y015
+
+@_typing.final
+class StateDigest(_message.Message):
+    """What the sender's state machine was at an applied index: replicas compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateDigest: _TypeAlias = StateDigest  # noqa: Y015
+
+@_typing.final
+class SnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REACH_INDEX_FIELD_NUMBER: _builtins.int
+    reach_index: _builtins.int
+    """of no use to the caller if it reaches less"""
+    def __init__(
+        self,
+        *,
+        reach_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reach_index", b"reach_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """then these, in order"""
+    @_builtins.property
+    def head(self) -> Global___SnapshotHead:
+        """first"""
+
+    @_builtins.property
+    def end(self) -> Global___SnapshotEnd:
+        """last"""
+
+    def __init__(
+        self,
+        *,
+        head: Global___SnapshotHead | None = ...,
+        data: _builtins.bytes = ...,
+        end: Global___SnapshotEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "head", b"head", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "head", b"head", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "data", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___SnapshotPart: _TypeAlias = SnapshotPart  # noqa: Y015
+
+@_typing.final
+class SnapshotHead(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """the applied index of the copy"""
+    term: _builtins.int
+    size_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "size_bytes", b"size_bytes", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotHead: _TypeAlias = SnapshotHead  # noqa: Y015
+
+@_typing.final
+class SnapshotEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """of all data"""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotEnd: _TypeAlias = SnapshotEnd  # noqa: Y015

@@ -42,6 +42,11 @@ class PeerServiceStub(object):
                 request_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.Frame.SerializeToString,
                 response_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.LinkStatus.FromString,
                 _registered_method=True)
+        self.FetchSnapshot = channel.unary_stream(
+                '/tallystick.peer.v1.PeerService/FetchSnapshot',
+                request_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer(object):
@@ -56,6 +61,13 @@ class PeerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchSnapshot(self, request, context):
+        """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +75,11 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Link,
                     request_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.Frame.FromString,
                     response_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.LinkStatus.SerializeToString,
+            ),
+            'FetchSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchSnapshot,
+                    request_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.FromString,
+                    response_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +112,33 @@ class PeerService(object):
             '/tallystick.peer.v1.PeerService/Link',
             tallystick_dot_peer_dot_v1_dot_peer__pb2.Frame.SerializeToString,
             tallystick_dot_peer_dot_v1_dot_peer__pb2.LinkStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tallystick.peer.v1.PeerService/FetchSnapshot',
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.SerializeToString,
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class PeerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeerServiceAsyncStub: ...
     Link: _grpc.StreamStreamMultiCallable[_peer_pb2.Frame, _peer_pb2.LinkStatus]
+    FetchSnapshot: _grpc.UnaryStreamMultiCallable[_peer_pb2.SnapshotRequest, _peer_pb2.SnapshotPart]
+    """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
@@ -47,6 +49,8 @@ class PeerServiceAsyncStub(PeerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_peer_pb2.Frame, _peer_pb2.LinkStatus]  # type: ignore[assignment]
+    FetchSnapshot: _aio.UnaryStreamMultiCallable[_peer_pb2.SnapshotRequest, _peer_pb2.SnapshotPart]  # type: ignore[assignment]
+    """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
@@ -60,5 +64,13 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_peer_pb2.Frame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_peer_pb2.LinkStatus], _abc.AsyncIterator[_peer_pb2.LinkStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def FetchSnapshot(
+        self,
+        request: _peer_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotPart], _abc.AsyncIterator[_peer_pb2.SnapshotPart]]:
+        """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
