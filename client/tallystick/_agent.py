@@ -7,7 +7,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -114,7 +113,7 @@ class Agent:
         request = state_pb2.AppendRequest(
             agent=self._ref,
             mutations=map(_convert.mutation_message, mutations),
-            idempotency_key=idempotency_key or new_key(),
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
             actor=self._actor,
         )
@@ -183,7 +182,7 @@ class Agent:
             step=step,
             metadata=encode(metadata if metadata is not None else {}),
             pending_calls=encode(pending_calls),
-            idempotency_key=idempotency_key or new_key(),
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
             actor=self._actor,
         )
@@ -202,7 +201,7 @@ class Agent:
         """
         request = state_pb2.DeleteAgentRequest(
             agent=self._ref,
-            idempotency_key=idempotency_key or new_key(),
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
             actor=self._actor,
         )
@@ -350,8 +349,3 @@ class Agent:
             if not (page.more and page.checkpoints):
                 return
             request.after_revision = page.checkpoints[-1].revision.position
-
-
-def new_key() -> str:
-    """A new idempotency key: 128 random bits."""
-    return secrets.token_hex(16)

@@ -10,9 +10,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import grpc
@@ -21,6 +19,7 @@ from tallystick._backoff import Failure, Retry
 from tallystick._channel import Endpoint
 from tallystick._endpoints import Endpoints
 from tallystick._failures import failure_of
+from tallystick._outside import Outside
 from tallystick._session import Session
 from tallystick._values import Consistency
 from tallystick.errors import Invalid, NoLeader, Overloaded, Reason, Unavailable
@@ -57,10 +56,10 @@ class AttemptError(Exception):
 class Calls:
     """The calls of one client, over its endpoints."""
 
-    def __init__(self, endpoints: Endpoints, *, timeout_s: float, rng: Random) -> None:
+    def __init__(self, endpoints: Endpoints, *, timeout_s: float, outside: Outside) -> None:
         self.endpoints = endpoints
         self.session = Session()
-        self.rng = rng
+        self.outside = outside
         self.closed = False
         self._timeout_s = _positive(timeout_s)
 
@@ -98,7 +97,7 @@ class Calls:
     def retry(self, timeout_s: float | None, key: str = "") -> Retry:
         """The attempts of a call that begins now."""
         limit_s = self._timeout_s if timeout_s is None else _positive(timeout_s)
-        return Retry(time.monotonic() + limit_s, self.rng, key)
+        return Retry(self.outside.clock() + limit_s, self.outside.rng, key)
 
     async def ready(self, endpoint: Endpoint, timeout_s: float) -> None:
         """Waits until a call may leave to the endpoint.
@@ -131,7 +130,7 @@ class Calls:
             endpoint.succeeded()
             return
         if not isinstance(error, Overloaded) or error.reason is Reason.DISK_FULL:  # else busy, and so its neighbours
-            endpoint.failed(time.monotonic())
+            endpoint.failed(self.outside.clock())
             self.endpoints.forget_leader(endpoint)
         hint = error.metadata.get("leader_endpoint", "") if isinstance(error, NoLeader) else ""
         self.endpoints.learn_leader(hint)
@@ -164,13 +163,13 @@ class Calls:
         while True:
             if self.closed:
                 raise retry.final(_closed())
-            now_s = time.monotonic()
+            now_s = self.outside.clock()
             endpoint = endpoints.for_leader(now_s) if to_leader else endpoints.for_any(now_s)
             try:
                 answer = await self.once(endpoint, method, request, timeout_s=retry.attempt_s(now_s), writes=bool(key))
             except AttemptError as attempt:
                 self.failed(endpoint, attempt.failure)
-                pause_s = retry.after(attempt.failure, time.monotonic())
+                pause_s = retry.after(attempt.failure, self.outside.clock())
             else:
                 self.answered(endpoint, answer.header)
                 return answer
@@ -190,9 +189,9 @@ class Calls:
         Raises:
             AttemptError: it failed.
         """
-        ends_s = time.monotonic() + timeout_s
+        ends_s = self.outside.clock() + timeout_s
         await self.ready(endpoint, timeout_s)
-        call = method(endpoint)(request, timeout=max(0.001, ends_s - time.monotonic()))
+        call = method(endpoint)(request, timeout=max(0.001, ends_s - self.outside.clock()))
         try:
             return await call
         except grpc.aio.AioRpcError as rpc:

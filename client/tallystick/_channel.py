@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
 from tallystick.v1 import cluster_pb2_grpc, state_pb2_grpc
 
@@ -64,11 +65,14 @@ def parse_address(text: str) -> str:
 class Endpoint:
     """An address, and one channel to it, opened when it is first needed."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(
+        self, address: str, credentials: grpc.ChannelCredentials | None, outside: Outside | None = None
+    ) -> None:
         self.address = address
         self.rests_until_s = 0.0
         self._failures = 0
         self._credentials = credentials
+        self._outside: Outside = outside or Machine()
         self._channel: grpc.aio.Channel | None = None
         self._connecting: asyncio.Task[bool] | None = None
         self._state: StateServiceAsyncStub | None = None
@@ -124,10 +128,7 @@ class Endpoint:
 
     def _open(self) -> grpc.aio.Channel:
         if self._channel is None:
-            if self._credentials is None:
-                self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-            else:
-                self._channel = grpc.aio.secure_channel(self.address, self._credentials, options=_OPTIONS)
+            self._channel = self._outside.open_channel(self.address, self._credentials, _OPTIONS)
             self._state = state_pb2_grpc.StateServiceStub(self._channel)
             self._cluster = cluster_pb2_grpc.ClusterServiceStub(self._channel)
         return self._channel

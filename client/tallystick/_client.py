@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from random import Random
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,6 +13,7 @@ from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint, parse_address
 from tallystick._endpoints import Endpoints
 from tallystick._methods import list_agents_method, status_method
+from tallystick._outside import Machine, Outside
 from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
 from tallystick._values import AgentInfo, Consistency, Event, Revision
@@ -64,11 +64,12 @@ class Client:
         consistency: Consistency,
         timeout_s: float,
         actor: str,
+        outside: Outside | None = None,
     ) -> None:
         credentials = tls.credentials() if tls is not None else None
-        rng = Random()  # for jitter and the choice of a node: nothing secret
-        pool = Endpoints(addresses, lambda address: Endpoint(address, credentials), rng)
-        self._calls = Calls(pool, timeout_s=timeout_s, rng=rng)
+        machine = outside or Machine()
+        pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng)
+        self._calls = Calls(pool, timeout_s=timeout_s, outside=machine)
         self._namespace = namespace
         self._consistency = consistency
         self._actor = actor

@@ -12,8 +12,6 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from types import TracebackType
@@ -157,7 +155,7 @@ class AppendStream:
             state_pb2.AppendRequest(
                 agent=self._ref,
                 mutations=map(_convert.mutation_message, mutations),
-                idempotency_key=idempotency_key or secrets.token_hex(16),
+                idempotency_key=idempotency_key or self._calls.outside.new_key(),
                 expected_seq=expected_seq,
                 actor=self._actor,
             )
@@ -207,14 +205,14 @@ class AppendStream:
                 self._more.clear()
                 await self._more.wait()
             self._calls.check_open()
-            endpoint = self._calls.endpoints.for_leader(time.monotonic())
+            endpoint = self._calls.endpoints.for_leader(self._calls.outside.clock())
             try:
                 await self._one_call(endpoint)
             except AttemptError as attempt:
                 self._calls.failed(endpoint, attempt.failure)
                 if self._retry is None:  # the first failure, or the first since an answer came
                     self._retry = self._calls.retry(self._timeout_s)
-                await asyncio.sleep(self._retry.after(attempt.failure, time.monotonic()))
+                await asyncio.sleep(self._retry.after(attempt.failure, self._calls.outside.clock()))
 
     async def _one_call(self, endpoint: Endpoint) -> None:
         """Sends and reads until something fails.

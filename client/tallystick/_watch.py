@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -56,7 +55,7 @@ async def watch(
     retry: Retry | None = None
     while True:
         calls.check_open()
-        endpoint = calls.endpoints.for_any(time.monotonic())
+        endpoint = calls.endpoints.for_any(calls.outside.clock())
         request.after.CopyFrom(_convert.revision_message(cursor.after))
         try:
             async with aclosing(_responses(calls, endpoint, request)) as responses:
@@ -72,8 +71,8 @@ async def watch(
         except AttemptError as attempt:
             calls.failed(endpoint, attempt.failure)
             if retry is None:
-                retry = Retry(time.monotonic() + (math.inf if timeout_s is None else timeout_s), calls.rng)
-            await asyncio.sleep(retry.after(attempt.failure, time.monotonic()))
+                retry = Retry(calls.outside.clock() + (math.inf if timeout_s is None else timeout_s), calls.outside.rng)
+            await asyncio.sleep(retry.after(attempt.failure, calls.outside.clock()))
 
 
 async def _now(calls: Calls, namespace: str) -> Revision:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import signal
 import socket
@@ -31,6 +30,7 @@ from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
+from tallystick_node.host import Host, RealHost
 from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
@@ -40,7 +40,6 @@ from tallystick_node.peers.tls import PeerCredentials, peer_credentials
 from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
-from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.identity import Identity, open_identity
 from tallystick_node.storage.journal import Journal
 from tallystick_node.store import Store
@@ -64,9 +63,11 @@ class PortInUse(OSError):
 class Node:
     """One node, put together; `run` runs it until `stop`."""
 
-    def __init__(self, config: NodeConfig, identity: Identity, journal: Journal, database: Database) -> None:
+    def __init__(
+        self, config: NodeConfig, host: Host, identity: Identity, journal: Journal, database: Database
+    ) -> None:
         self._config = config
-        self._files = RealFiles()
+        self._host = host
         self._stopping = asyncio.Event()
         self._database = database
         self._feed = Feed(database.reads, replay_limit_events=config.watch_history_events)
@@ -77,20 +78,25 @@ class Node:
             journal,
             self._machine,
             tuning=Tuning(config.heartbeat_s, config.election_timeout_min_s, config.election_timeout_max_s),
-            clock=time.monotonic,
-            rng=random.Random(os.urandom(16)),
+            clock=host.clock,
+            rng=random.Random(host.random_bytes(16)),
         )
-        self._runner: Runner[Outcomes] = Runner(self._replica, journal, time.monotonic)
-        self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, time.monotonic)
+        self._runner: Runner[Outcomes] = Runner(
+            self._replica, journal, host.clock, id_prefix=host.random_bytes(8), open_syncer=host.open_syncer
+        )
+        self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
         headers = Headers(config.node_id, self._status.whereabouts)
-        store = Store(self._runner, self._machine, database.reads, self._feed, lambda: time.time_ns() // 1_000_000)
+        store = Store(self._runner, self._machine, database.reads, self._feed, host.unix_ms)
         self._clients = ClientServer(
-            StateService(store, headers), ClusterService(self._status.report, headers), config.max_concurrent_calls
+            host,
+            StateService(store, headers),
+            ClusterService(self._status.report, headers),
+            config.max_concurrent_calls,
         )
         local = LocalNode(config.cluster_id, config.node_id, identity.incarnation)
         self._peer_tls = _peer_tls(config.tls)
         endpoints = {member.node_id: member.peer_endpoint for member in config.members}
-        self._links = PeerLinks(local, endpoints, self._peer_tls, self._runner)
+        self._links = PeerLinks(local, endpoints, self._peer_tls, self._runner, host=host)
         self._peers = PeerServicer(local, list(endpoints), self._runner, require_certificate=self._peer_tls is not None)
 
     def stop(self) -> None:
@@ -132,7 +138,7 @@ class Node:
         await self._clients.stop(_GRACE_S)
 
     async def _start_peer_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = self._host.make_server(SERVER_OPTIONS)
         self._peers.add_to(server)
         if self._peer_tls is None:
             server.add_insecure_port(self._config.peer_address)
@@ -158,7 +164,7 @@ class Node:
     async def _look_around(self) -> None:
         """Refuses writes before the disk is full, and tells health checks whether there is a leader."""
         while True:
-            free_bytes = self._files.free_bytes(self._config.data_folder)
+            free_bytes = self._host.files.free_bytes(self._config.data_folder)
             self._replica.accepts_writes = free_bytes >= self._config.disk_reserve_bytes
             await self._clients.set_serving(self._status.has_leader)
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -173,7 +179,7 @@ async def serve(config: NodeConfig) -> None:
     """
     for address in (config.client_address, config.peer_address):
         await _wait_for_port(address)
-    async with _opened(config) as node:
+    async with open_node(config, RealHost()) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, node.stop)
@@ -192,17 +198,22 @@ def _first_error(error: BaseException) -> BaseException:
 
 
 @contextlib.asynccontextmanager
-async def _opened(config: NodeConfig) -> AsyncIterator[Node]:
+async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
+    """A node on its data folder, to be run; leaving closes what it has open.
+
+    Raises:
+        StorageError: the data folder is another node's, in use, or damaged; the sentence says which and what to do.
+    """
     with contextlib.ExitStack() as opened:
         identity = opened.enter_context(
             open_identity(config.data_folder, cluster_id=config.cluster_id, node_id=config.node_id)
         )
-        journal = Journal.open(RealFiles(), config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
+        journal = Journal.open(host.files, config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
-        database = Database.open(config.data_folder / "state.db")
+        database = host.open_database(config.data_folder / "state.db")
         opened.callback(database.close)
         _check_match(config.data_folder, journal, database)
-        yield Node(config, identity, journal, database)
+        yield Node(config, host, identity, journal, database)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(database.checkpoint)
 

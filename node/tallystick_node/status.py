@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from tallystick import __version__
@@ -13,9 +12,9 @@ from tallystick_node.config import NodeConfig
 from tallystick_node.consensus.replica import Replica, ReplicaStatus
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.feed.feed import Feed
+from tallystick_node.host import Host
 from tallystick_node.machine import Outcomes
 from tallystick_node.storage.database import Database
-from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Journal
 
 _MAX_AGE_MS: Final = 2**53
@@ -32,7 +31,7 @@ class NodeStatus:
         database: Database,
         journal: Journal,
         feed: Feed,
-        clock: Callable[[], float],
+        host: Host,
     ) -> None:
         self._config = config
         self._replica = replica
@@ -40,8 +39,8 @@ class NodeStatus:
         self._database = database
         self._journal = journal
         self._feed = feed
-        self._clock = clock
-        self._started_s = clock()
+        self._host = host
+        self._started_s = host.clock()
         self._endpoints = {member.node_id: member.client_endpoint for member in config.members}
 
     @property
@@ -52,7 +51,7 @@ class NodeStatus:
     def whereabouts(self) -> Whereabouts:
         """For the header of an answer."""
         kernel = self._replica.kernel
-        age_ms = int((self._clock() - kernel.last_leader_contact_s) * 1000)
+        age_ms = int((self._host.clock() - kernel.last_leader_contact_s) * 1000)
         leader_endpoint = self._endpoints.get(kernel.leader_id or "", "")
         return Whereabouts(self._database.position, leader_endpoint, min(max(age_ms, 0), _MAX_AGE_MS))
 
@@ -74,8 +73,8 @@ class NodeStatus:
             members=self._members(status),
             journal_bytes=self._journal.size_bytes,
             database_bytes=self._database.size_bytes,
-            disk_free_bytes=RealFiles().free_bytes(self._config.data_folder),
-            uptime_s=int(self._clock() - self._started_s),
+            disk_free_bytes=self._host.files.free_bytes(self._config.data_folder),
+            uptime_s=int(self._host.clock() - self._started_s),
             agents=self._database.reads.agent_count,
             state_digest=self._database.digest,
             alarms=self._alarms(),

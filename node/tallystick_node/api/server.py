@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from tallystick.v1 import cluster_pb2, cluster_pb2_grpc, state_pb2, state_pb2_grpc
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.state_service import StateService
+from tallystick_node.host import Host
 
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 """A larger request is refused by gRPC as RESOURCE_EXHAUSTED before it is read."""
@@ -45,8 +46,8 @@ class ServerTLS:
 class ClientServer:
     """Serves clients. `start`, then `set_serving` as the node comes to know a leader, then `stop`."""
 
-    def __init__(self, state: StateService, cluster: ClusterService, max_concurrent_calls: int) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_calls)
+    def __init__(self, host: Host, state: StateService, cluster: ClusterService, max_concurrent_calls: int) -> None:
+        self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
         self._health = HealthServicer()

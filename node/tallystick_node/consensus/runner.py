@@ -19,7 +19,7 @@ from typing import Final, Generic, TypeVar
 from tallystick.errors import Overloaded, Reason, TallystickError, Unavailable
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.replica import Replica
-from tallystick_node.consensus.syncer import Syncer
+from tallystick_node.consensus.syncer import Syncer, Syncing
 from tallystick_node.consensus.transport import Transport
 from tallystick_node.consensus.waiters import SWEEP_EVERY_S, Waiters
 from tallystick_node.storage.errors import DiskFull
@@ -39,19 +39,32 @@ _COMPACT_EVERY_S: Final = 5.0
 class Runner(Generic[Result]):
     """Runs a replica; callers propose and wait.
 
+    Args:
+        id_prefix: begins the ids of this run's proposals; no other run has the same.
+        open_syncer: makes what runs the journal's syncs.
+
     Attributes:
         full_disk: what could not be written for want of room ("journal", "state"), or None. Meanwhile nothing is
             decided here; what is applied can be read.
     """
 
-    def __init__(self, replica: Replica[Result], journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        replica: Replica[Result],
+        journal: Journal,
+        clock: Callable[[], float],
+        *,
+        id_prefix: bytes | None = None,
+        open_syncer: Callable[[], Syncing] = Syncer,
+    ) -> None:
         self._replica = replica
         self._journal = journal
         self._transport: Transport | None = None
         self._clock = clock
         self._wake = asyncio.Event()
         self._waiters: Waiters[Result] = Waiters(clock, replica.give_up)
-        self._id_prefix = secrets.token_bytes(8)
+        self._id_prefix = id_prefix or secrets.token_bytes(8)
+        self._open_syncer = open_syncer
         self._id_counter = 0
         self._link_events: list[tuple[bool, str]] = []
         self._stopping = False
@@ -115,7 +128,7 @@ class Runner(Generic[Result]):
         self._transport = transport
         sweeping = asyncio.create_task(self._sweep())
         try:
-            with Syncer() as syncer:
+            with self._open_syncer() as syncer:
                 while not self._stopping:
                     await self._sleep()
                     await self._cycle(syncer)
@@ -123,7 +136,7 @@ class Runner(Generic[Result]):
             sweeping.cancel()
             self._waiters.fail_all()
 
-    async def _cycle(self, syncer: Syncer) -> None:
+    async def _cycle(self, syncer: Syncing) -> None:
         self._take_link_events()
         ready = self._replica.step()
         self._send(ready.send_now)
@@ -138,7 +151,7 @@ class Runner(Generic[Result]):
         self._log_leader()
         self._compact_now_and_then()
 
-    async def _sync(self, syncer: Syncer, flush: Flush) -> None:
+    async def _sync(self, syncer: Syncing, flush: Flush) -> None:
         syncing = syncer.run(lambda: self._journal.write_flush(flush))
         if self._replica.kernel.is_leader:
             # What is on disk already is applied while the disk works. Not on a follower: someone waits for its answer.

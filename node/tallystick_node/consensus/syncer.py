@@ -7,9 +7,23 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 _Job = tuple[Callable[[], None], "asyncio.Future[None]"]
+
+
+class Syncing(Protocol):
+    """Runs jobs beside the event loop, one after the other, while it is entered."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, job: Callable[[], None]) -> asyncio.Future[None]:
+        """Starts a job; the future has its outcome."""
+        ...
 
 
 class Syncer:

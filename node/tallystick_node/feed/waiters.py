@@ -24,14 +24,14 @@ class Waiters:
     """Waiters of one agent lie under its name, those of a prefix or a whole namespace under the namespace."""
 
     def __init__(self) -> None:
-        self._by_agent: dict[tuple[str, str], set[Waiter]] = {}
+        self._by_agent: dict[tuple[str, str], dict[Waiter, None]] = {}  # dicts: woken in order
         self._by_namespace: dict[str, dict[Waiter, str]] = {}
 
     def add(self, wanted: Filter) -> Waiter:
         """Begin to wait."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         if wanted.agent is not None:
-            self._by_agent.setdefault((wanted.namespace, wanted.agent), set()).add(waiter)
+            self._by_agent.setdefault((wanted.namespace, wanted.agent), {})[waiter] = None
         else:
             self._by_namespace.setdefault(wanted.namespace, {})[waiter] = wanted.prefix or ""
         return waiter
@@ -40,8 +40,8 @@ class Waiters:
         """Wait no longer; nothing if it was woken."""
         if wanted.agent is not None:
             key = (wanted.namespace, wanted.agent)
-            waiting = self._by_agent.get(key, set())
-            waiting.discard(waiter)
+            waiting = self._by_agent.get(key, {})
+            waiting.pop(waiter, None)
             if not waiting:
                 self._by_agent.pop(key, None)
         else:
@@ -56,7 +56,7 @@ class Waiters:
             return
         for event in events:
             namespace, agent = event.target.namespace, event.target.agent
-            _wake(self._by_agent.pop((namespace, agent), ()), event.position - 1)
+            _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
             prefixes = self._by_namespace.get(namespace)
             if prefixes:
                 woken = [waiter for waiter, prefix in prefixes.items() if agent.startswith(prefix)]

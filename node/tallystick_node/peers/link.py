@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import Final
 
 import grpc
 
 from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 from tallystick_node.consensus.transport import Receiver
+from tallystick_node.host import Host, RealHost
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
 from tallystick_node.peers.counters import LinkCounters
 from tallystick_node.peers.frames import MESSAGE_BYTES
@@ -42,6 +44,8 @@ class PeerLink:
         credentials: PeerCredentials | None,
         receiver: Receiver,
         queue: SendQueue | None = None,
+        *,
+        host: Host | None = None,
     ) -> None:
         self.peer_id: Final = peer_id
         self.counters = LinkCounters()
@@ -50,7 +54,8 @@ class PeerLink:
         self._credentials = credentials
         self._receiver = receiver
         self._queue = queue or SendQueue()
-        self._backoff = Backoff()
+        self._host: Host = host or RealHost()
+        self._backoff = Backoff(random.Random(self._host.random_bytes(16)))
         self._connected = False
         self._last_failure = ""
 
@@ -86,9 +91,9 @@ class PeerLink:
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._credentials is None:
-            return grpc.aio.insecure_channel(self._endpoint, CHANNEL_OPTIONS)
+            return self._host.open_channel(self._endpoint, None, CHANNEL_OPTIONS)
         options = (*CHANNEL_OPTIONS, name_override(self.peer_id))
-        return grpc.aio.secure_channel(self._endpoint, self._credentials.channel, options)
+        return self._host.open_channel(self._endpoint, self._credentials.channel, options)
 
     async def _dial(self, channel: grpc.aio.Channel) -> str:
         """Open a stream and keep it while it holds; why it ended, as a sentence."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.transport import Receiver
+from tallystick_node.host import Host
 from tallystick_node.peers.counters import LinkCounters
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.link import PeerLink
@@ -21,6 +22,7 @@ class PeerLinks:
         members: peer endpoint (`host:port`) by node id; this node's own entry is passed over.
         credentials: none means that links run without TLS.
         receiver: hears of links that come and go, on the event loop.
+        host: what the links run on; None: this machine.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class PeerLinks:
         members: Mapping[str, str],
         credentials: PeerCredentials | None,
         receiver: Receiver,
+        *,
+        host: Host | None = None,
     ) -> None:
         self._links = {
-            peer_id: PeerLink(local, peer_id, endpoint, credentials, receiver)
+            peer_id: PeerLink(local, peer_id, endpoint, credentials, receiver, host=host)
             for peer_id, endpoint in members.items()
             if peer_id != local.node_id
         }
