@@ -56,7 +56,9 @@ class Waiters:
             return
         for event in events:
             namespace, agent = event.target.namespace, event.target.agent
-            _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
+            waiting = self._by_agent.pop((namespace, agent), None)
+            if waiting is not None:
+                _wake(waiting, event.position - 1)
             prefixes = self._by_namespace.get(namespace)
             if prefixes:
                 woken = [waiter for waiter, prefix in prefixes.items() if agent.startswith(prefix)]
