@@ -56,9 +56,7 @@ class Waiters:
             return
         for event in events:
             namespace, agent = event.target.namespace, event.target.agent
-            waiting = self._by_agent.pop((namespace, agent), None)
-            if waiting is not None:
-                _wake(waiting, event.position - 1)
+            _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
             prefixes = self._by_namespace.get(namespace)
             if prefixes:
                 woken = [waiter for waiter, prefix in prefixes.items() if agent.startswith(prefix)]
@@ -68,8 +66,10 @@ class Waiters:
 
     def wake_all(self) -> None:
         """Wake everyone to look again."""
-        for waiters in (*self._by_agent.values(), *self._by_namespace.values()):
-            _wake(waiters, LOOK_AGAIN)
+        for waiting in self._by_agent.values():
+            _wake(waiting, LOOK_AGAIN)
+        for prefixes in self._by_namespace.values():
+            _wake(prefixes, LOOK_AGAIN)
         self._by_agent.clear()
         self._by_namespace.clear()
 
