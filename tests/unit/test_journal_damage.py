@@ -202,9 +202,9 @@ def test_a_newer_format_is_refused_with_a_sentence(tmp_path: Path) -> None:
     journal.close()
     (path,) = segments(tmp_path)
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, 8, 2)
+    struct.pack_into("<I", data, 8, 3)
     path.write_bytes(data)
-    with pytest.raises(UnknownFormat, match="format 2, and this build reads format 1"):
+    with pytest.raises(UnknownFormat, match="format 3, and this build reads formats 1 to 2"):
         Journal.open(RealFiles(), tmp_path)
 
 

@@ -20,7 +20,17 @@ from typing import Final
 
 from tallystick_node.storage.errors import JournalBroken, JournalDamaged
 from tallystick_node.storage.files import FileSystem
-from tallystick_node.storage.records import HEADER, MAX_DATA_BYTES, BadRecord, Entry, HardState, decode, decode_header
+from tallystick_node.storage.log_index import LogIndex
+from tallystick_node.storage.records import (
+    HEADER,
+    MAX_DATA_BYTES,
+    BadRecord,
+    Entry,
+    HardState,
+    Restart,
+    decode,
+    decode_header,
+)
 from tallystick_node.storage.replay import Replayed, replay
 from tallystick_node.storage.segment import SegmentInfo
 from tallystick_node.storage.writer import Flush, JournalWriter, Written
@@ -53,6 +63,7 @@ class Journal:
         self.durable_index: int = replayed.index.last_index
         self.torn_bytes_cut: int = replayed.torn_bytes_cut
         self._hard_state_pending = False
+        self._restart: Restart | None = None  # until it is known to be on disk
         self._pending: dict[int, Entry] = {}  # what is not known to be written, in flight or not; by index, ascending
         self._pending_bytes = 0
         self._cache: dict[int, Entry] = {}  # written, ascending
@@ -75,7 +86,10 @@ class Journal:
             DiskFull, JournalBroken, OSError: the disk says no.
         """
         replayed, active = replay(files, folder)
-        return cls(files, replayed, JournalWriter(files, folder, active, segment_bytes), cache_bytes)
+        writer = JournalWriter(files, folder, active, segment_bytes)
+        for path in replayed.void:
+            writer.doom(path)
+        return cls(files, replayed, writer, cache_bytes)
 
     @property
     def first_index(self) -> int:
@@ -100,7 +114,10 @@ class Journal:
     @property
     def has_pending(self) -> bool:
         """Whether `take_flush` would give something (once none is in flight)."""
-        return self._hard_state_pending or self._writer.has_doomed or len(self._pending) > self._in_flight_count
+        if self._hard_state_pending or self._writer.has_doomed or len(self._pending) > self._in_flight_count:
+            return True
+        in_flight = self._in_flight.restart if self._in_flight is not None else None
+        return self._restart is not in_flight and self._restart is not None
 
     @property
     def pending_bytes(self) -> int:
@@ -135,6 +152,24 @@ class Journal:
         self._check()
         self.hard_state = HardState(term, voted_for)
         self._hard_state_pending = True
+
+    def restart_at(self, index: int, term: int) -> None:
+        """Drop every entry and begin behind (index, term): a copy of the state machine covers what came before.
+
+        The hard state stays. On disk it is one step of the next flush: a crash leaves the old journal or the new one.
+        Until that flush is finished `durable_index` is below `index` and nothing is compacted away; the flush after it
+        removes the older segments.
+
+        Raises:
+            JournalBroken: see there.
+        """
+        self._check()
+        self._pending.clear()
+        self._cache.clear()
+        self._pending_bytes = self._cache_used = self._in_flight_count = 0
+        self._index = LogIndex(index, term)
+        self._restart = Restart(index, term)
+        self.durable_index = min(self.durable_index, index - 1)
 
     def term_at(self, index: int) -> int:
         """The term of the entry at `index`, from `base_index` to `last_index`. Raises IndexError elsewhere."""
@@ -199,6 +234,7 @@ class Journal:
             hard_state=self.hard_state,
             hard_state_changed=self._hard_state_pending,
             term_before=self._index.term_at(entries[0].index - 1) if entries else 0,
+            restart=self._restart,
         )
         self._in_flight_count = len(entries)
         self._hard_state_pending = False
@@ -227,6 +263,8 @@ class Journal:
         if flush is not self._in_flight or written is None:
             raise RuntimeError("not the flush in flight, or not written yet")
         self._segments[written.segment.sequence] = written.segment
+        if flush.restart is not None:
+            self._finish_restart(flush.restart, written)
         for entry, offset in zip(flush.entries, written.offsets, strict=True):
             if self._pending.get(entry.index) is not entry:
                 break  # replaced, and so are all behind it
@@ -250,6 +288,8 @@ class Journal:
         self._check()
         if index > self.last_index:
             raise IndexError(f"no entry {index}: the journal ends at {self.last_index}")
+        if self._restart is not None:
+            return  # the segments on disk are still those of the old journal
         index = min(index, self.durable_index)  # what is replaced only in memory is still needed on disk
         live = list(self._segments.values())
         while len(live) > 1 and min(segment.base_index for segment in live[1:]) <= index:
@@ -281,6 +321,14 @@ class Journal:
                 self._pending_bytes -= len(pending.data)
             self._cache_drop(replaced)
         self._in_flight_count = min(self._in_flight_count, len(self._pending))
+
+    def _finish_restart(self, restart: Restart, written: Written) -> None:
+        """The segment just written voids all others, also where another restart waits already."""
+        for sequence in [sequence for sequence in self._segments if sequence != written.segment.sequence]:
+            self._writer.doom(self._segments.pop(sequence).path)
+        if self._restart is restart:
+            self._restart = None
+            self.durable_index = restart.index
 
     def _entries_to_flush(self) -> tuple[Entry, ...]:
         taken: list[Entry] = []

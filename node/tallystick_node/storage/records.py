@@ -41,6 +41,7 @@ class Kind(enum.IntEnum):
     ENTRY = 1
     HARD_STATE = 2
     BASE = 3
+    RESTART = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,15 @@ class Base:
     term: int
 
 
-Record: TypeAlias = Entry | HardState | Base
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """A base behind which the journal begins anew: all older segments are void, whatever they hold."""
+
+    index: int
+    term: int
+
+
+Record: TypeAlias = Entry | HardState | Base | Restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ def _body_of(record: Record) -> tuple[Kind, bytes]:
             return Kind.ENTRY, _PAIR.pack(record.index, record.term) + record.data
         case Base():
             return Kind.BASE, _PAIR.pack(record.index, record.term)
+        case Restart():
+            return Kind.RESTART, _PAIR.pack(record.index, record.term)
         case HardState():
             if record.voted_for is None:
                 return Kind.HARD_STATE, _VOTE.pack(record.term, _NOT_VOTED)
@@ -173,6 +184,9 @@ def _record_of(kind: int, body: bytes) -> Record:
             case Kind.BASE:
                 index, term = _PAIR.unpack(body)
                 return Base(index, term)
+            case Kind.RESTART:
+                index, term = _PAIR.unpack(body)
+                return Restart(index, term)
             case Kind.HARD_STATE:
                 term, voted = _VOTE.unpack_from(body)
                 return HardState(term, body[_VOTE.size :].decode() if voted == _VOTED else None)

@@ -4,6 +4,7 @@ Rules of this file (DESIGN.md has the reasons):
 - Only the end of the last segment can be torn: it was being written when the power went. All else is damage.
 - What may have been acknowledged is never cut: where torn and damaged look the same, it is damage.
 - Whatever is found is synced before it is believed.
+- What is older than the newest segment that begins anew is void: it is not read, and may be gone in part.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tallystick_node.storage.records import (
     HardState,
     Header,
     Record,
+    Restart,
     decode,
     decode_header,
 )
@@ -32,7 +34,9 @@ from tallystick_node.storage.segment import (
     PREFIX,
     UNFINISHED,
     ActiveSegment,
+    FileHeader,
     SegmentInfo,
+    begins_anew,
     parse_name,
     read_file_header,
 )
@@ -43,12 +47,13 @@ SECTOR_BYTES: Final = 512
 
 @dataclass(slots=True)
 class Replayed:
-    """What the segments say."""
+    """What the segments say; `void` are those that a restart left to be removed, oldest first."""
 
     index: LogIndex
     hard_state: HardState
     segments: list[SegmentInfo]
     torn_bytes_cut: int
+    void: list[Path]
 
 
 def replay(files: FileSystem, folder: Path) -> tuple[Replayed, ActiveSegment]:
@@ -59,8 +64,8 @@ def replay(files: FileSystem, folder: Path) -> tuple[Replayed, ActiveSegment]:
         DiskFull, OSError: the disk says no.
     """
     files.make_folder(folder)
-    paths = _segment_paths(files, folder)
-    result = Replayed(LogIndex(0, 0), HardState(0, None), [], 0)
+    void, paths = _segment_paths(files, folder)
+    result = Replayed(LogIndex(0, 0), HardState(0, None), [], 0, void)
     if not paths:
         active = ActiveSegment.create(files, folder, 1, Base(0, 0), result.hard_state)
         result.segments.append(active.info)
@@ -82,26 +87,30 @@ def replay(files: FileSystem, folder: Path) -> tuple[Replayed, ActiveSegment]:
     return result, ActiveSegment(last, result.segments[-1])
 
 
-def _segment_paths(files: FileSystem, folder: Path) -> list[Path]:
+def _segment_paths(files: FileSystem, folder: Path) -> tuple[list[Path], list[Path]]:
+    """The void segments, and those that count."""
     paths = [folder / name for name in files.list_names(folder) if name.startswith(PREFIX)]
     for path in paths:
         if path.name.endswith(UNFINISHED):
             files.remove(path)
     paths = [path for path in paths if not path.name.endswith(UNFINISHED)]
+    newest_restart = next((at for at in reversed(range(len(paths))) if begins_anew(files, paths[at])), 0)
+    void, paths = paths[:newest_restart], paths[newest_restart:]
     expected = parse_name(paths[0])[0] if paths else 0
     for path in paths:
         sequence, _ = parse_name(path)
         if sequence != expected:
             raise JournalDamaged(path, 0, f"segment {expected} should come here: it is missing")
         expected += 1
-    return paths
+    return void, paths
 
 
 def _replay_segment(result: Replayed, path: Path, data: bytes, *, is_last: bool) -> int:
     """Take in one segment; returns how many bytes at its end are torn."""
-    key, start = read_file_header(path, data)
+    file_header = read_file_header(path, data)
+    key = file_header.key
     sequence, first_index = parse_name(path)
-    end = _replay_head(result, path, data, key, start)
+    end = _replay_head(result, path, data, file_header)
     base_index = first_index - 1
     try:
         for offset, header, record in _records(data, end, key):
@@ -134,19 +143,20 @@ def _records(data: bytes, start: int, key: int) -> Iterator[tuple[int, Header, R
         offset += header.size_bytes
 
 
-def _replay_head(result: Replayed, path: Path, data: bytes, key: int, start: int) -> int:
+def _replay_head(result: Replayed, path: Path, data: bytes, header: FileHeader) -> int:
     """Take in the base and the hard state; returns where they end."""
+    key, start = header.key, header.first_record
     try:
         base_header, base = decode(data, start, key=key, offset=start)
         state_at = start + base_header.size_bytes
         state_header, state = decode(data, state_at, key=key, offset=state_at)
     except BadRecord as bad:
         raise JournalDamaged(path, start, f"the segment's head: {bad}") from bad
-    if not isinstance(base, Base) or not isinstance(state, HardState):
+    if not isinstance(base, Restart if header.restarts else Base) or not isinstance(state, HardState):
         raise JournalDamaged(path, start, "the segment's head holds other records than it should")
     if base.index + 1 != parse_name(path)[1]:
         raise JournalDamaged(path, start, f"its name says another first index than its base, {base.index}")
-    _take_base(result, path, start, base)
+    _take_base(result, path, start, Base(base.index, base.term))
     result.hard_state = state
     return state_at + state_header.size_bytes
 
@@ -174,7 +184,7 @@ def _take(result: Replayed, path: Path, offset: int, record: Record, sequence: i
                 raise JournalDamaged(path, offset, what)
             result.index.put(index, term)
             result.index.place(index, sequence, offset)
-        case Base():
+        case Base() | Restart():
             raise JournalDamaged(path, offset, "a base within a segment")
 
 

@@ -2,12 +2,13 @@
 
     journal-<sequence, 8 digits>-<first index, 20 digits>
     file header   magic 8 | format version u32 | CRC u32 | sequence u64 | salt 8
-    BASE, HARD_STATE   what came before, so that older segments can go
+    BASE (or RESTART), HARD_STATE   what came before, so that older segments can go
     ENTRY, HARD_STATE ...
 
 Rules of this file:
 - A segment comes into being by rename, its head synced before and its name after: there is never half a head.
 - Every entry in a segment lies behind the segment's base.
+- A segment that begins with RESTART has format 2, any other format 1: builds that do not know RESTART refuse it.
 - A failed fdatasync is never repeated: the kernel may have thrown the pages away and call them clean.
 """
 
@@ -25,9 +26,10 @@ from typing import Final
 
 from tallystick_node.storage.errors import DiskFull, JournalBroken, JournalDamaged, UnknownFormat
 from tallystick_node.storage.files import AppendFile, FileSystem
-from tallystick_node.storage.records import Base, HardState, Record, encode
+from tallystick_node.storage.records import Base, HardState, Record, Restart, encode
 
 FORMAT_VERSION: Final = 1
+RESTART_FORMAT_VERSION: Final = 2
 PREFIX: Final = "journal-"
 UNFINISHED: Final = ".new"
 """Ends the name of a segment whose head is not known to be whole."""
@@ -36,6 +38,15 @@ _MAGIC: Final = b"TLYJRNL\n"
 _FILE_HEADER: Final = struct.Struct("<8sIIQ8s")
 _SALT_BYTES: Final = 8
 _NAME: Final = re.compile(PREFIX + r"(\d{8})-(\d{20})")
+
+
+@dataclass(frozen=True, slots=True)
+class FileHeader:
+    """What a segment's file header says: the key of its CRCs, where its first record begins, what that must be."""
+
+    key: int
+    first_record: int
+    restarts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +68,13 @@ def parse_name(path: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _encode_file_header(sequence: int, salt: bytes) -> bytes:
-    crc = zlib.crc32(_FILE_HEADER.pack(_MAGIC, FORMAT_VERSION, 0, sequence, salt))
-    return _FILE_HEADER.pack(_MAGIC, FORMAT_VERSION, crc, sequence, salt)
+def _encode_file_header(version: int, sequence: int, salt: bytes) -> bytes:
+    crc = zlib.crc32(_FILE_HEADER.pack(_MAGIC, version, 0, sequence, salt))
+    return _FILE_HEADER.pack(_MAGIC, version, crc, sequence, salt)
 
 
-def read_file_header(path: Path, data: bytes) -> tuple[int, int]:
-    """The key of a segment's CRCs, and where its first record begins.
+def read_file_header(path: Path, data: bytes) -> FileHeader:
+    """The header of a segment, from the bytes that it begins with.
 
     Raises:
         UnknownFormat: another format version.
@@ -78,16 +89,24 @@ def read_file_header(path: Path, data: bytes) -> tuple[int, int]:
     magic, version, _, sequence, salt = _FILE_HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise JournalDamaged(path, 0, "it does not begin as a segment does")
-    if version != FORMAT_VERSION:
+    if not FORMAT_VERSION <= version <= RESTART_FORMAT_VERSION:
         raise UnknownFormat(
-            f"{path} has journal format {version}, and this build reads format {FORMAT_VERSION} only: "
-            "run the build that wrote it, or a newer one"
+            f"{path} has journal format {version}, and this build reads formats {FORMAT_VERSION} to "
+            f"{RESTART_FORMAT_VERSION} only: run the build that wrote it, or a newer one"
         )
-    if data[: _FILE_HEADER.size] != _encode_file_header(sequence, salt):
+    if data[: _FILE_HEADER.size] != _encode_file_header(version, sequence, salt):
         raise JournalDamaged(path, 0, "the CRC does not match the file's header")
     if sequence != parse_name(path)[0]:
         raise JournalDamaged(path, 0, f"its name says another segment than its header, {sequence}")
-    return zlib.crc32(salt), _FILE_HEADER.size
+    return FileHeader(zlib.crc32(salt), _FILE_HEADER.size, version == RESTART_FORMAT_VERSION)
+
+
+def begins_anew(files: FileSystem, path: Path) -> bool:
+    """Whether a segment voids all older ones. False where its header cannot be read: who reads it all says why."""
+    try:
+        return read_file_header(path, files.read_at(path, 0, _FILE_HEADER.size)).restarts
+    except (JournalDamaged, UnknownFormat):
+        return False
 
 
 def _encode_all(records: Iterable[Record], key: int, start: int) -> tuple[bytes, list[int]]:
@@ -114,7 +133,9 @@ class ActiveSegment:
         return self._info
 
     @classmethod
-    def create(cls, files: FileSystem, folder: Path, sequence: int, base: Base, hard_state: HardState) -> ActiveSegment:
+    def create(
+        cls, files: FileSystem, folder: Path, sequence: int, base: Base | Restart, hard_state: HardState
+    ) -> ActiveSegment:
         """A new segment, on disk when this returns.
 
         Raises:
@@ -123,8 +144,9 @@ class ActiveSegment:
         """
         path = folder / f"{PREFIX}{sequence:08}-{base.index + 1:020}"
         unfinished = path.with_name(path.name + UNFINISHED)
-        header = _encode_file_header(sequence, secrets.token_bytes(_SALT_BYTES))
-        key, start = read_file_header(path, header)
+        version = RESTART_FORMAT_VERSION if isinstance(base, Restart) else FORMAT_VERSION
+        header = _encode_file_header(version, sequence, secrets.token_bytes(_SALT_BYTES))
+        key, start = zlib.crc32(header[-_SALT_BYTES:]), len(header)
         records, _ = _encode_all([base, hard_state], key, start)
         try:
             file = _write_whole(files, unfinished, header + records)

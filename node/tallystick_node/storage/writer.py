@@ -2,7 +2,8 @@
 
 Rules of this file:
 - A flush goes into one segment whole, its hard state before its entries: a term is never behind the entries of it.
-- A flush whose entries begin at or before the segment's base, or that meets a full segment, begins a new segment.
+- A flush whose entries begin at or before the segment's base, or that meets a full segment, begins a new segment; so
+  does one with a restart, whose segment voids all older ones.
 - Segments go oldest first, each one's removal synced before the next: what is left is always a journal.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tallystick_node.storage.errors import JournalBroken
 from tallystick_node.storage.files import FileSystem
-from tallystick_node.storage.records import Base, Entry, HardState, Record
+from tallystick_node.storage.records import Base, Entry, HardState, Record, Restart
 from tallystick_node.storage.segment import ActiveSegment, SegmentInfo
 
 
@@ -27,6 +28,8 @@ class Flush:
     hard_state_changed: bool
     term_before: int
     """The term of the entry before the first of `entries`."""
+    restart: Restart | None = None
+    """Where the journal begins anew; the entries follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class JournalWriter:
         self._folder = folder
         self._active = active
         self._segment_bytes = segment_bytes
+        self._begun_for: Flush | None = None  # the flush that began the active segment
         self._doomed: deque[Path] = deque()  # filled by one thread, emptied by the other: safe, one end each
 
     @property
@@ -60,8 +64,13 @@ class JournalWriter:
         """Put a flush on disk. Raises DiskFull (as if never called; call again later) and JournalBroken."""
         self._remove_doomed()
         records: list[Record] = [flush.hard_state] if flush.hard_state_changed else []
-        if flush.entries and self._needs_segment(flush.entries[0].index):
-            self._begin_segment(flush)
+        if flush is self._begun_for:  # and then met a full disk: the journal knows of one new segment a flush
+            records = []
+        elif flush.restart is not None:
+            self._begin_segment(flush.restart, flush)
+            records = []
+        elif flush.entries and self._needs_segment(flush.entries[0].index):
+            self._begin_segment(Base(flush.entries[0].index - 1, flush.term_before), flush)
             records = []
         skip = len(records)
         records.extend(flush.entries)
@@ -76,12 +85,12 @@ class JournalWriter:
         active = self._active.info
         return active.size_bytes >= self._segment_bytes or index <= active.base_index
 
-    def _begin_segment(self, flush: Flush) -> None:
-        base = Base(flush.entries[0].index - 1, flush.term_before)
+    def _begin_segment(self, base: Base | Restart, flush: Flush) -> None:
         sequence = self._active.info.sequence + 1
         new = ActiveSegment.create(self._files, self._folder, sequence, base, flush.hard_state)
         self._active.close()
         self._active = new
+        self._begun_for = flush
 
     def _remove_doomed(self) -> None:
         while self._doomed:
