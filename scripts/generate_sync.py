@@ -25,7 +25,13 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ROOT / "client" / "tallystick"
 
-CLASSES: Final = (("_client", "Client"), ("_agent", "Agent"), ("_stream", "AppendStream"), ("_stream", "PendingAppend"))
+CLASSES: Final = (
+    ("_client", "Client"),
+    ("_agent", "Agent"),
+    ("_members", "Members"),
+    ("_stream", "AppendStream"),
+    ("_stream", "PendingAppend"),
+)
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""
 FACTORY: Final = ("_client", "connect")

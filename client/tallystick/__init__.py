@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
     from tallystick._json import JSON, JSONLike
-    from tallystick._status import EndpointStatus, Member, NodeStatus, Role
+    from tallystick._members import Members
+    from tallystick._status import EndpointStatus, Member, MemberInfo, NodeStatus, Role
     from tallystick._stream import AppendStream, PendingAppend
     from tallystick._tls import TLS
     from tallystick._values import (
@@ -71,7 +72,8 @@ _NAMES: Final = {
     "_agent": ("Agent",),
     "_client": ("Client", "connect"),
     "_json": ("JSON", "JSONLike"),
-    "_status": ("EndpointStatus", "Member", "NodeStatus", "Role"),
+    "_members": ("Members",),
+    "_status": ("EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
     "_stream": ("AppendStream", "PendingAppend"),
     "_tls": ("TLS",),
     "_values": (
@@ -127,6 +129,8 @@ __all__ = [
     "Invalid",
     "JSONLike",
     "Member",
+    "MemberInfo",
+    "Members",
     "Mutation",
     "MutationEvent",
     "NoLeader",

@@ -59,6 +59,11 @@ class Retry:
         self._attempt = 0
         self._maybe_applied = False
 
+    @property
+    def maybe_applied(self) -> bool:
+        """An attempt may have had its effect."""
+        return self._maybe_applied
+
     def attempt_s(self, now_s: float) -> float:
         """How long the next attempt may take."""
         return min(ATTEMPT_S, self.deadline_s - now_s)
@@ -82,7 +87,7 @@ class Retry:
         """What to say when this was the last error: not that nothing happened, if something may have."""
         if not self._maybe_applied:
             return error
-        metadata = {**error.metadata, "idempotency_key": self._key}
+        metadata = {**error.metadata, "idempotency_key": self._key} if self._key else error.metadata
         final = Undecided(f"an attempt may have been applied; the last one said: {error.message}", metadata=metadata)
         final.__cause__ = error
         return final

@@ -73,7 +73,22 @@ class Calls:
             Unavailable: no attempt did anything.
             Undecided: an attempt may have been applied.
         """
-        return await self._unary(method, request, to_leader=True, key=key, timeout_s=timeout_s)
+        return await self._unary(method, request, self.retry(timeout_s, key), to_leader=True, writes=True)
+
+    async def change(self, method: Method[RequestT, AnswerT], request: RequestT, retry: Retry) -> AnswerT:
+        """Sends what has no key until it is decided; `retry` says afterwards whether an attempt may have been applied.
+
+        Raises: as `write`; a refusal may be due to an earlier attempt of this call that was applied.
+        """
+        return await self._unary(method, request, retry, to_leader=True, writes=True)
+
+    async def ask_leader(self, method: Method[RequestT, AnswerT], request: RequestT, retry: Retry) -> AnswerT:
+        """Sends a question to the leader if one is known, else to any node, until it is answered.
+
+        Raises:
+            Unavailable: no node answered.
+        """
+        return await self._unary(method, request, retry, to_leader=True, writes=False)
 
     async def read(
         self,
@@ -90,7 +105,7 @@ class Calls:
             Unavailable: no node answered.
         """
         to_leader = consistency is Consistency.LINEARIZABLE
-        answer = await self._unary(method, request, to_leader=to_leader, key="", timeout_s=timeout_s)
+        answer = await self._unary(method, request, self.retry(timeout_s), to_leader=to_leader, writes=False)
         self.session.saw(answer.header.revision)
         return answer
 
@@ -154,19 +169,19 @@ class Calls:
         self,
         method: Method[RequestT, AnswerT],
         request: RequestT,
+        retry: Retry,
         *,
         to_leader: bool,
-        key: str,
-        timeout_s: float | None,
+        writes: bool,
     ) -> AnswerT:
-        retry, endpoints = self.retry(timeout_s, key), self.endpoints
+        endpoints = self.endpoints
         while True:
             if self.closed:
                 raise retry.final(_closed())
             now_s = self.outside.clock()
             endpoint = endpoints.for_leader(now_s) if to_leader else endpoints.for_any(now_s)
             try:
-                answer = await self.once(endpoint, method, request, timeout_s=retry.attempt_s(now_s), writes=bool(key))
+                answer = await self.once(endpoint, method, request, timeout_s=retry.attempt_s(now_s), writes=writes)
             except AttemptError as attempt:
                 self.failed(endpoint, attempt.failure)
                 pause_s = retry.after(attempt.failure, self.outside.clock())

@@ -18,7 +18,7 @@ from tallystick.errors import Invalid
 from tallystick.v1 import cluster_pb2_grpc, state_pb2_grpc
 
 if TYPE_CHECKING:
-    from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
+    from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
@@ -77,6 +77,7 @@ class Endpoint:
         self._connecting: asyncio.Task[bool] | None = None
         self._state: StateServiceAsyncStub | None = None
         self._cluster: ClusterServiceAsyncStub | None = None
+        self._members: MemberServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -91,6 +92,13 @@ class Endpoint:
         if self._cluster is None:
             raise RuntimeError("not connected")
         return self._cluster
+
+    @property
+    def members(self) -> MemberServiceAsyncStub:
+        """The calls of the member service; the channel is open."""
+        if self._members is None:
+            raise RuntimeError("not connected")
+        return self._members
 
     def is_connected(self) -> bool:
         """A call may leave now."""
@@ -131,6 +139,7 @@ class Endpoint:
             self._channel = self._outside.open_channel(self.address, self._credentials, _OPTIONS)
             self._state = state_pb2_grpc.StateServiceStub(self._channel)
             self._cluster = cluster_pb2_grpc.ClusterServiceStub(self._channel)
+            self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
         return self._channel
 
 

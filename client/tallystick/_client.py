@@ -12,6 +12,7 @@ from tallystick._agent import PAGE, Agent
 from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint, parse_address
 from tallystick._endpoints import Endpoints
+from tallystick._members import Members
 from tallystick._methods import list_agents_method, status_method
 from tallystick._outside import Machine, Outside
 from tallystick._status import EndpointStatus, NodeStatus, node_status
@@ -70,6 +71,7 @@ class Client:
         machine = outside or Machine()
         pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng)
         self._calls = Calls(pool, timeout_s=timeout_s, outside=machine)
+        self._members = Members(self._calls)
         self._namespace = namespace
         self._consistency = consistency
         self._actor = actor
@@ -101,6 +103,11 @@ class Client:
         """From now on session reads also see these, for example what another client wrote and told of."""
         for revision in revisions:
             self._calls.session.saw(revision)
+
+    @property
+    def members(self) -> Members:
+        """Who is of the cluster, and changing it."""
+        return self._members
 
     def agent(self, name: str) -> Agent:
         """The agent of this name, whether it exists yet or not; nothing is sent."""

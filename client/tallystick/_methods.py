@@ -56,3 +56,25 @@ def list_agents_method(endpoint: Endpoint) -> Unary[state.ListAgentsRequest, sta
 def status_method(endpoint: Endpoint) -> Unary[cluster.StatusRequest, cluster.StatusResponse]:
     """ClusterService.Status."""
     return endpoint.cluster.Status
+
+
+def add_member_method(endpoint: Endpoint) -> Unary[cluster.AddMemberRequest, cluster.MembersResponse]:
+    """MemberService.AddMember."""
+    return endpoint.members.AddMember
+
+
+def promote_member_method(endpoint: Endpoint) -> Unary[cluster.PromoteMemberRequest, cluster.MembersResponse]:
+    """MemberService.PromoteMember."""
+    return endpoint.members.PromoteMember
+
+
+def remove_member_method(endpoint: Endpoint) -> Unary[cluster.RemoveMemberRequest, cluster.MembersResponse]:
+    """MemberService.RemoveMember."""
+    return endpoint.members.RemoveMember
+
+
+def transfer_leadership_method(
+    endpoint: Endpoint,
+) -> Unary[cluster.TransferLeadershipRequest, cluster.TransferLeadershipResponse]:
+    """MemberService.TransferLeadership."""
+    return endpoint.members.TransferLeadership

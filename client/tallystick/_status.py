@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,13 +31,39 @@ _ROLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node, as another sees it. `match_index`, known to the leader: up to where this member has the log on disk."""
+    """A node, as another sees it.
+
+    Attributes:
+        match_index: known to the leader: up to where this member has the log on disk.
+        is_learner: it is sent the log, and counts for no majority.
+    """
 
     node_id: str
     client_endpoint: str
     peer_endpoint: str
     connected: bool
     match_index: int
+    is_learner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """A member in a list of them, as the node that answered sees it.
+
+    Attributes:
+        is_learner: it is sent the log, and counts for no majority; else it is a voter.
+        connected: the node that answered reaches it (and itself).
+        lag_entries: how many decided entries it lacks on disk, as far as the leader has heard; None: not known, for
+            the node that answered does not lead.
+    """
+
+    node_id: str
+    client_endpoint: str
+    peer_endpoint: str
+    is_learner: bool
+    is_leader: bool
+    connected: bool
+    lag_entries: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +126,8 @@ def node_status(message: cluster_pb2.StatusResponse) -> NodeStatus:
         first_index=message.first_index,
         last_index=message.last_index,
         members=tuple(
-            Member(m.node_id, m.client_endpoint, m.peer_endpoint, m.connected, m.match_index) for m in message.members
+            Member(m.node_id, m.client_endpoint, m.peer_endpoint, m.connected, m.match_index, m.is_learner)
+            for m in message.members
         ),
         journal_size_bytes=message.journal_bytes,
         database_size_bytes=message.database_bytes,
@@ -109,4 +137,22 @@ def node_status(message: cluster_pb2.StatusResponse) -> NodeStatus:
         watchers=message.watchers,
         state_digest=message.state_digest,
         alarms=tuple(message.alarms),
+    )
+
+
+def member_infos(
+    members: Iterable[cluster_pb2.Member], leader_id: str, *, head_index: int | None
+) -> tuple[MemberInfo, ...]:
+    """The members that came from a node, by node id; `head_index`: how far the log is decided, if it is the leader."""
+    return tuple(
+        MemberInfo(
+            node_id=member.node_id,
+            client_endpoint=member.client_endpoint,
+            peer_endpoint=member.peer_endpoint,
+            is_learner=member.is_learner,
+            is_leader=member.node_id == leader_id,
+            connected=member.connected,
+            lag_entries=None if head_index is None else max(0, head_index - member.match_index),
+        )
+        for member in sorted(members, key=lambda member: member.node_id)
     )

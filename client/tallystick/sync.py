@@ -24,8 +24,9 @@ from tallystick import _client
 from tallystick._agent import DEFAULT_TAIL, Agent
 from tallystick._client import DEFAULT_TIMEOUT_S, STATUS_TIMEOUT_S, Client
 from tallystick._json import JSONLike
+from tallystick._members import Members
 from tallystick._portal import Portal, SyncIterator
-from tallystick._status import EndpointStatus, NodeStatus
+from tallystick._status import EndpointStatus, MemberInfo, NodeStatus
 from tallystick._stream import DEFAULT_WINDOW, AppendStream, PendingAppend
 from tallystick._tls import TLS
 from tallystick._values import (
@@ -104,6 +105,11 @@ class SyncClient:
     def join_session(self, *revisions: Revision) -> None:
         """From now on session reads also see these, for example what another client wrote and told of."""
         self._inner.join_session(*revisions)
+
+    @property
+    def members(self) -> SyncMembers:
+        """Who is of the cluster, and changing it."""
+        return SyncMembers(self._portal, self._inner.members)
 
     def agent(self, name: str) -> SyncAgent:
         """The agent of this name, whether it exists yet or not; nothing is sent."""
@@ -413,6 +419,82 @@ class SyncAgent:
         return self._portal.run(self._inner.get_checkpoint(name, consistency=consistency, timeout_s=timeout_s))
 
 
+class SyncMembers:
+    """The members of a cluster. Made by `Client.members`.
+
+    Members change one at a time, and each change is decided through the log: a second change waits, by retries, until
+    the first is decided. After `Undecided`, look at `list()`: the change may be there, or may yet come.
+    """
+
+    def __init__(self, portal: Portal, inner: Members) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def list(self, *, timeout_s: float | None = None) -> tuple[MemberInfo, ...]:
+        """Voters and learners by node id, as the leader sees them.
+
+        Raises:
+            NoLeader: nobody leads.
+            Unavailable: no node answered.
+        """
+        return self._portal.run(self._inner.list(timeout_s=timeout_s))
+
+    def add(
+        self, node_id: str, *, client_endpoint: str, peer_endpoint: str, timeout_s: float | None = None
+    ) -> tuple[MemberInfo, ...]:
+        """Makes a node a learner: it is sent the log, and counts for no majority until it is promoted.
+
+        Start the node with `tallystick serve --join`. A node that lost its data folder is removed first, then added.
+
+        Args:
+            client_endpoint: `host:port` where clients reach it; `peer_endpoint`: where the other nodes do.
+
+        Returns:
+            The members as they are then.
+
+        Raises:
+            AlreadyExists: a member has this id.
+            Invalid: the id or an endpoint is not well-formed, or there are too many members.
+            Unavailable: nothing happened.
+            Undecided: it may have happened: look at `list()`.
+        """
+        return self._portal.run(
+            self._inner.add(node_id, client_endpoint=client_endpoint, peer_endpoint=peer_endpoint, timeout_s=timeout_s)
+        )
+
+    def promote(self, node_id: str, *, timeout_s: float | None = None) -> tuple[MemberInfo, ...]:
+        """Makes a learner a voter, once it has caught up; until then it is retried.
+
+        Raises:
+            NotFound: no member has this id.
+            Unavailable: nothing happened; with `LEARNER_BEHIND` it lacks too much of the log.
+            Undecided: it may have happened: look at `list()`.
+        """
+        return self._portal.run(self._inner.promote(node_id, timeout_s=timeout_s))
+
+    def remove(self, node_id: str, *, timeout_s: float | None = None) -> tuple[MemberInfo, ...]:
+        """Takes a voter or a learner out of the cluster, running or not.
+
+        Raises:
+            NotFound: no member has this id.
+            Invalid: no voter would be left.
+            Unavailable: nothing happened.
+            Undecided: it may have happened: look at `list()`.
+        """
+        return self._portal.run(self._inner.remove(node_id, timeout_s=timeout_s))
+
+    def transfer_leadership(self, to: str | None = None, *, timeout_s: float | None = None) -> str:
+        """Makes another voter the leader: this one, or whoever has most of the log; the leader's id.
+
+        Raises:
+            NotFound: no member has this id.
+            Invalid: it is no voter.
+            Unavailable: nobody took over in time.
+            Undecided: whether it took over is not known: look at `list()`.
+        """
+        return self._portal.run(self._inner.transfer_leadership(to, timeout_s=timeout_s))
+
+
 class SyncAppendStream:
     """A pipeline of appends to one agent's log. Made by `Agent.stream`; used as `with`.
 
@@ -523,4 +605,4 @@ class SyncPendingAppend:
         return self._portal.run(self._inner.result())
 
 
-__all__ = ["SyncAgent", "SyncAppendStream", "SyncClient", "SyncIterator", "SyncPendingAppend", "connect"]
+__all__ = ["SyncAgent", "SyncAppendStream", "SyncClient", "SyncIterator", "SyncMembers", "SyncPendingAppend", "connect"]

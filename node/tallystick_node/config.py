@@ -61,6 +61,8 @@ class TLSConfig:
 class NodeConfig:
     """Everything that a node is told. Addresses are "host:port"; `members` includes the node itself.
 
+    With `join`, `members` says only where the others can be reached: who is of the cluster comes with its log.
+
     The defaults stand here only; the table takes them from here (which is why this class has no slots).
     """
 
@@ -72,6 +74,7 @@ class NodeConfig:
     peer_address: str = "127.0.0.1:7421"
     advertise_client: str = "127.0.0.1:7420"
     advertise_peer: str = "127.0.0.1:7421"
+    join: bool = False
     tls: TLSConfig | None = None
     insecure: bool = False
     election_timeout_min_s: float = 0.5
@@ -134,12 +137,21 @@ def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[object], str]:
     return read
 
 
-_read_node_id = _matching(_NODE_ID, "1 to 32 lower-case letters, digits and inner hyphens")
+read_node_id = _matching(_NODE_ID, "1 to 32 lower-case letters, digits and inner hyphens")
+"""A node id, checked. Raises ValueError."""
 
 
 def _address(raw: object) -> str:
     text = _string(raw)
     split_address(text)
+    return text
+
+
+def read_endpoint(raw: object) -> str:
+    """Where others connect to: an address, but not one that means everywhere. Raises ValueError."""
+    text = _address(raw)
+    if split_address(text)[0] in _EVERYWHERE:
+        raise ValueError(f"nobody can connect to {text}; name an address of that machine")
     return text
 
 
@@ -201,7 +213,7 @@ def _member(text: str) -> Member:
     peer, separator, client = endpoints.partition(",")
     if not separator:
         raise ValueError(f'"{text}" is no member; write id=peer,client, e.g. a=127.0.0.1:7421,127.0.0.1:7420')
-    return Member(_read_node_id(node_id), _address(peer), _address(client))
+    return Member(read_node_id(node_id), _address(peer), _address(client))
 
 
 def _members(raw: object) -> tuple[Member, ...]:
@@ -226,7 +238,7 @@ def _members(raw: object) -> tuple[Member, ...]:
 _C = NodeConfig
 _PEER_TLS = "The same between nodes, if another than for clients."
 _CLUSTER_RULE = "1 to 64 letters, digits, dots, hyphens and underscores"
-NODE_ID = Setting("node_id", _read_node_id, None, "This node's name in the cluster.")
+NODE_ID = Setting("node_id", read_node_id, None, "This node's name in the cluster.")
 CLUSTER_ID = Setting("cluster_id", _matching(_CLUSTER_ID, _CLUSTER_RULE), _C.cluster_id,
                      "The cluster's name; nodes refuse those of another.")
 DATA_FOLDER = Setting("data_folder", _path, None, "Where this node keeps everything.", "FOLDER")
@@ -236,6 +248,7 @@ ADVERTISE_CLIENT = Setting("advertise_client", _address, None, "Where clients fi
 ADVERTISE_PEER = Setting("advertise_peer", _address, None, "Where other nodes find it, if not there.", "HOST:PORT")
 MEMBERS: Setting[tuple[Member, ...]] = Setting("members", _members, (),
                                                "A node of the cluster; once for each, this one too.", "ID=PEER,CLIENT")
+JOIN = Setting("join", _flag, _C.join, "Join the cluster of these members: no voter until its log says so.")
 TLS_CA = Setting("tls_ca", _file, None, "PEM file of the CA that clients' certificates come from.", "FILE")
 TLS_CERT = Setting("tls_cert", _file, None, "PEM file of this node's certificate.", "FILE")
 TLS_KEY = Setting("tls_key", _file, None, "PEM file of its private key.", "FILE")
@@ -263,7 +276,7 @@ LOG_FORMAT = Setting("log_format", _choice("json", "text"), _C.log_format, "json
 AnySetting = (Setting[str] | Setting[Path] | Setting[bool] | Setting[int] | Setting[float]
               | Setting[tuple[Member, ...]])
 SETTINGS: Final[tuple[AnySetting, ...]] = (
-    NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS,
+    NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS, JOIN,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
     ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, DISK_RESERVE_BYTES,
     WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
@@ -291,7 +304,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
     config = NodeConfig(
         node_id=node_id,
         data_folder=values.required(DATA_FOLDER),
-        members=values.required(MEMBERS) or (advertised,),
+        members=_with_itself(values.required(MEMBERS), advertised),
+        join=values.required(JOIN),
         cluster_id=values.required(CLUSTER_ID),
         client_address=client_address,
         peer_address=peer_address,
@@ -365,12 +379,17 @@ def _read_file(path: Path) -> Mapping[str, object]:
     return values
 
 
+def _with_itself(members: tuple[Member, ...], me: Member) -> tuple[Member, ...]:
+    return members if any(member.node_id == me.node_id for member in members) else (*members, me)
+
+
 def _advertised(values: _Values, node_id: str, client_address: str, peer_address: str) -> Member:
     """This node as others know it: as it stands among the members, or as advertised, or where it listens."""
     members = values.required(MEMBERS)
     named = {member.node_id: member for member in members}
-    if members and node_id not in named:
-        raise ConfigError("members", f'this node, "{node_id}", is not among {", ".join(named)}; name it too')
+    if members and node_id not in named and not values.required(JOIN):
+        problem = f'this node, "{node_id}", is not among {", ".join(named)}; name it too, or say join'
+        raise ConfigError("members", problem)
     me = named.get(node_id, Member(node_id, peer_address, client_address))
     client = values.given(ADVERTISE_CLIENT) or me.client_endpoint
     peer = values.given(ADVERTISE_PEER) or me.peer_endpoint
@@ -378,10 +397,12 @@ def _advertised(values: _Values, node_id: str, client_address: str, peer_address
         (ADVERTISE_CLIENT, client, me.client_endpoint),
         (ADVERTISE_PEER, peer, me.peer_endpoint),
     ):
-        if members and endpoint != member_endpoint:
+        if node_id in named and endpoint != member_endpoint:
             raise ConfigError(setting.name, f"is {endpoint}, but members say {member_endpoint}; leave it out")
-        if split_address(endpoint)[0] in _EVERYWHERE:
-            raise ConfigError(setting.name, f"nobody can connect to {endpoint}; name an address of this machine")
+        try:
+            read_endpoint(endpoint)
+        except ValueError as error:
+            raise ConfigError(setting.name, str(error)) from error
     return Member(node_id, peer, client)
 
 
@@ -404,6 +425,8 @@ def _tls(values: _Values) -> TLSConfig | None:
 
 def _check(config: NodeConfig) -> None:
     """What no single value shows."""
+    if config.join and len(config.members) == 1:
+        raise ConfigError("join", "needs to know where the cluster is; set members to at least one node of it")
     if config.client_address == config.peer_address:
         raise ConfigError("peer_address", "is client_address too; clients and nodes need a port each")
     if config.election_timeout_min_s >= config.election_timeout_max_s:

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TWINS: list[tuple[type[object], type[object]]] = [
     (tallystick.Client, sync.SyncClient),
     (tallystick.Agent, sync.SyncAgent),
+    (tallystick.Members, sync.SyncMembers),
     (tallystick.AppendStream, sync.SyncAppendStream),
     (tallystick.PendingAppend, sync.SyncPendingAppend),
 ]

@@ -179,6 +179,28 @@ def test_a_node_that_is_not_among_the_members_is_refused() -> None:
     assert '"d"' in str(error)
 
 
+def test_who_joins_need_not_be_among_the_members() -> None:
+    made = load(node_id="d", members=THREE, join=True, client_address="127.0.0.1:7450", peer_address="127.0.0.1:7451")
+    assert made.join and not load().join
+    assert [member.node_id for member in made.members] == ["a", "b", "c", "d"]
+    assert made.members[-1] == Member("d", "127.0.0.1:7451", "127.0.0.1:7450")
+    advertised = load(
+        node_id="d",
+        members=THREE,
+        join="true",
+        advertise_client="10.0.0.4:7420",
+        advertise_peer="10.0.0.4:7421",
+    )
+    assert advertised.members[-1] == Member("d", "10.0.0.4:7421", "10.0.0.4:7420")
+    named = load(members=THREE, join=True)
+    assert [member.node_id for member in named.members] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("members", [(), THREE[:1]])
+def test_who_joins_must_know_where_the_cluster_is(members: tuple[str, ...]) -> None:
+    assert failing(members=members, join=True).key == "join"
+
+
 def test_what_a_node_advertises_is_what_members_say() -> None:
     made = load(members=("a=10.0.0.1:7421,10.0.0.1:7420",), client_address="0.0.0.0:7420", insecure=True)
     assert (made.advertise_client, made.advertise_peer) == ("10.0.0.1:7420", "10.0.0.1:7421")

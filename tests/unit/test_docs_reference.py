@@ -96,7 +96,7 @@ def test_generated_pages_hold_every_row() -> None:
     assert all(f"| `{name}` |" in pages["reference/limits.md"] for name in names)
 
 
-@pytest.mark.parametrize("owner", [tallystick.Client, tallystick.Agent])
+@pytest.mark.parametrize("owner", [tallystick.Client, tallystick.Agent, tallystick.Members])
 def test_the_page_of_the_client_names_every_method(owner: type) -> None:
     page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     missing = [

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tallystick.v1 import cluster_pb2, cluster_pb2_grpc, state_pb2, state_pb2_grpc
 from tallystick_node.api.cluster_service import ClusterService
+from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.host import Host
 
@@ -23,6 +24,7 @@ MAX_RESPONSE_BYTES: Final = 24 * 1024 * 1024
 
 _STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
+_MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
@@ -46,15 +48,24 @@ class ServerTLS:
 class ClientServer:
     """Serves clients. `start`, then `set_serving` as the node comes to know a leader, then `stop`."""
 
-    def __init__(self, host: Host, state: StateService, cluster: ClusterService, max_concurrent_calls: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        state: StateService,
+        cluster: ClusterService,
+        max_concurrent_calls: int,
+        members: MemberService | None = None,
+    ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, self._server)
+        services = [_STATE, _CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        if members is not None:
+            cluster_pb2_grpc.add_MemberServiceServicer_to_server(members, self._server)
+            services.append(_MEMBER)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (_STATE, _CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection(services, self._server)
 
     async def start(self, address: str, tls: ServerTLS | None) -> None:
         """Listens on `host:port`, with mutual TLS if there is any."""

@@ -28,7 +28,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     for setting in reversed(settings.SETTINGS):
         default = "" if setting.default in (None, (), False) else f"  [default: {setting.default}]"
         text = setting.help + default
-        if setting.name == "insecure":
+        if isinstance(setting.default, bool):
             flags = f"{setting.flag}/--no-{setting.name}"
             command = click.option(flags, setting.name, default=None, help=text)(command)
         else:
