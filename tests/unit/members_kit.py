@@ -41,6 +41,8 @@ class FakeControl:
     Attributes:
         down: who does not run: not connected.
         match: how much of the log each has; who is not named has all.
+        catching_up: how much of the log these have, each time the leader looks.
+        after_add: what to say once something was added.
         asked: what was asked for, in order.
     """
 
@@ -50,6 +52,7 @@ class FakeControl:
     down: set[str] = field(default_factory=set)
     match: dict[str, int] = field(default_factory=dict)
     catching_up: dict[str, list[int]] = field(default_factory=dict)
+    after_add: deque[Says] = field(default_factory=deque)
     asked: list[tuple[MemberChange.Kind.ValueType, Member]] = field(default_factory=list)
     handed_over_to: list[str | None] = field(default_factory=list)
 
@@ -59,6 +62,8 @@ class FakeControl:
         says = self.answers.popleft() if self.answers else None
         if says is None or says.applied:
             self.members = self._changed(kind, member)
+        if kind == MemberChange.KIND_ADD:
+            self.answers.extend(self.after_add)
         if says is not None:
             raise says.error
         return self.members

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -17,11 +19,14 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 import tallystick
-from tallystick import JSON, Reason, ops
+from tallystick import JSON, EndpointStatus, Reason, Role, ops
+from tallystick._status import node_status
 from tallystick.v1 import cluster_pb2, state_pb2
 from tallystick_node.cli import main
+from tallystick_node.cli.status import view
 from tests.unit.client_kit import DEADLINE_S, History, Node, abort
 
 if TYPE_CHECKING:
@@ -121,6 +126,7 @@ async def test_status_for_people_and_for_programs() -> None:
         )
     assert people.code == programs.code == 0
     assert all(word in people.out for word in ("n1", "leader", "1.5 KiB", "DISK_FULL", "gone", "unreachable"))
+    assert "n1: DISK_FULL. Free space" in people.out
     answer = programs.json()
     assert isinstance(answer, list)
     up, down = sorted(answer, key=lambda one: isinstance(one, dict) and one["status"] is None)
@@ -132,6 +138,24 @@ async def test_status_for_people_and_for_programs() -> None:
     assert down["endpoint"] == "127.0.0.1:1"
     assert isinstance(down["error"], dict)
     assert set(down["error"]) == {"reason", "message"}
+
+
+async def test_status_tells_learners_from_voters_and_shows_every_alarm() -> None:
+    leader = status_of("a", Role.LEADER, learners=("c",))
+    found = [leader, status_of("b", Role.FOLLOWER), status_of("c", Role.FOLLOWER, alarms=("DIVERGED",))]
+    out = io.StringIO()
+    Console(file=out, width=200).print(view([EndpointStatus(f"{one.node_id}:1", one) for one in found]))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [line[2] for line in lines[1:4]] == ["leader", "follower", "learner"]
+    assert lines[4] == ["c:", "DIVERGED"]
+
+
+def status_of(
+    node_id: str, role: Role, *, learners: tuple[str, ...] = (), alarms: tuple[str, ...] = ()
+) -> tallystick.NodeStatus:
+    members = [cluster_pb2.Member(node_id=name, is_learner=name in learners) for name in "abc"]
+    shown = node_status(cluster_pb2.StatusResponse(node_id=node_id, alarms=alarms, members=members))
+    return dataclasses.replace(shown, role=role)
 
 
 async def test_status_without_a_leader_ends_with_3() -> None:

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 import tallystick
-from tallystick import EndpointStatus, NodeStatus, Role
+from tallystick import EndpointStatus, NodeStatus, Reason, Role
+from tallystick.errors import REASONS
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import cell, console, size, table, write_json
+from tallystick_node.cli.output import cell, console, printable, size, table, write_json
 
 _COLUMNS = (
     "node", "endpoint", "role", "term", "commit", "applied", "durable", "lag",
@@ -94,23 +95,44 @@ def view(found: Sequence[EndpointStatus]) -> Group:
     """A table for people, and below it what is wrong."""
     answers = [one.status for one in found if one.status is not None]
     head = max((answer.commit_index for answer in answers), default=0)
-    rows = [_row(one.endpoint, one.status, head) if one.status else _red_row(one, found) for one in found]
+    learners = _learners(found)
+    rows = [
+        _row(one.endpoint, one.status, head, is_learner=one.status.node_id in learners)
+        if one.status
+        else _red_row(one, found)
+        for one in found
+    ]
     parts: list[Table | Text] = [table(_COLUMNS, rows)]
     if not _leaders(found):
         parts.append(Text("no leader", style="bold red"))
     digests = {(answer.applied_index, answer.state_digest) for answer in answers}
+    parts += [_alarm(answer.node_id, alarm) for answer in answers for alarm in answer.alarms]
     if len(digests) > len({answer.applied_index for answer in answers}):
         parts.append(Text("replicas differ: nodes at one applied index have other digests", style="bold red"))
     return Group(*parts)
 
 
-def _row(endpoint: str, answer: NodeStatus, head: int) -> list[Text]:
+def _learners(found: Sequence[EndpointStatus]) -> frozenset[str]:
+    """Who counts for no majority: as the leader says, or else whoever answers."""
+    witnesses = _leaders(found) or [one.status for one in found if one.status is not None]
+    return frozenset(member.node_id for answer in witnesses for member in answer.members if member.is_learner)
+
+
+def _alarm(node_id: str, alarm: str) -> Text:
+    row = REASONS.get(Reason(alarm)) if alarm in Reason.__members__ else None
+    return Text(printable(f"{node_id}: {alarm}{'. ' + row.advice if row else ''}"), style="bold red")
+
+
+def _row(endpoint: str, answer: NodeStatus, head: int, *, is_learner: bool) -> list[Text]:
     lag = max(0, head - answer.applied_index)
     leads = answer.role is Role.LEADER
     return [
         cell(answer.node_id),
         cell(endpoint),
-        cell(answer.role, "bold green" if leads else "" if answer.role is Role.FOLLOWER else "yellow"),
+        cell(
+            "learner" if is_learner else answer.role,
+            "bold green" if leads else "" if answer.role is Role.FOLLOWER and not is_learner else "yellow",
+        ),
         cell(answer.term),
         cell(answer.commit_index),
         cell(answer.applied_index),
