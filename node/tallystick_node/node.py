@@ -93,7 +93,7 @@ class Node:
             ClusterService(self._status.report, headers),
             config.max_concurrent_calls,
         )
-        local = LocalNode(config.cluster_id, config.node_id, identity.incarnation)
+        local = LocalNode(config.cluster_id, config.node_id, identity.incarnation, identity.data_id)
         self._peer_tls = _peer_tls(config.tls)
         endpoints = {member.node_id: member.peer_endpoint for member in config.members}
         self._links = PeerLinks(local, endpoints, self._peer_tls, self._runner, host=host)

@@ -53,6 +53,10 @@ class Recorder:
         self.changes.append(("down", peer_id))
         self._heard.set()
 
+    def removed_by(self, peer_id: str) -> None:
+        self.changes.append(("removed", peer_id))
+        self._heard.set()
+
     def receive(self, peer_id: str, message: RaftMessage) -> None:
         self.received.setdefault(peer_id, []).append(message.term)
         self._heard.set()
@@ -91,9 +95,9 @@ class Incoming:
         return f"127.0.0.1:{self.port}"
 
 
-def local(node_id: str, incarnation: int = 1) -> LocalNode:
+def local(node_id: str, incarnation: int = 1, data_id: str = "first") -> LocalNode:
     """A node of the cluster of the tests."""
-    return LocalNode(CLUSTER_ID, node_id, incarnation)
+    return LocalNode(CLUSTER_ID, node_id, incarnation, data_id)
 
 
 @asynccontextmanager
@@ -127,8 +131,8 @@ async def linked(
     recorder: Recorder,
     credentials: PeerCredentials | None = None,
 ) -> AsyncIterator[PeerLinks]:
-    """A node's outgoing links."""
-    links = PeerLinks(node, members, credentials, recorder)
+    """A node's outgoing links. That this node is no longer a member is recorded as a change, `removed`."""
+    links = PeerLinks(node, members, credentials, recorder, on_removed=recorder.removed_by)
     running = asyncio.create_task(links.run())
     try:
         yield links

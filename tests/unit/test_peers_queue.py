@@ -9,14 +9,14 @@ import pytest
 from tallystick.peer.v1.peer_pb2 import Frame, RaftMessage, VoteReply
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, BACKOFF_MIN_S, Backoff
 from tallystick_node.peers.frames import (
-    FRAME_BYTES,
     MESSAGE_BYTES,
     BadFrameError,
     FrameTooLargeError,
     join_messages,
     split_frame,
 )
-from tallystick_node.peers.send_queue import JOIN_BYTES, QUEUE_BYTES, SendQueue
+from tallystick_node.peers.limits import FRAME_BYTES, JOIN_BYTES, QUEUE_BYTES
+from tallystick_node.peers.send_queue import SendQueue
 from tests.unit.peers_kit import numbered, sized
 
 

@@ -13,8 +13,8 @@ from google.rpc.status_pb2 import Status
 
 from tallystick.peer.v1.peer_pb2 import Frame, LinkStatus, RaftMessage
 from tallystick_node.peers.counters import Refusal
-from tallystick_node.peers.frames import FRAME_BYTES
 from tallystick_node.peers.identity import Caller
+from tallystick_node.peers.limits import FRAME_BYTES
 from tallystick_node.peers.options import CHANNEL_OPTIONS
 from tallystick_node.peers.refusals import DETAILS_KEY, Refused
 from tallystick_node.peers.servicer import PeerServicer, _Stream
@@ -89,7 +89,7 @@ async def dialled(b: Incoming) -> AsyncIterator[grpc.aio.Channel]:
         ({"cluster_id": "other"}, Refusal.OTHER_CLUSTER, f"This node is of cluster {CLUSTER_ID}, not of other."),
         ({"node_id": "z"}, Refusal.UNKNOWN_NODE, "z is no member that b knows."),
         ({"node_id": "b"}, Refusal.OWN_NODE_ID, "This node is b itself"),
-        ({"peer_version": "2.0"}, Refusal.OTHER_VERSION, "Node a speaks peer version 2.0, this one 1.0."),
+        ({"peer_version": "2.0"}, Refusal.OTHER_VERSION, "Node a speaks peer version 2.0, this one 1.1."),
         ({"incarnation": "x"}, Refusal.BAD_METADATA, "tallystick-incarnation is not a number"),
         ({"incarnation": "-1"}, Refusal.BAD_METADATA, "tallystick-incarnation is not a number"),
         ({"node_id": ""}, Refusal.BAD_METADATA, "tallystick-node-id is missing"),

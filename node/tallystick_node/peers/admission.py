@@ -6,18 +6,38 @@ from collections.abc import Collection, Iterable, Mapping
 
 from tallystick_node.peers.counters import Refusal
 from tallystick_node.peers.identity import PEER_VERSION, Caller, LocalNode, certificate_name, from_metadata
+from tallystick_node.peers.limits import REMOVED_KEPT
 from tallystick_node.peers.refusals import Refused
 
 _SAN_KEY = "x509_subject_alternative_name"
 
 
 class Admission:
-    """The rules of one node. `require_certificate` is whether links run over TLS."""
+    """The rules of one node. `require_certificate` is whether peers talk over TLS."""
 
     def __init__(self, local: LocalNode, member_ids: Collection[str], *, require_certificate: bool) -> None:
         self._local = local
         self._member_ids = frozenset(member_ids)
+        self._removed: dict[str, None] = {}  # oldest first
         self._require_certificate = require_certificate
+
+    def update(self, member_ids: Collection[str]) -> None:
+        """The members are these now; who was one and is none is remembered as removed."""
+        removed = self._member_ids.difference(member_ids)
+        self._member_ids = frozenset(member_ids)
+        for node_id in self._member_ids:
+            self._removed.pop(node_id, None)
+        self._removed.update(dict.fromkeys(sorted(removed)))
+        while len(self._removed) > REMOVED_KEPT:
+            del self._removed[next(iter(self._removed))]
+
+    def check_member(self, node_id: str) -> Refused | None:
+        """Why a node may not go on; None: it is a member."""
+        if node_id in self._member_ids:
+            return None
+        if node_id in self._removed:
+            return Refused(Refusal.REMOVED, f"Node {node_id} is no longer a member of this cluster.")
+        return Refused(Refusal.UNKNOWN_NODE, f"{node_id} is no member that {self._local.node_id} knows.")
 
     def check(
         self, metadata: Iterable[tuple[str, str | bytes]], auth_context: Mapping[str, Iterable[bytes]]
@@ -48,9 +68,7 @@ class Admission:
                 Refusal.OWN_NODE_ID,
                 f"This node is {local.node_id} itself: two nodes have one id, or an endpoint is wrong.",
             )
-        if caller.node_id not in self._member_ids:
-            return Refused(Refusal.UNKNOWN_NODE, f"{caller.node_id} is no member that {local.node_id} knows.")
-        return None
+        return self.check_member(caller.node_id)
 
 
 def _check_certificate(caller: Caller, auth_context: Mapping[str, Iterable[bytes]]) -> Refused | None:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 
 
 class Refusal(enum.StrEnum):
-    """Why an incoming stream was refused or ended by us."""
+    """Why an incoming stream, or the request for a snapshot, was refused or ended by us."""
 
     BAD_METADATA = "bad_metadata"
     OTHER_CLUSTER = "other_cluster"
     OTHER_VERSION = "other_version"
     OWN_NODE_ID = "own_node_id"
     UNKNOWN_NODE = "unknown_node"
+    REMOVED = "removed"
     WRONG_CERTIFICATE = "wrong_certificate"
     OLD_INCARNATION = "old_incarnation"
+    OTHER_DATA_FOLDER = "other_data_folder"
     SUPERSEDED = "superseded"
     FRAME_TOO_LARGE = "frame_too_large"
     BAD_FRAME = "bad_frame"

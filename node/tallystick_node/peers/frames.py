@@ -13,9 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from tallystick.peer.v1.peer_pb2 import Frame, RaftMessage
-
-FRAME_BYTES: Final = 16 * 1024 * 1024
-"""The largest frame."""
+from tallystick_node.peers.limits import FRAME_BYTES
 
 MESSAGES_FIELD_TAG: Final = b"\x0a"
 """Field 1, length-delimited: `Frame.messages`."""

@@ -2,6 +2,8 @@
 
 Rules of this file:
 - A node is believed to be who its metadata say only if its certificate says so too (when TLS is on).
+- `data_id` tells a node's data folders apart. Another one, though the node was never removed, means that it lost its
+  data: it does not know what it voted and acknowledged. A node of version 1.0 does not say it.
 - Nodes of one major peer version understand each other; a minor one only adds.
 """
 
@@ -11,33 +13,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-PEER_VERSION: Final = "1.0"
+PEER_VERSION: Final = "1.1"
 """Version of what nodes say to each other, as major.minor."""
 
 _CLUSTER_ID: Final = "tallystick-cluster-id"
 _NODE_ID: Final = "tallystick-node-id"
 _INCARNATION: Final = "tallystick-incarnation"
+_DATA_ID: Final = "tallystick-data-id"
 _PEER_VERSION: Final = "tallystick-peer-version"
 _INCARNATION_MAX: Final = 2**64 - 1
+_DATA_ID_CHARS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """This node, as others see it. `incarnation` is higher at each start of the process."""
+    """This node, as others see it. `incarnation` is higher at each start on the data folder, which `data_id` names."""
 
     cluster_id: str
     node_id: str
     incarnation: int
+    data_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who says to be dialling."""
+    """Who says to be dialling. `data_id` is empty if it does not say."""
 
     cluster_id: str
     node_id: str
     incarnation: int
     version: str
+    data_id: str = ""
 
     @property
     def speaks_our_version(self) -> bool:
@@ -51,6 +57,7 @@ def to_metadata(local: LocalNode) -> tuple[tuple[str, str], ...]:
         (_CLUSTER_ID, local.cluster_id),
         (_NODE_ID, local.node_id),
         (_INCARNATION, str(local.incarnation)),
+        (_DATA_ID, local.data_id),
         (_PEER_VERSION, PEER_VERSION),
     )
 
@@ -68,7 +75,10 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
     digits = given[_INCARNATION]
     if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(_INCARNATION_MAX))):
         raise ValueError(f"{_INCARNATION} is not a number")
-    return Caller(given[_CLUSTER_ID], given[_NODE_ID], int(digits), given[_PEER_VERSION])
+    data_id = given.get(_DATA_ID, "")
+    if len(data_id) > _DATA_ID_CHARS:
+        raise ValueError(f"{_DATA_ID} is longer than {_DATA_ID_CHARS} characters")
+    return Caller(given[_CLUSTER_ID], given[_NODE_ID], int(digits), given[_PEER_VERSION], data_id)
 
 
 def certificate_name(node_id: str) -> str:

@@ -3,7 +3,8 @@
 Rules of this file:
 - Connected means that the right node has accepted the stream. Only then are messages taken.
 - The receiver hears of each change once and in order, from the link's task, never from inside `send`: consensus
-  may be in the middle of its own step there.
+  may be in the middle of its own step there. It hears that the link is gone also where `run` is cancelled.
+- A peer that says that this node was removed is dialled on: a removal that was not decided may be undone.
 - A message is handed to gRPC in the next iteration of the event loop, or joins the frame after the one being written.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -20,21 +22,32 @@ from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.host import Host, RealHost
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
-from tallystick_node.peers.counters import LinkCounters
+from tallystick_node.peers.channel import open_channel
+from tallystick_node.peers.counters import LinkCounters, Refusal
 from tallystick_node.peers.frames import MESSAGE_BYTES
 from tallystick_node.peers.identity import LocalNode, to_metadata
-from tallystick_node.peers.options import CHANNEL_OPTIONS, LINK_METHOD, LINK_SERVICE
+from tallystick_node.peers.limits import HANDSHAKE_S
+from tallystick_node.peers.options import LINK_METHOD, PEER_SERVICE
+from tallystick_node.peers.refusals import describe, refusal_of
 from tallystick_node.peers.send_queue import SendQueue
-from tallystick_node.peers.tls import PeerCredentials, name_override
-
-HANDSHAKE_S: Final = 2.0
-"""How long dialling and being accepted may take."""
+from tallystick_node.peers.tls import PeerCredentials
 
 _log: Final = logging.getLogger(__name__)
 
 
 class PeerLink:
-    """The link from this node to one peer. `run` holds it; `send` may be called at any time on the same loop."""
+    """The link from this node to one peer. `run` holds it; `send` may be called at any time on the same loop.
+
+    Attributes:
+        counters: what was counted; handed on to the link that replaces this one.
+        is_removed: the peer, when last heard, said that this node is no longer a member.
+
+    Args:
+        queue: what is to be sent waits here; none: one of the usual size.
+        counters: to be counted on; none: from 0.
+        on_removed: called with the peer's id each time that it says so.
+        host: what the link runs on; none: this machine.
+    """
 
     def __init__(
         self,
@@ -45,12 +58,15 @@ class PeerLink:
         receiver: Receiver,
         queue: SendQueue | None = None,
         *,
+        counters: LinkCounters | None = None,
+        on_removed: Callable[[str], None] | None = None,
         host: Host | None = None,
     ) -> None:
         self.peer_id: Final = peer_id
-        self.counters = LinkCounters()
+        self.endpoint: Final = endpoint
+        self.counters: Final = counters or LinkCounters()
+        self.is_removed = False
         self._local = local
-        self._endpoint = endpoint
         self._credentials = credentials
         self._receiver = receiver
         self._queue = queue or SendQueue()
@@ -58,6 +74,8 @@ class PeerLink:
         self._backoff = Backoff(random.Random(self._host.random_bytes(16)))
         self._connected = False
         self._last_failure = ""
+        self._refusal: Refusal | None = None
+        self._on_removed = on_removed
 
     @property
     def is_connected(self) -> bool:
@@ -81,25 +99,20 @@ class PeerLink:
 
     async def run(self) -> None:
         """Hold the link until cancelled."""
-        channel = self._open_channel()
+        channel = open_channel(self._host, self.peer_id, self.endpoint, self._credentials)
         try:
             while True:
+                self._refusal = None
                 self._note_failure(await self._dial(channel))
                 await asyncio.sleep(self._backoff.next_s())
         finally:
             await channel.close(None)
 
-    def _open_channel(self) -> grpc.aio.Channel:
-        if self._credentials is None:
-            return self._host.open_channel(self._endpoint, None, CHANNEL_OPTIONS)
-        options = (*CHANNEL_OPTIONS, name_override(self.peer_id))
-        return self._host.open_channel(self._endpoint, self._credentials.channel, options)
-
     async def _dial(self, channel: grpc.aio.Channel) -> str:
         """Open a stream and keep it while it holds; why it ended, as a sentence."""
         # Frames are serialized before: see `join_messages`.
         method: grpc.aio.StreamStreamMultiCallable[bytes, LinkStatus] = channel.stream_stream(
-            f"/{LINK_SERVICE}/{LINK_METHOD}", None, LinkStatus.FromString
+            f"/{PEER_SERVICE}/{LINK_METHOD}", None, LinkStatus.FromString
         )
         call = method(None, metadata=to_metadata(self._local), wait_for_ready=False)
         try:
@@ -119,11 +132,11 @@ class PeerLink:
         except TimeoutError:
             return f"no answer within {HANDSHAKE_S} s"
         except grpc.aio.AioRpcError as error:
-            return _describe(error)
+            return self._failed(error)
         if not isinstance(status, LinkStatus):
             return "the stream ended before it was accepted"
         if status.node_id != self.peer_id:
-            return f"at {self._endpoint} is node {status.node_id}, not {self.peer_id}"
+            return f"at {self.endpoint} is node {status.node_id}, not {self.peer_id}"
         return None
 
     async def _hold(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
@@ -131,7 +144,9 @@ class PeerLink:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         self._connect()
-        tasks = [asyncio.create_task(until) for until in (_wait_end(call), self._wait_overflow(), self._write(call))]
+        tasks = [
+            asyncio.create_task(until) for until in (self._wait_end(call), self._wait_overflow(), self._write(call))
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             reasons = [task.result() for task in tasks if task in done]  # of all, so that no error of ours is lost
@@ -146,6 +161,14 @@ class PeerLink:
                 self._backoff.reset()
             self._disconnect()
 
+    async def _wait_end(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
+        """Why the peer ended the stream; it sends nothing more after it has accepted."""
+        try:
+            more = await call.read()
+        except grpc.aio.AioRpcError as error:
+            return self._failed(error)
+        return "the peer sent what it should not" if isinstance(more, LinkStatus) else "the peer ended the stream"
+
     async def _wait_overflow(self) -> str:
         await self._queue.wait_broken()
         self.counters.overflows += 1
@@ -157,7 +180,7 @@ class PeerLink:
             try:
                 await call.write(frame)
             except grpc.aio.AioRpcError as error:
-                return _describe(error)
+                return self._failed(error)
             except asyncio.InvalidStateError:  # gRPC's word for: the call has ended meanwhile
                 return "the stream has ended"
             self.counters.frames += 1
@@ -166,12 +189,13 @@ class PeerLink:
 
     def _connect(self) -> None:
         self._connected = True
+        self.is_removed = False
         self._last_failure = ""
         self.counters.connects += 1
         self._queue.open()
         _log.info(
             "connected to a peer",
-            extra={"event": "peer_connected", "peer_id": self.peer_id, "endpoint": self._endpoint},
+            extra={"event": "peer_connected", "peer_id": self.peer_id, "endpoint": self.endpoint},
         )
         self._receiver.peer_connected(self.peer_id)
 
@@ -181,20 +205,16 @@ class PeerLink:
 
     def _note_failure(self, why: str) -> None:
         """Log it, unless it says what the last one said: a peer that is down is dialled every second."""
+        if self._refusal is Refusal.REMOVED:
+            self.is_removed = True
+            if self._on_removed is not None:
+                self._on_removed(self.peer_id)
         if why != self._last_failure:
             self._last_failure = why
-            extra = {"event": "peer_unreachable", "peer_id": self.peer_id, "endpoint": self._endpoint, "why": why}
+            extra = {"event": "peer_unreachable", "peer_id": self.peer_id, "endpoint": self.endpoint, "why": why}
             _log.warning("no link to a peer", extra=extra)
 
-
-async def _wait_end(call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
-    """Why the peer ended the stream; it sends nothing more after it has accepted."""
-    try:
-        more = await call.read()
-    except grpc.aio.AioRpcError as error:
-        return _describe(error)
-    return "the peer sent what it should not" if isinstance(more, LinkStatus) else "the peer ended the stream"
-
-
-def _describe(error: grpc.aio.AioRpcError) -> str:
-    return f"{error.code().name}: {error.details()}"
+    def _failed(self, error: grpc.aio.AioRpcError) -> str:
+        """Keep whether the peer refused us; why, as a sentence."""
+        self._refusal = refusal_of(error) or self._refusal
+        return describe(error)

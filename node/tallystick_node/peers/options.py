@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from tallystick_node.peers.limits import KEEPALIVE_S
+
 Options: TypeAlias = tuple[tuple[str, int | str], ...]
 
-LINK_SERVICE: Final = "tallystick.peer.v1.PeerService"
+PEER_SERVICE: Final = "tallystick.peer.v1.PeerService"
 LINK_METHOD: Final = "Link"
-
-KEEPALIVE_S: Final = 2.0
-"""Silence after which a peer is asked whether it lives, and how long it has to answer."""
 
 _MESSAGE_BYTES: Final = 17 * 1024 * 1024  # a frame and room for its refusal to be ours, with a sentence
 

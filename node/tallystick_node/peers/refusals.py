@@ -2,17 +2,19 @@
 
 Rules of this file:
 - Each `Refusal` has one row. `ErrorInfo.metadata["refusal"]` is its code.
-- A superseded or stopping stream may be dialled again; the others come back unchanged until somebody changes a setting.
+- What is superseded or stopping may be dialled again; the others come back unchanged until somebody changes a setting
+  or the members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -31,8 +33,10 @@ _ROWS: Final[Mapping[Refusal, tuple[grpc.StatusCode, Reason]]] = {
     Refusal.OTHER_VERSION: _REFUSED,
     Refusal.OWN_NODE_ID: _REFUSED,
     Refusal.UNKNOWN_NODE: _DENIED,
+    Refusal.REMOVED: _DENIED,
     Refusal.WRONG_CERTIFICATE: _DENIED,
     Refusal.OLD_INCARNATION: _REFUSED,
+    Refusal.OTHER_DATA_FOLDER: _REFUSED,
     Refusal.SUPERSEDED: (grpc.StatusCode.ABORTED, Reason.UNREACHABLE),
     Refusal.FRAME_TOO_LARGE: (grpc.StatusCode.INVALID_ARGUMENT, Reason.TOO_LARGE),
     Refusal.BAD_FRAME: _BAD,
@@ -61,3 +65,24 @@ class Refused:
         detail.Pack(info)
         status = Status(code=code_number, message=self.sentence, details=[detail])
         return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:
+    """Why a node of ours refused; None if another reason ended the call, or one that this version does not know."""
+    # gRPC's metadata are pairs; its stubs call them something else.
+    trailers = cast("Sequence[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    for key, value in trailers:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                details = Status.FromString(value).details
+                info = ErrorInfo()
+                if details and details[0].Unpack(info) and info.domain == ERROR_DOMAIN:
+                    return Refusal(info.metadata["refusal"])
+            except (DecodeError, ValueError):
+                return None
+    return None
+
+
+def describe(error: grpc.aio.AioRpcError) -> str:
+    """How a call failed, as a sentence for logs."""
+    return f"{error.code().name}: {error.details()}"

@@ -13,19 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
 
 from tallystick_node.peers.frames import ENVELOPE_BYTES, join_messages
-
-QUEUE_BYTES: Final = 16 * 1024 * 1024
-"""Serialized messages that may wait for one peer."""
-
-QUEUE_MESSAGES: Final = 10_000
-"""Messages that may wait for one peer."""
-
-JOIN_BYTES: Final = 1024 * 1024
-"""Messages are joined in a frame up to here; a larger one goes alone. A frame is handled only when it is there whole:
-over a slow link one of 16 MiB would hold back the first answer for long, and be lost whole with the link."""
+from tallystick_node.peers.limits import JOIN_BYTES, QUEUE_BYTES, QUEUE_MESSAGES
 
 
 class SendQueue:

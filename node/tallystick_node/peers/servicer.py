@@ -3,7 +3,8 @@
 Rules of this file:
 - A peer has one stream. A newer one (a higher incarnation, or the same and later) supersedes it; frames that the
   older one still brings are not handed on.
-- The highest incarnation seen is remembered: what comes late from a process that is gone is refused.
+- Which process of a peer is believed is `processes.py`'s.
+- After `update` nothing more is handed on of a node that is no member.
 - A frame that breaks the rules ends its stream, and none of its messages is handed on.
 - Memory per stream: one frame, and what gRPC's flow control lets in behind it.
 """
@@ -24,7 +25,8 @@ from tallystick_node.peers.admission import Admission
 from tallystick_node.peers.counters import IncomingCounters, Refusal
 from tallystick_node.peers.frames import BadFrameError, FrameTooLargeError, split_frame
 from tallystick_node.peers.identity import Caller, LocalNode
-from tallystick_node.peers.options import LINK_METHOD, LINK_SERVICE
+from tallystick_node.peers.options import LINK_METHOD, PEER_SERVICE
+from tallystick_node.peers.processes import Processes
 from tallystick_node.peers.refusals import Refused
 
 _log: Final = logging.getLogger(__name__)
@@ -43,7 +45,10 @@ class _Stream:
 
 
 class PeerServicer:
-    """`PeerService` of this node.
+    """`PeerService.Link` of this node.
+
+    Attributes:
+        admission: who may talk to this node; also for what else is served to peers.
 
     Args:
         local: this node.
@@ -57,9 +62,9 @@ class PeerServicer:
     ) -> None:
         self._local = local
         self._receiver = receiver
-        self._admission = Admission(local, member_ids, require_certificate=require_certificate)
+        self.admission: Final = Admission(local, member_ids, require_certificate=require_certificate)
         self._streams: dict[str, _Stream] = {}
-        self._incarnations: dict[str, int] = {}
+        self._processes = Processes()
         self._closed = False
         self._last_logged: tuple[str, Refusal] | None = None
         self.counters = IncomingCounters()
@@ -72,7 +77,24 @@ class PeerServicer:
         handler = grpc.stream_stream_rpc_method_handler(
             self._link, request_deserializer=None, response_serializer=LinkStatus.SerializeToString
         )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LINK_SERVICE, {LINK_METHOD: handler}),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PEER_SERVICE, {LINK_METHOD: handler}),))
+
+    def update(self, member_ids: Collection[str], *, unseen: bool = False) -> None:
+        """The members are these from now on: the streams of others are ended, and what was known of them forgotten.
+
+        Args:
+            member_ids: all of them; this node's own may be among them.
+            unseen: there may have been others between the last ones and these, as where a snapshot was installed. Then
+                a member may have been removed and added again, so whichever process of it comes is believed.
+        """
+        self.admission.update(member_ids)
+        if unseen:
+            self._processes.forget_all()
+        self._processes.keep(member_ids)
+        for node_id, stream in self._streams.items():
+            refused = self.admission.check_member(node_id)
+            if refused is not None:
+                stream.end(refused)
 
     def close(self) -> None:
         """End all streams and take no more."""
@@ -83,7 +105,7 @@ class PeerServicer:
     async def _link(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, LinkStatus]) -> None:
         # gRPC's metadata are pairs; its stubs call them a mapping.
         metadata = cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        admitted = self._admit(self._admission.check(metadata, context.auth_context()))
+        admitted = self._admit(self.admission.check(metadata, context.auth_context()))
         if isinstance(admitted, Refused):
             self._log_refused(dict(metadata).get("tallystick-node-id", "?"), admitted)
             await context.abort(admitted.code, admitted.sentence, admitted.trailers)
@@ -103,18 +125,14 @@ class PeerServicer:
             return checked
         if self._closed:
             return _stopping()
-        newest = self._incarnations.get(checked.node_id, 0)
-        if checked.incarnation < newest:
-            return Refused(
-                Refusal.OLD_INCARNATION,
-                f"Incarnation {checked.incarnation} of node {checked.node_id} is gone: {newest} was here.",
-            )
+        refused = self._processes.admit(checked)
+        if refused is not None:
+            return refused
         older = self._streams.get(checked.node_id)
         if older is not None:
             older.end(Refused(Refusal.SUPERSEDED, f"Node {checked.node_id} opened a newer stream."))
         stream = _Stream(checked)
         self._streams[checked.node_id] = stream
-        self._incarnations[checked.node_id] = checked.incarnation
         self.counters.accepted += 1
         self._last_logged = None
         return stream

@@ -28,7 +28,7 @@ if _version_not_supported:
 class PeerServiceStub(object):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     def __init__(self, channel):
@@ -52,7 +52,7 @@ class PeerServiceStub(object):
 class PeerServiceServicer(object):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     def Link(self, request_iterator, context):
@@ -92,7 +92,7 @@ def add_PeerServiceServicer_to_server(servicer, server):
 class PeerService(object):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     @staticmethod

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class PeerServiceStub:
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     @_typing.overload
@@ -44,7 +44,7 @@ class PeerServiceStub:
 class PeerServiceAsyncStub(PeerServiceStub):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -55,7 +55,7 @@ class PeerServiceAsyncStub(PeerServiceStub):
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
     two streams, one a direction. The metadata of the call say who dials: tallystick-cluster-id, tallystick-node-id,
-    tallystick-incarnation, tallystick-peer-version.
+    tallystick-incarnation, tallystick-data-id, tallystick-peer-version.
     """
 
     @_abc_1.abstractmethod
