@@ -155,11 +155,13 @@ class PeerLink:
             self._queue.close()
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
-            # A link that breaks as soon as it stands must not be dialled in a tight loop.
-            if loop.time() - began_s > BACKOFF_MAX_S:
-                self._backoff.reset()
-            self._disconnect()
+            try:
+                await asyncio.wait(tasks)
+            finally:  # we may be cancelled right here
+                # A link that breaks as soon as it stands must not be dialled in a tight loop.
+                if loop.time() - began_s > BACKOFF_MAX_S:
+                    self._backoff.reset()
+                self._disconnect()
 
     async def _wait_end(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:
         """Why the peer ended the stream; it sends nothing more after it has accepted."""
