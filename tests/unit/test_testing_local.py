@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -14,6 +15,7 @@ from itertools import permutations
 import pytest
 
 from tallystick.testing.local_cluster import LocalCluster
+from tallystick.testing.local_entrance import Entrance, owner_among
 from tallystick.testing.local_links import CLIENTS, Links, free_addresses
 from tallystick.testing.local_node import LocalClusterError, check_installed
 from tallystick.testing.local_proxy import Proxy
@@ -25,7 +27,7 @@ WITHIN_S = 5.0
 
 def _links() -> Links:
     addresses = {node_id: f"127.0.0.1:{number}" for number, node_id in enumerate("abcd", start=1)}
-    return Links(addresses, addresses, (f"127.0.0.1:{port}" for port in range(100, 200)))
+    return Links(addresses, addresses, (f"127.0.0.1:{port}" for port in range(100, 200)), lambda *_: None)
 
 
 def _cut(links: Links) -> set[str]:
@@ -71,6 +73,65 @@ async def test_a_cut_is_one_way() -> None:
     links.cut(CLIENTS, "a")
     links.cut("b", CLIENTS)
     assert _cut(links) == {"a>b", f"{CLIENTS}>a", f"b>{CLIENTS}"}
+
+
+async def test_wires_come_and_go_with_their_node() -> None:
+    links, fewer = _links(), _links()
+    ports = free_addresses()
+    await links.add("e", next(ports), next(ports))
+    links.partition([["a", "e"]])
+    assert _cut(links) == _between(["a", "e"], "bcd")
+    await links.remove("e")
+    await fewer.remove("d")
+    fewer.partition([["a"]])
+    assert _cut(fewer) == _between("a", "bc")
+    with pytest.raises(ValueError, match="none of"):
+        fewer.cut("a", "d")
+    await links.stop()
+
+
+async def test_an_entrance_knows_who_knocks() -> None:
+    ports = free_addresses()
+    entrance_at, far_at = next(ports), next(ports)
+    wire = Proxy("", far_at)
+    seen: list[tuple[int, int]] = []
+
+    def owner(local_port: int, remote_port: int) -> str | None:
+        seen.append((local_port, remote_port))
+        return owner_among({"me": os.getpid(), "gone": 2**22 - 1}, local_port, remote_port)
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
+
+    far = await asyncio.start_server(greet, *far_at.split(":"))
+    entrance = Entrance(entrance_at, owner, {"me": wire})
+    await entrance.start()
+    try:
+        reader, writer = await asyncio.open_connection(*entrance_at.split(":"))
+        assert await asyncio.wait_for(reader.read(100), WITHIN_S) == b"hello"
+        local_port = writer.get_extra_info("sockname")[1]
+        assert seen == [(local_port, int(entrance_at.rpartition(":")[2]))]
+        assert owner_among({"other": 1}, *seen[0]) is None
+        assert owner_among({"me": os.getpid()}, 1, 1) is None
+        writer.close()
+    finally:
+        entrance.stop()
+        await wire.stop()
+        far.close()
+
+
+async def test_a_stranger_is_sent_away() -> None:
+    ports = free_addresses()
+    entrance = Entrance(next(ports), lambda *_: None, {})
+    await entrance.start()
+    try:
+        reader, writer = await asyncio.open_connection(*entrance.listen.split(":"))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(100), WITHIN_S) == b""
+        writer.close()
+    finally:
+        entrance.stop()
 
 
 @pytest.mark.parametrize("groups", [[["a", "x"]], [["a"], ["a"]], ["ab"]])

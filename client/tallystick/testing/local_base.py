@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Final, Self
 
 import tallystick
 from tallystick import TLS, Client, Consistency, NodeStatus, Role, TallystickError
+from tallystick.testing.local_entrance import owner_among
 from tallystick.testing.local_links import Links, free_addresses
 from tallystick.testing.local_node import LocalClusterError, NodePlan, NodeProcess, check_installed
 from tallystick.testing.local_wait import eventually
@@ -54,28 +56,51 @@ class LocalProcesses:
         data_folders: Mapping[str, Path] | None = None,
     ) -> None:
         self.folder = folder
-        self.node_ids = tuple(node_ids)
         self._tls = tls
-        ports = free_addresses()
-        client_addresses = {node_id: next(ports) for node_id in node_ids}
-        peer_addresses = {node_id: next(ports) for node_id in node_ids}
-        self.links = Links(client_addresses, peer_addresses, ports, proxied=proxied, record=record)
-        self.nodes = {
-            node_id: NodeProcess(
-                NodePlan(
-                    node_id=node_id,
-                    cluster_id=cluster_id,
-                    data_folder=(data_folders or {}).get(node_id, folder / node_id),
-                    log_file=folder / f"{node_id}.log",
-                    client_address=client_addresses[node_id],
-                    peer_address=peer_addresses[node_id],
-                    members=tuple(self._member(node_id, other) for other in node_ids),
-                    flags=(*flags, *(node_flags or {}).get(node_id, ())),
-                )
+        self._cluster_id = cluster_id
+        self._flags = tuple(flags)
+        self._ports = free_addresses()
+        client_addresses = {node_id: next(self._ports) for node_id in node_ids}
+        peer_addresses = {node_id: next(self._ports) for node_id in node_ids}
+        self.links = Links(client_addresses, peer_addresses, self._ports, self._owner, proxied=proxied, record=record)
+        self.nodes: dict[str, NodeProcess] = {}
+        for node_id in node_ids:
+            self._plan(
+                node_id,
+                (client_addresses[node_id], peer_addresses[node_id]),
+                (*flags, *(node_flags or {}).get(node_id, ())),
+                among=node_ids,
+                data_folder=(data_folders or {}).get(node_id),
             )
-            for node_id in node_ids
-        }
         self._observer: Client | None = None
+
+    def _plan(
+        self,
+        node_id: str,
+        addresses: tuple[str, str],
+        flags: Sequence[str],
+        *,
+        among: Collection[str],
+        data_folder: Path | None = None,
+    ) -> None:
+        """A node and its command line; `addresses`: where it listens to clients and to nodes."""
+        members = tuple(f"{name}={self.links.peer_endpoint(name)},{self.links.endpoint(name)}" for name in among)
+        plan = NodePlan(
+            node_id=node_id,
+            cluster_id=self._cluster_id,
+            data_folder=data_folder or self.folder / node_id,
+            log_file=self.folder / f"{node_id}.log",
+            client_address=addresses[0],
+            peer_address=addresses[1],
+            members=members,
+            flags=tuple(flags),
+        )
+        self.nodes[node_id] = NodeProcess(plan)
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """The names of the nodes, running or not."""
+        return tuple(self.nodes)
 
     # Its life.
 
@@ -129,6 +154,10 @@ class LocalProcesses:
         """Where clients reach this node."""
         return self.links.endpoint(node_id)
 
+    def peer_endpoint(self, node_id: str) -> str:
+        """Where the other nodes reach this one: with `endpoint`, what `client.members.add` wants to know."""
+        return self.links.peer_endpoint(node_id)
+
     def connect(
         self,
         namespace: str = "demo",
@@ -165,12 +194,13 @@ class LocalProcesses:
         return [answer for answer in answers if answer is not None]
 
     async def leader(self, *, among: Collection[str] | None = None) -> str | None:
-        """The leader that a majority of all follows, looking at these nodes only (None: all); None if there is none."""
+        """The leader that a majority of the voters follows, looking at these nodes only (None: all), or None."""
         answers = await self.statuses(among)
         leaders = [answer for answer in answers if answer.role is Role.LEADER]
         for leader in sorted(leaders, key=lambda answer: answer.term, reverse=True)[:1]:
-            following = [a for a in answers if a.leader_id == leader.node_id and a.term == leader.term]
-            if len(following) > len(self.node_ids) // 2:
+            voters = {member.node_id for member in leader.members if not member.is_learner}
+            following = {a.node_id for a in answers if a.leader_id == leader.node_id and a.term == leader.term}
+            if 2 * len(voters & following) > len(voters):
                 return leader.node_id
         return None
 
@@ -184,18 +214,18 @@ class LocalProcesses:
             lambda: self.leader(among=among), within_s=within_s, what="a leader that a majority follows"
         )
 
-    async def wait_equal(self, *, within_s: float = START_S) -> NodeStatus:
-        """Waits until all nodes have applied the same, and checks that it led to the same; one of their statuses.
+    async def wait_equal(self, *, among: Collection[str] | None = None, within_s: float = START_S) -> NodeStatus:
+        """Waits until all nodes, or these, have applied the same, and checks that it led to the same; one's status.
 
         Raises:
             AssertionError: they did not within the time, or their states differ.
         """
 
         async def look() -> NodeStatus | None:
-            answers = await self.statuses()
+            answers = await self.statuses(among)
             places = {(answer.applied_index, answer.commit_index) for answer in answers}
             if (
-                len(answers) < len(self.node_ids)
+                len(answers) < len(among or self.node_ids)
                 or len(places) > 1
                 or answers[0].applied_index < answers[0].commit_index
             ):
@@ -242,7 +272,44 @@ class LocalProcesses:
         """
         return await self.nodes[node_id].stop()
 
+    # More and fewer.
+
+    async def add_node(self, node_id: str, *, flags: Sequence[str] = ()) -> None:
+        """Starts a further node with an empty folder, which waits to be added: `tallystick serve --join`.
+
+        It answers when this returns. It becomes a member by `client.members.add(node_id,
+        client_endpoint=cluster.endpoint(node_id), peer_endpoint=cluster.peer_endpoint(node_id))`.
+
+        Raises:
+            ValueError: there is a node of this name.
+            LocalClusterError: it ended by itself.
+            AssertionError: it did not answer within `START_S`.
+        """
+        if node_id in self.nodes:
+            raise ValueError(f"there is a node {node_id!r}")
+        addresses = (next(self._ports), next(self._ports))
+        await self.links.add(node_id, *addresses)
+        self._plan(node_id, addresses, (*self._flags, *flags, "--join"), among=(*self.nodes, node_id))
+        await self.start(node_id)
+
+    async def remove_node(self, node_id: str) -> None:
+        """Kills a node and forgets it: its folder is gone, its wires are closed. `client.members.remove` comes before.
+
+        Raises:
+            ValueError: there is no node of this name.
+        """
+        if node_id not in self.nodes:
+            raise ValueError(f"{node_id!r} is none of {', '.join(self.node_ids)}")
+        node = self.nodes.pop(node_id)
+        node.kill()
+        await self.links.remove(node_id)
+        await asyncio.to_thread(shutil.rmtree, node.plan.data_folder, ignore_errors=True)
+
     # Inside.
+
+    def _owner(self, local_port: int, remote_port: int) -> str | None:
+        pids = {node_id: node.pid for node_id, node in self.nodes.items() if node.is_running}
+        return owner_among(pids, local_port, remote_port)
 
     @staticmethod
     def _check_runs(node: NodeProcess) -> None:
@@ -250,6 +317,3 @@ class LocalProcesses:
             raise LocalClusterError(
                 f"node {node.node_id} ended by itself with exit code {node.exit_code}:\n{node.log_tail()}"
             )
-
-    def _member(self, seen_by: str, node_id: str) -> str:
-        return f"{node_id}={self.links.peer_endpoint(seen_by, node_id)},{self.links.endpoint(node_id)}"

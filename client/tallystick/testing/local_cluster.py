@@ -163,6 +163,21 @@ class LocalCluster(LocalProcesses):
                 await self.stop(node_id)
         await self.start(*node_ids)
 
+    async def add_node(self, node_id: str, *, flags: Sequence[str] = ()) -> None:
+        """Starts a further node with an empty folder, which waits to be added: `tallystick serve --join`.
+
+        It answers when this returns, and its wires are whole. It becomes a member by `client.members.add(node_id,
+        client_endpoint=cluster.endpoint(node_id), peer_endpoint=cluster.peer_endpoint(node_id))`.
+
+        Raises:
+            ValueError: a bad name, one that is taken, or `NODES_MAX` nodes are there.
+            LocalClusterError: it ended by itself.
+            AssertionError: it did not answer within `START_S`.
+        """
+        if node_id == CLIENTS or len(self.nodes) >= NODES_MAX:
+            raise ValueError(f"at most {NODES_MAX} nodes, none of them {CLIENTS!r}")
+        await super().add_node(node_id, flags=flags)
+
     # Faults of the network.
 
     async def partition(self, *groups: Collection[str]) -> None:

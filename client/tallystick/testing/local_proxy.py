@@ -20,6 +20,8 @@ _RECORDED_BYTES_MAX: Final = 64 * 1024 * 1024
 class Proxy:
     """Listens on `listen`, forwards to `target` (both `host:port`) between `start` and `stop`.
 
+    With `listen` empty it does not: connections are handed to it (`accept`).
+
     Attributes:
         recorded: all bytes that passed in either direction, if `record` was asked for.
     """
@@ -38,8 +40,10 @@ class Proxy:
 
     async def start(self) -> None:
         """Listens from now on."""
+        if not self.listen:
+            return
         host, _, port = self.listen.rpartition(":")
-        self._server = await asyncio.start_server(self._accept, host, int(port))
+        self._server = await asyncio.start_server(self.accept, host, int(port))
 
     async def stop(self) -> None:
         """Closes everything."""
@@ -72,7 +76,8 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves a connection until it ends; in a task of its own."""
         task = asyncio.current_task()
         if task is None or self._refusing:
             writer.transport.abort()

@@ -13,7 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -79,6 +79,10 @@ class SyncLocalCluster:
         """Where clients reach this node."""
         return self._inner.endpoint(node_id)
 
+    def peer_endpoint(self, node_id: str) -> str:
+        """Where the other nodes reach this one."""
+        return self._inner.peer_endpoint(node_id)
+
     def connect(
         self,
         namespace: str = "demo",
@@ -106,16 +110,16 @@ class SyncLocalCluster:
         return self._run(self._inner.statuses(among))
 
     def leader(self, *, among: Collection[str] | None = None) -> str | None:
-        """The leader that a majority of all follows, looking at these nodes only; None if there is none."""
+        """The leader that a majority of the voters follows, looking at these nodes only; None if there is none."""
         return self._run(self._inner.leader(among=among))
 
     def wait_for_leader(self, *, among: Collection[str] | None = None, within_s: float = START_S) -> str:
         """`leader`, as soon as there is one; AssertionError if not within the time."""
         return self._run(self._inner.wait_for_leader(among=among, within_s=within_s))
 
-    def wait_equal(self, *, within_s: float = START_S) -> NodeStatus:
-        """Waits until all nodes have applied the same, and checks that it led to the same; one of their statuses."""
-        return self._run(self._inner.wait_equal(within_s=within_s))
+    def wait_equal(self, *, among: Collection[str] | None = None, within_s: float = START_S) -> NodeStatus:
+        """Waits until all nodes, or these, have applied the same, and checks that it led to the same; one's status."""
+        return self._run(self._inner.wait_equal(among=among, within_s=within_s))
 
     def others(self, *node_ids: str) -> tuple[str, ...]:
         """All nodes but these."""
@@ -150,6 +154,14 @@ class SyncLocalCluster:
     def restart(self, *node_ids: str) -> None:
         """Stops those that run and starts all; they answer when this returns."""
         self._run(self._inner.restart(*node_ids))
+
+    def add_node(self, node_id: str, *, flags: Sequence[str] = ()) -> None:
+        """Starts a further node, which waits to be added; see `LocalCluster.add_node`."""
+        self._run(self._inner.add_node(node_id, flags=flags))
+
+    def remove_node(self, node_id: str) -> None:
+        """Kills a node and forgets it: its folder is gone, its wires are closed."""
+        self._run(self._inner.remove_node(node_id))
 
     def partition(self, *groups: Collection[str]) -> None:
         """Cuts every wire between two groups, both ways; see `LocalCluster.partition`."""
