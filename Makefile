@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint format proto check-generated bench clean
+.PHONY: setup demo test test-all lint format proto check-generated bench power clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,9 @@ proto: setup   ## regenerate the code made from proto/ and the blocking client
 
 bench: setup   ## the figures in docs/reference/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+power: setup   ## power loss of all nodes at once, ROUNDS times; needs root
+	$(BIN)/python -m tests.power --rounds $(or $(ROUNDS),50)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -32,6 +32,7 @@ class Cluster(LocalProcesses):
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         certs: a folder made by `tallystick certs`: TLS everywhere.
+        environment: of the nodes, beside ours.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Cluster(LocalProcesses):
         record: bool = False,
         certs: Path | None = None,
         data_folders: Mapping[str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._certs = certs
         super().__init__(
@@ -57,6 +59,7 @@ class Cluster(LocalProcesses):
             record=record,
             tls=client_tls(certs, "client") if certs is not None else None,
             data_folders=data_folders,
+            environment=environment,
         )
 
     def connect(

@@ -40,6 +40,7 @@ class LocalProcesses:
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         tls: what clients present.
+        environment: of the nodes, beside ours.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class LocalProcesses:
         record: bool = False,
         tls: TLS | None = None,
         data_folders: Mapping[str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self._tls = tls
         self._cluster_id = cluster_id
         self._flags = tuple(flags)
+        self._environment = environment or {}
         self._ports = free_addresses()
         client_addresses = {node_id: next(self._ports) for node_id in node_ids}
         peer_addresses = {node_id: next(self._ports) for node_id in node_ids}
@@ -94,6 +97,7 @@ class LocalProcesses:
             peer_address=addresses[1],
             members=members,
             flags=tuple(flags),
+            environment=self._environment,
         )
         self.nodes[node_id] = NodeProcess(plan)
 

@@ -4,7 +4,7 @@ Rules of this file:
 - A node dies with this process (`--exit-with-parent`), frozen or not. The kernel means the thread that started it, so
   nodes are started on the event loop's thread, and that thread lives as long as the cluster.
 - Its log is kept beside its data folder, over all its runs.
-- The environment's `TALLYSTICK_*` are not handed on: a node is what its flags say.
+- The environment's `TALLYSTICK_*` are not handed on: a node is what its flags say, and its plan's environment.
 - Nothing of the node's code is imported: it is a program.
 """
 
@@ -16,8 +16,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,10 @@ class LocalClusterError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """A node as its command line has it. Addresses are `host:port`, where the process listens."""
+    """A node as its command line has it, and what its environment has beyond ours.
+
+    Addresses are `host:port`, where the process listens.
+    """
 
     node_id: str
     cluster_id: str
@@ -44,6 +47,7 @@ class NodePlan:
     peer_address: str
     members: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(self) -> list[str]:
         """The command line."""
@@ -107,7 +111,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env={**environment, **self.plan.environment},
                 start_new_session=True,
             )
 
