@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint format proto check-generated bench power clean
+.PHONY: setup demo test test-all lint format proto check-generated bench chaos power clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,9 @@ proto: setup   ## regenerate the code made from proto/ and the blocking client
 
 bench: setup   ## the figures in docs/reference/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+chaos: setup   ## random faults under load for MINUTES, every answer judged
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 power: setup   ## power loss of all nodes at once, ROUNDS times; needs root
 	$(BIN)/python -m tests.power --rounds $(or $(ROUNDS),50)

@@ -17,7 +17,8 @@ PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "reli
 
 def write_section(name: str, figures: Mapping[str, str], folder: Path) -> None:
     """Puts the figures, and the machine with that folder, between the marks of this name."""
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), name, section(figures, describe(folder))))
+    machine = {title: value for title, value in describe(folder).items() if title != "load"}  # that is of now
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), name, section(figures, machine)), encoding="utf-8")
 
 
 def section(figures: Mapping[str, str], machine: Mapping[str, str]) -> str:
