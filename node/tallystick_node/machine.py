@@ -61,7 +61,7 @@ class Machine:
         decoded = [[decode_commands(data) if data else [] for data in entry.commands] for entry in entries]
         applied = self._database.apply(
             [
-                (entry.index, entry.term, [command for commands in proposals for command in commands])
+                (entry.index, entry.term, [command for commands in proposals for command in commands], None)
                 for entry, proposals in zip(entries, decoded, strict=True)
             ]
         )

@@ -86,7 +86,7 @@ def test_equals_the_model_at_every_seq(history: list[Command]) -> None:
         model: dict[str, ModelAgent] = {}
         positions = 0
         for command in history:
-            ((applied,),) = database.apply([(database.applied_index + 1, 1, [command])])
+            ((applied,),) = database.apply([(database.applied_index + 1, 1, [command], None)])
             for event in applied.events:
                 positions += 1
                 assert event.position == positions
@@ -157,7 +157,7 @@ def _compare(database: Database, model: dict[str, ModelAgent]) -> None:
 def test_batches_caches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1 + index // 4, [command]) for index, command in enumerate(history, start=1)]
+        entries = [(index, 1 + index // 4, [command], None) for index, command in enumerate(history, start=1)]
         singly = [result for entry in entries for result in one_by_one.apply([entry])]
         other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
         together = []

@@ -69,7 +69,7 @@ def delete_agent(agent: str = "a", *, key: str | None = None) -> Command:
 
 def apply_each(database: Database, *commands: Command) -> list[Applied]:
     """Each command in an entry and a transaction of its own."""
-    return [database.apply([(database.applied_index + 1, 1, [command])])[0][0] for command in commands]
+    return [database.apply([(database.applied_index + 1, 1, [command], None)])[0][0] for command in commands]
 
 
 def rows_digest(path: Path) -> dict[str, str]:

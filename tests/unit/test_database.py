@@ -34,7 +34,7 @@ def increments(count: int, *, start: int = 0) -> list[list[Operation]]:
 
 
 def apply_many(database: Database, commands: Sequence[Command]) -> None:
-    database.apply([(database.applied_index + 1, 1, commands)])
+    database.apply([(database.applied_index + 1, 1, commands, None)])
 
 
 def test_reads_at_head_seq_checkpoint_and_time(database: Database) -> None:
@@ -180,7 +180,7 @@ def test_keys_are_remembered_within_a_bound(database: Database) -> None:
 
 def test_a_retry_within_one_transaction(database: Database) -> None:
     twice = append([set_op("/n", "1")], key="k")
-    ((first, second),) = database.apply([(1, 1, [twice, twice])])
+    ((first, second),) = database.apply([(1, 1, [twice, twice], None)])
     assert isinstance(first.outcome, Appended)
     assert isinstance(second.outcome, Appended)
     assert (second.outcome.position, second.outcome.replayed, second.events) == (first.outcome.position, True, ())
@@ -224,7 +224,7 @@ def test_the_digest_tells_histories_apart(tmp_path: Path) -> None:
         database = Database.open(tmp_path / name)
         start = database.digest
         apply_each(database, append([set_op("/n", value)]), checkpoint("c"))
-        database.apply([(3, 1, [])])
+        database.apply([(3, 1, [], None)])
         assert database.applied_index == 3
         assert database.digest != start
         digests.add(database.digest)
@@ -235,7 +235,7 @@ def test_the_digest_tells_histories_apart(tmp_path: Path) -> None:
 def test_entries_come_in_order(database: Database) -> None:
     apply_each(database, append([set_op("/n", "1")]))
     before = rows_digest(database.path)
-    refused: list[list[Entry]] = [[(1, 1, [])], [(2, 1, []), (2, 1, [])]]
+    refused: list[list[Entry]] = [[(1, 1, [], None)], [(2, 1, [], None), (2, 1, [], None)]]
     for entries in refused:
         with pytest.raises(ValueError, match="comes after"):
             database.apply(entries)
@@ -302,6 +302,6 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     Database.open(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(UnknownFormat, match="format 2"):
+        connection.execute("PRAGMA user_version = 3")
+    with pytest.raises(UnknownFormat, match="format 3"):
         Database.open(path)

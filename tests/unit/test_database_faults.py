@@ -14,9 +14,8 @@ from tallystick.errors import TallystickError
 from tallystick_node.core.commands import Command, Operation, OperationKind
 from tallystick_node.core.outcomes import Applied
 from tallystick_node.storage.database import Database
-from tallystick_node.storage.errors import DiskFull, StorageError
+from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageError
 from tallystick_node.storage.reads import AtSeq, Head
-from tallystick_node.storage.sql import DatabaseDamaged
 from tests.unit.database_support import append, apply_each, checkpoint, rows_digest, set_op, target
 
 FEW_PAGES = 60
@@ -42,7 +41,9 @@ def test_a_full_disk_undoes_the_transaction_and_nothing_else(tmp_path: Path) -> 
     found: list[Applied] = []
     failures = 0
     for start in range(0, len(commands), 8):
-        entries = [(start + offset + 1, 1, [command]) for offset, command in enumerate(commands[start : start + 8])]
+        entries = [
+            (start + offset + 1, 1, [command], None) for offset, command in enumerate(commands[start : start + 8])
+        ]
         before = (database.position, database.digest, database.applied_index, rows_digest(database.path))
         try:
             results = database.apply(entries)
@@ -119,10 +120,12 @@ def test_a_changed_mutation_breaks_the_chain(tmp_path: Path, needle: bytes) -> N
     data = path.read_bytes()
     assert needle in data
     path.write_bytes(data.replace(needle, needle.upper()))
-    database = Database.open(path)
+    with pytest.raises(DatabaseDamaged, match="event at position"):
+        Database.open(path)
+    database = Database.open(path, checked_bytes=0)
     seq = 30 * int(needle.split()[1]) + int(needle.split()[2]) + 1
     with pytest.raises(DatabaseDamaged, match=r"hash chain|snapshot"):
-        database.reads.read_state(target("a"), AtSeq(seq))
+        database.reads.read_state(target("a"), AtSeq(seq + 1))
     database.close()
 
 

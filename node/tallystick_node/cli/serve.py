@@ -17,8 +17,13 @@ from tallystick_node import config as settings
 from tallystick_node.cli import logs
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.config import NodeConfig
-from tallystick_node.storage.errors import DataFolderInUse, IdentityDamaged, JournalDamaged, StorageError
-from tallystick_node.storage.sql import DatabaseDamaged
+from tallystick_node.storage.errors import (
+    DatabaseDamaged,
+    DataFolderInUse,
+    IdentityDamaged,
+    JournalDamaged,
+    StorageError,
+)
 
 _PR_SET_PDEATHSIG = 1
 

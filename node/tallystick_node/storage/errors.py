@@ -5,6 +5,8 @@ OSError
 StorageError
 ├── JournalDamaged      the journal's bytes are not what was written: refuse to start
 ├── JournalBroken       a write or sync failed, or the journal is closed: this object is of no further use
+├── DatabaseDamaged     the state machine's database is not what was written: stop
+├── Quarantined         the node was taken out of service, for its state was not the others'
 ├── UnknownFormat       written by a newer build
 ├── WrongDataFolder     the folder belongs to another cluster or node
 ├── DataFolderInUse     another process holds the folder
@@ -42,6 +44,20 @@ class JournalDamaged(StorageError):
 
 class JournalBroken(StorageError):
     """Writing, syncing or removing failed, so what the disk holds is not known; reopen the journal to find out."""
+
+
+class DatabaseDamaged(StorageError):
+    """The database holds what nobody wrote, or cannot be read or written.
+
+    Attributes:
+        path: the database.
+        what: what is wrong.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is damaged: {what}")
+        self.path = path
+        self.what = what
 
 
 class UnknownFormat(StorageError):

@@ -9,18 +9,26 @@ from typing import Final
 
 from tallystick_node.core.commands import Target
 from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.schema import CHECKPOINT, DELETION, MUTATION
-from tallystick_node.storage.sql import DatabaseDamaged, Row, Sql
+from tallystick_node.storage.sql import Row, Sql
+from tallystick_node.storage.sums import check_event, check_sum
 
 EVENT_SELECT: Final = (
-    "SELECT e.kind, e.position, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, l.namespace, l.agent, l.branch"
+    "SELECT e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum,"
+    " l.namespace, l.agent, l.branch"
     " FROM events AS e LEFT JOIN logs AS l ON l.number = e.log"
 )
 """Begins a statement whose rows `event_of` reads."""
 
+MUTATION_SELECT: Final = (
+    "SELECT position, log, kind, seq, time_unix_ms, actor, hash, body, sum FROM events WHERE kind = 1"
+)
+"""Begins a statement whose rows `mutation_of` reads."""
+
 CHECKPOINT_SELECT: Final = (
-    "SELECT c.position, c.seq, e.time_unix_ms, e.actor, e.hash, c.name, c.step, c.metadata, c.pending_calls,"
-    " c.state_digest FROM checkpoints AS c JOIN events AS e ON e.position = c.position"
+    "SELECT c.position, c.log, c.seq, c.name, c.step, c.metadata, c.pending_calls, c.state_digest, c.sum,"
+    " e.time_unix_ms, e.actor, e.hash FROM checkpoints AS c LEFT JOIN events AS e ON e.position = c.position"
 )
 """Begins a statement whose rows `checkpoint_of` reads."""
 
@@ -29,28 +37,47 @@ def event_of(sql: Sql, row: Row) -> Event:
     """An event from a row of `EVENT_SELECT`.
 
     Raises:
-        DatabaseDamaged: a part of it is missing.
+        DatabaseDamaged: it is not what was written, or a part of it is missing.
     """
-    kind, position, seq, time_unix_ms, actor, hash_, body, namespace, agent, branch = row
+    *columns, stored, namespace, agent, branch = row
+    position, _, kind, seq, time_unix_ms, actor, hash_, body = columns
+    names: Row = (namespace, agent, branch)
     if kind == DELETION:
-        found = sql.row("SELECT namespace, agent, branch FROM deletions WHERE position = ?", (position,))
-        if found is not None:
-            return AgentDeleted(position, Target(*found), seq, time_unix_ms, actor)
-    elif namespace is not None:
-        target = Target(namespace, agent, branch)
-        if kind == MUTATION:
-            return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
-        if kind == CHECKPOINT:
-            found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
-            if found is not None:
-                return checkpoint_of(target, found)
-    raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
+        names = sql.row("SELECT namespace, agent, branch FROM deletions WHERE position = ?", (position,)) or names
+    check_event(sql.path, stored, tuple(columns), *names)
+    target = Target(*names)
+    if kind == MUTATION:
+        return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
+    if kind == DELETION:
+        return AgentDeleted(position, target, seq, time_unix_ms, actor)
+    found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
+    if kind != CHECKPOINT or found is None:
+        raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
+    return checkpoint_of(sql, target, found)
 
 
-def checkpoint_of(target: Target, row: Row) -> CheckpointTaken:
-    """A checkpoint from a row of `CHECKPOINT_SELECT`."""
-    position, seq, *rest = row
-    return CheckpointTaken(position, target, seq, *rest)
+def mutation_of(sql: Sql, target: Target, row: Row) -> MutationDecided:
+    """A mutation of a log from a row of `MUTATION_SELECT`.
+
+    Raises:
+        DatabaseDamaged: it is not what was written.
+    """
+    *columns, stored = row
+    position, _, _, seq, time_unix_ms, actor, hash_, body = columns
+    check_event(sql.path, stored, tuple(columns), *target)
+    return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
+
+
+def checkpoint_of(sql: Sql, target: Target, row: Row) -> CheckpointTaken:
+    """A checkpoint from a row of `CHECKPOINT_SELECT`.
+
+    Raises:
+        DatabaseDamaged: it is not what was written.
+    """
+    *columns, stored, time_unix_ms, actor, hash_ = row
+    position, _, seq, *rest = columns
+    check_sum(sql.path, f"the checkpoint at position {position}", stored, *columns, time_unix_ms, actor, hash_)
+    return CheckpointTaken(position, target, seq, time_unix_ms, actor, hash_, *rest)
 
 
 def event_bytes(event: Event) -> int:

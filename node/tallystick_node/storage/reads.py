@@ -20,8 +20,17 @@ from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecide
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json
 from tallystick_node.storage import snapshots
-from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, checkpoint_of, event_bytes, event_of
-from tallystick_node.storage.sql import MAX_INTEGER, DatabaseDamaged, Sql
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.events import (
+    CHECKPOINT_SELECT,
+    EVENT_SELECT,
+    MUTATION_SELECT,
+    checkpoint_of,
+    event_bytes,
+    event_of,
+    mutation_of,
+)
+from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.tables import LOG_SELECT, SqlTables, log_of
 
 ItemT = TypeVar("ItemT")
@@ -129,13 +138,18 @@ class Reads:
         """
         log = rules.find_log(self._tables, target)
         rows = self._sql.each(
-            "SELECT position, seq, time_unix_ms, actor, hash, body FROM events"
-            " WHERE kind = 1 AND log = ? AND seq > ? ORDER BY seq LIMIT ?",
+            f"{MUTATION_SELECT} AND log = ? AND seq > ? ORDER BY seq LIMIT ?",
             (log.number, min(after_seq, MAX_INTEGER), limit + 1),
         )
         with closing(rows):
-            events = (MutationDecided(position, target, *rest) for position, *rest in rows)
-            return _page(events, limit, limits.PAGE_BYTES, event_bytes)
+            events = (mutation_of(self._sql, target, row) for row in rows)
+            page = _page(events, limit, limits.PAGE_BYTES, event_bytes)
+        seqs = [event.seq for event in page.items]
+        if seqs != list(range(after_seq + 1, after_seq + 1 + len(seqs))) or page.more != (
+            after_seq + len(seqs) < log.seq
+        ):
+            raise DatabaseDamaged(self._sql.path, f"log {log.number} lacks mutations after {after_seq}")
+        return page
 
     def checkpoint(self, target: Target, name: str) -> CheckpointTaken:
         """A checkpoint by its name.
@@ -157,7 +171,7 @@ class Reads:
             (log.number, min(after_position, MAX_INTEGER), limit + 1),
         )
         with closing(rows):
-            taken = (checkpoint_of(target, row) for row in rows)
+            taken = (checkpoint_of(self._sql, target, row) for row in rows)
             return _page(taken, limit, limits.PAGE_BYTES, event_bytes)
 
     def agents(self, namespace: str, prefix: str, after: str, limit: int) -> Page[LogRecord]:
@@ -167,7 +181,7 @@ class Reads:
             " ORDER BY agent, branch LIMIT ?",
             (namespace, prefix, prefix + _AFTER_ANY_NAME, after, limit + 1),
         )
-        return Page([log_of(row).record for row in rows[:limit]], len(rows) > limit)
+        return Page([log_of(self._sql, row).record for row in rows[:limit]], len(rows) > limit)
 
     def events(self, after_position: int, limit: int, max_bytes: int = limits.PAGE_BYTES) -> list[Event]:
         """What was decided after a position, in all namespaces, oldest first. Empty only if there is nothing after it.
@@ -212,10 +226,10 @@ class Reads:
     def _time_at(self, log: LogRecord, seq: int) -> int:
         if seq == 0:
             return 0
-        row = self._sql.row("SELECT time_unix_ms FROM events WHERE kind = 1 AND log = ? AND seq = ?", (log.number, seq))
+        row = self._sql.row(f"{MUTATION_SELECT} AND log = ? AND seq = ?", (log.number, seq))
         if row is None:
             raise DatabaseDamaged(self._sql.path, f"log {log.number} lacks its mutation {seq}")
-        return int(row[0])
+        return mutation_of(self._sql, log.target, row).time_unix_ms
 
     def _checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken:
         row = self._sql.row(f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.name = ?", (log.number, name))
@@ -225,7 +239,7 @@ class Reads:
                 reason=Reason.CHECKPOINT_NOT_FOUND,
                 metadata={"checkpoint": name},
             )
-        return checkpoint_of(log.target, row)
+        return checkpoint_of(self._sql, log.target, row)
 
     def _newest_checkpoint(self, log: LogRecord, seq: int) -> CheckpointTaken | None:
         if not log.checkpoint:
@@ -234,7 +248,7 @@ class Reads:
             f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.seq <= ? ORDER BY c.seq DESC, c.position DESC LIMIT 1",
             (log.number, seq),
         )
-        return checkpoint_of(log.target, row) if row is not None else None
+        return checkpoint_of(self._sql, log.target, row) if row is not None else None
 
 
 def _page(items: Iterable[ItemT], limit: int, max_bytes: int, size_of: Callable[[ItemT], int]) -> Page[ItemT]:

@@ -1,7 +1,9 @@
 """The tables of the state machine.
 
 Rules of this file:
-- `PRAGMA user_version` is the format. A newer one is refused; a change of the tables raises it.
+- `PRAGMA user_version` is the format. A newer one is refused, an older one is brought to this one when it is opened; a
+  change of the tables raises it.
+- Each row bears a sum of its columns (`sums.py` says what it covers).
 - A deleted agent takes its rows with it, but for the event of its deletion and one row of `deletions`.
 - The contents depend on the decided entries alone, not on how they were batched, cached or restarted.
 """
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from tallystick_node.core.chain import START_DIGEST
-from tallystick_node.storage.errors import UnknownFormat
-from tallystick_node.storage.sql import DatabaseDamaged, Sql
+from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
+from tallystick_node.storage.meta import Meta, save_meta
+from tallystick_node.storage.migrations import check_tables, from_1_to_2
+from tallystick_node.storage.sql import Sql
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 MUTATION: Final = 1
 """`events.kind` of a mutation. The partial index wants the number in each statement that uses it."""
@@ -37,7 +41,9 @@ _TABLES: Final = (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         applied_index INTEGER NOT NULL, applied_term INTEGER NOT NULL,
         position INTEGER NOT NULL, digest BLOB NOT NULL,
-        last_log INTEGER NOT NULL, agents INTEGER NOT NULL) STRICT""",
+        last_log INTEGER NOT NULL, agents INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE members (
+        id INTEGER PRIMARY KEY CHECK (id = 1), members BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
     """CREATE TABLE logs (
         number INTEGER PRIMARY KEY,
         namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL,
@@ -45,30 +51,34 @@ _TABLES: Final = (
         checkpoint TEXT NOT NULL, log_bytes INTEGER NOT NULL, state_bytes INTEGER NOT NULL,
         first_key INTEGER NOT NULL, next_key INTEGER NOT NULL,
         newest_seq INTEGER NOT NULL, newest_cost INTEGER NOT NULL,
-        kept_seq INTEGER NOT NULL, kept_cost INTEGER NOT NULL,
+        kept_seq INTEGER NOT NULL, kept_cost INTEGER NOT NULL, sum INTEGER NOT NULL,
         UNIQUE (namespace, agent, branch)) STRICT""",
     """CREATE TABLE events (
         position INTEGER PRIMARY KEY,
         log INTEGER NOT NULL, kind INTEGER NOT NULL, seq INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL,
-        actor TEXT NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL) STRICT""",
+        actor TEXT NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
     f"CREATE UNIQUE INDEX mutations ON events (log, seq) WHERE kind = {MUTATION}",
     """CREATE TABLE checkpoints (
         position INTEGER PRIMARY KEY,
         log INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL,
         metadata BLOB NOT NULL, pending_calls BLOB NOT NULL, state_digest BLOB NOT NULL,
+        sum INTEGER NOT NULL,
         UNIQUE (log, name)) STRICT""",
     "CREATE INDEX checkpoints_by_seq ON checkpoints (log, seq, position)",
     "CREATE INDEX checkpoints_by_position ON checkpoints (log, position)",
     """CREATE TABLE deletions (
         position INTEGER PRIMARY KEY,
-        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, key TEXT, fingerprint BLOB) STRICT""",
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, key TEXT, fingerprint BLOB,
+        sum INTEGER NOT NULL) STRICT""",
     "CREATE INDEX deletions_by_key ON deletions (namespace, agent, key) WHERE key IS NOT NULL",
     """CREATE TABLE keys (
         log INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
         fingerprint BLOB NOT NULL, position INTEGER NOT NULL, mutations INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
         PRIMARY KEY (log, key)) STRICT, WITHOUT ROWID""",
     """CREATE TABLE snapshots (
         log INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, digest BLOB NOT NULL, state BLOB NOT NULL,
+        sum INTEGER NOT NULL,
         UNIQUE (log, seq)) STRICT""",
 )
 
@@ -84,7 +94,7 @@ def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
     sql = Sql(path, busy_timeout_s=busy_timeout_s)
     opened = False
     try:
-        _prepare(sql)
+        prepare(sql)
         opened = True
     finally:
         if not opened:
@@ -92,7 +102,8 @@ def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
     return sql
 
 
-def _prepare(sql: Sql) -> None:
+def prepare(sql: Sql) -> None:
+    """Make a connection just opened ready for use, as `open_sql` does; raises as it does."""
     found = _format(sql)
     if found > FORMAT:
         raise UnknownFormat(f"{sql.path} has format {found}, this version reads up to {FORMAT}")
@@ -101,9 +112,12 @@ def _prepare(sql: Sql) -> None:
         raise DatabaseDamaged(sql.path, f"the journal mode is {mode}, not WAL")
     for pragma in _PRAGMAS:
         sql.execute(pragma)
-    if found == 0:
-        _create(sql)
-    _check_tables(sql)
+    if found < FORMAT:
+        sql.execute("BEGIN IMMEDIATE")
+        _make(sql, _format(sql))
+        sql.execute(f"PRAGMA user_version = {FORMAT}")
+        sql.execute("COMMIT")
+    check_tables(sql, _TABLES)
 
 
 def _format(sql: Sql) -> int:
@@ -113,18 +127,13 @@ def _format(sql: Sql) -> int:
     return int(row[0])
 
 
-def _check_tables(sql: Sql) -> None:
-    found = sorted(row[0] for row in sql.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"))
-    if found != sorted(_TABLES):
-        raise DatabaseDamaged(sql.path, "its tables are not those of its format")
-
-
-def _create(sql: Sql) -> None:
-    if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
-        raise DatabaseDamaged(sql.path, "it has tables but no format")
-    sql.execute("BEGIN IMMEDIATE")
-    for statement in _TABLES:
-        sql.execute(statement)
-    sql.execute("INSERT INTO meta VALUES (1, 0, 0, 0, ?, 0, 0)", (START_DIGEST,))
-    sql.execute(f"PRAGMA user_version = {FORMAT}")
-    sql.execute("COMMIT")
+def _make(sql: Sql, found: int) -> None:
+    """Make the tables, or those of an older format into these. Another connection may have done it meanwhile."""
+    if found == 1:
+        from_1_to_2(sql, _TABLES)
+    elif found == 0:
+        if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
+            raise DatabaseDamaged(sql.path, "it has tables but no format")
+        for statement in _TABLES:
+            sql.execute(statement)
+        save_meta(sql, Meta(0, 0, 0, START_DIGEST, 0, 0))

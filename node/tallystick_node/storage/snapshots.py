@@ -7,7 +7,8 @@ Rules of this file:
 - A snapshot is kept for good if the log has grown by the state's size in cost since the last kept one; another is
   dropped when the next is written. So reading far back is bounded like reading the head, and disk by the log.
 - The rule sees only counters of the log record: replicas have the same snapshots.
-- Nothing is believed unseen: a snapshot bears a digest, and each replayed mutation must continue the hash chain.
+- Nothing is believed unseen: a snapshot bears a digest (its sum covers all but the state, which the digest covers), and
+  each replayed mutation must continue the hash chain.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json, load_json
-from tallystick_node.storage.sql import DatabaseDamaged, Sql
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.sql import Sql
+from tallystick_node.storage.sums import check_sum, row_sum
 from tallystick_node.wire.errors import WireError
 from tallystick_node.wire.mutations import decode_mutation
 
@@ -60,7 +63,8 @@ def write_if_due(sql: Sql, log: LogRecord, document: Document, marks: Marks) -> 
         sql.execute("DELETE FROM snapshots WHERE log = ? AND seq = ?", (log.number, marks.newest_seq))
     state = canonical_json(document.root)
     digest = hashlib.sha256(state).digest()
-    sql.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)", (log.number, log.seq, log.hash, digest, state))
+    head = (log.number, log.seq, log.hash, digest)
+    sql.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)", (*head, state, row_sum(*head)))
     if cost - marks.kept_cost >= log.state_bytes:
         return Marks(log.seq, cost, log.seq, cost)
     return marks._replace(newest_seq=log.seq, newest_cost=cost)
@@ -93,12 +97,13 @@ def rebuild(sql: Sql, log_number: int, seq: int) -> Rebuilt:
 
 def _load(sql: Sql, log_number: int, seq: int) -> tuple[Document, bytes, int]:
     row = sql.row(
-        "SELECT seq, hash, digest, state FROM snapshots WHERE log = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+        "SELECT log, seq, hash, digest, state, sum FROM snapshots WHERE log = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
         (log_number, seq),
     )
     if row is None:
         return Document.empty(), NO_HASH, 0
-    at, chained, digest, state = row
+    log, at, chained, digest, state, stored = row
+    check_sum(sql.path, f"log {log_number}: the snapshot at seq {at}", stored, log, at, chained, digest)
     if hashlib.sha256(state).digest() != digest:
         raise DatabaseDamaged(sql.path, f"log {log_number}: the snapshot at seq {at} is not what was written")
     return Document(load_json(state), len(state)), chained, at

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from tallystick_node.storage.errors import DiskFull, StorageError
+from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
 
 Row: TypeAlias = tuple[Any, ...]
 """A row as sqlite3 gives it; the tables are STRICT, so its types are the schema's."""
@@ -30,27 +31,23 @@ _PRIMARY_CODE: Final = 0xFF
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
-class DatabaseDamaged(StorageError):
-    """The database holds what nobody wrote, or cannot be read or written.
-
-    Attributes:
-        path: the database.
-        what: what is wrong.
-    """
-
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} is damaged: {what}")
-        self.path = path
-        self.what = what
-
-
 class Sql:
     """A connection, for the thread that made it."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float, is_frozen: bool = False) -> None:
+        """`is_frozen`: nobody changes the file, so it is only read, and no other file is made beside it."""
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._uri = path.absolute().as_uri() + ("?immutable=1" if is_frozen else "")
+        self._connection = self._connect()
+
+    def reopen(self) -> None:
+        """After `close`: connect again, to whatever file bears the name now."""
+        self._connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
         try:
-            self._connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+            return sqlite3.connect(self._uri, timeout=self._busy_timeout_s, isolation_level=None, uri=True)
         except _FAILURES as error:
             raise self._translate(error) from error
 
@@ -95,6 +92,25 @@ class Sql:
                 cursor.close()
         except _FAILURES as error:
             raise self._translate(error) from error
+
+    def copy_to(self, target: Path, step_pages: int, between: Callable[[], None]) -> None:
+        """Write all that this connection sees into a new file, calling `between` the steps; syncs nothing.
+
+        Raises:
+            what `between` raises: then, and after any other error, the file is not whole.
+        """
+        try:
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                # The caller syncs the file, and removes it where this fails: so SQLite need not be able to undo.
+                copy.execute("PRAGMA journal_mode = OFF").close()
+                copy.execute("PRAGMA synchronous = OFF").close()
+                self._connection.backup(copy, pages=step_pages, progress=lambda *_: between())
+        except _FAILURES as error:
+            raise self._translate(error) from error
+
+    def add_function(self, name: str, function: Callable[..., int]) -> None:
+        """Let statements of this connection call a pure function."""
+        self._connection.create_function(name, -1, function, deterministic=True)
 
     def close(self) -> None:
         """Close the connection; the last one of a database also moves its WAL home."""

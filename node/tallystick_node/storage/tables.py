@@ -17,30 +17,40 @@ from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
 from tallystick_node.core.tables import LogRecord, Remembered
 from tallystick_node.storage import snapshots
+from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import EVENT_SELECT, event_of
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
+from tallystick_node.storage.meta import load_meta
 from tallystick_node.storage.schema import CHECKPOINT, DELETION, MUTATION
 from tallystick_node.storage.snapshots import Marks
-from tallystick_node.storage.sql import DatabaseDamaged, Row, Sql
+from tallystick_node.storage.sql import Row, Sql, Value
+from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
 
 _LOG_UPSERT: Final = (
-    "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
+    "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
     " seq = excluded.seq, hash = excluded.hash, time_unix_ms = excluded.time_unix_ms, position = excluded.position,"
     " checkpoint = excluded.checkpoint, log_bytes = excluded.log_bytes, state_bytes = excluded.state_bytes,"
     " first_key = excluded.first_key, next_key = excluded.next_key, newest_seq = excluded.newest_seq,"
-    " newest_cost = excluded.newest_cost, kept_seq = excluded.kept_seq, kept_cost = excluded.kept_cost"
+    " newest_cost = excluded.newest_cost, kept_seq = excluded.kept_seq, kept_cost = excluded.kept_cost,"
+    " sum = excluded.sum"
 )
 
 LOG_SELECT: Final = (
     "SELECT number, namespace, agent, branch, seq, hash, time_unix_ms, position, checkpoint, log_bytes, state_bytes,"
-    " first_key, next_key, newest_seq, newest_cost, kept_seq, kept_cost FROM logs"
+    " first_key, next_key, newest_seq, newest_cost, kept_seq, kept_cost, sum FROM logs"
 )
 """Begins a statement whose rows `log_of` reads."""
 
 
-def log_of(row: Row) -> StoredLog:
-    """A log from a row of `LOG_SELECT`."""
-    number, namespace, agent, branch, *rest = row
+def log_of(sql: Sql, row: Row) -> StoredLog:
+    """A log from a row of `LOG_SELECT`.
+
+    Raises:
+        DatabaseDamaged: it is not what was written.
+    """
+    *columns, stored = row
+    number, namespace, agent, branch, *rest = columns
+    check_sum(sql.path, f"the record of log {number}", stored, *columns)
     record = LogRecord(number, Target(namespace, agent, branch), *rest[:9])
     return StoredLog(record, Marks(*rest[9:]))
 
@@ -51,7 +61,7 @@ class SqlTables:
     def __init__(self, sql: Sql, *, state_cache_bytes: int) -> None:
         self._sql = sql
         self._hot = HotLogs(state_cache_bytes)
-        self._events: list[tuple[int, int, int, int, int, str, bytes, bytes]] = []
+        self._events: list[tuple[int, int, int, int, int, str, bytes, bytes, int]] = []
         self._logs: dict[Target, StoredLog] = {}
         self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
         self.replayed = 0
@@ -66,22 +76,20 @@ class SqlTables:
         self._events.clear()
         self._logs.clear()
         self._keys.clear()
-        row = self._sql.row("SELECT position, last_log, agents FROM meta")
-        if row is None:
-            raise DatabaseDamaged(self._sql.path, "it lacks its first row")
-        self.position, self.last_log, self.agents = row
+        meta = load_meta(self._sql)
+        self.position, self.last_log, self.agents = meta.position, meta.last_log, meta.agents
 
     def flush(self) -> None:
         """Write the rows that gathered."""
         if self._events:
-            self._sql.execute_many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._events)
+            self._sql.execute_many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._events)
             self._events.clear()
         if self._keys:
             rows = [
-                (log_number, key, number, known.fingerprint, known.position, known.mutations)
+                _summed((log_number, key, number, known.fingerprint, known.position, known.mutations))
                 for (log_number, key), (number, known) in self._keys.items()
             ]
-            self._sql.execute_many("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._sql.execute_many("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._keys.clear()
         if self._logs:
             self._sql.execute_many(_LOG_UPSERT, [_log_row(stored) for stored in self._logs.values()])
@@ -119,9 +127,13 @@ class SqlTables:
 
     def add_mutations(self, log_number: int, events: Sequence[MutationDecided]) -> None:
         """See `Tables`."""
+        names = names_of(events[0].actor, *events[0].target)
         self._events.extend(
             [
-                (position, log_number, MUTATION, seq, time_unix_ms, actor, hash_, raw)
+                (
+                    *(position, log_number, MUTATION, seq, time_unix_ms, actor, hash_, raw),
+                    event_sum(position, log_number, MUTATION, seq, time_unix_ms, hash_, raw, names),
+                )
                 for position, _, seq, time_unix_ms, actor, hash_, raw in events
             ]
         )
@@ -129,21 +141,20 @@ class SqlTables:
 
     def add_checkpoint(self, log_number: int, event: CheckpointTaken) -> None:
         """See `Tables`."""
-        self._events.append(
-            (event.position, log_number, CHECKPOINT, event.seq, event.time_unix_ms, event.actor, event.hash, b"")
+        self._add_event(log_number, CHECKPOINT, event, event.hash)
+        row = (
+            event.position,
+            log_number,
+            event.seq,
+            event.name,
+            event.step,
+            event.metadata,
+            event.pending_calls,
+            event.state_digest,
         )
         self._sql.execute(
-            "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                event.position,
-                log_number,
-                event.seq,
-                event.name,
-                event.step,
-                event.metadata,
-                event.pending_calls,
-                event.state_digest,
-            ),
+            "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, row_sum(*row, event.time_unix_ms, event.actor, event.hash)),
         )
         self.position = event.position
 
@@ -174,10 +185,12 @@ class SqlTables:
         gathered = self._keys.get((log_number, key))
         if gathered is not None:
             return gathered[1]
-        row = self._sql.row(
-            "SELECT fingerprint, position, mutations FROM keys WHERE log = ? AND key = ?", (log_number, key)
-        )
-        return Remembered(*row) if row is not None else None
+        row = self._sql.row("SELECT * FROM keys WHERE log = ? AND key = ?", (log_number, key))
+        if row is None:
+            return None
+        *columns, stored = row
+        check_sum(self._sql.path, f"log {log_number}: the key {key!r}", stored, *columns)
+        return Remembered(*columns[3:])
 
     def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
         """See `Tables`. One statement for each table, however long the log: the loop stands still meanwhile."""
@@ -193,11 +206,10 @@ class SqlTables:
         self._sql.execute("DELETE FROM logs WHERE number = ?", number)
         key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency is not None else (None, None)
         self._sql.execute(
-            "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?)", (event.position, *event.target, key, fingerprint)
+            "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?, ?)",
+            _summed((event.position, *event.target, key, fingerprint)),
         )
-        self._events.append(
-            (event.position, log.number, DELETION, event.seq, event.time_unix_ms, event.actor, NO_HASH, b"")
-        )
+        self._add_event(log.number, DELETION, event, NO_HASH)
         self._hot.drop(log)
         self.agents -= log.target.branch == MAIN
         self.position = event.position
@@ -205,15 +217,25 @@ class SqlTables:
     def deletion(self, target: Target, key: str) -> tuple[AgentDeleted, bytes] | None:
         """See `Tables`."""
         row = self._sql.row(
-            "SELECT position, fingerprint FROM deletions WHERE namespace = ? AND agent = ? AND key = ?",
+            "SELECT * FROM deletions WHERE namespace = ? AND agent = ? AND key = ?",
             (target.namespace, target.agent, key),
         )
         if row is None:
             return None
-        event = self.event(row[0])
+        *columns, stored = row
+        position = columns[0]
+        check_sum(self._sql.path, f"the deletion at position {position}", stored, *columns)
+        event = self.event(position)
         if not isinstance(event, AgentDeleted):
-            raise DatabaseDamaged(self._sql.path, f"the event at position {row[0]} is not the deletion it should be")
-        return event, row[1]
+            raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
+        return event, columns[-1]
+
+    def _add_event(self, log_number: int, kind: int, event: CheckpointTaken | AgentDeleted, hash_: bytes) -> None:
+        """An event without a body."""
+        names = names_of(event.actor, *event.target)
+        position, seq, time_unix_ms = event.position, event.seq, event.time_unix_ms
+        total = event_sum(position, log_number, kind, seq, time_unix_ms, hash_, b"", names)
+        self._events.append((position, log_number, kind, seq, time_unix_ms, event.actor, hash_, b"", total))
 
     def _stored(self, target: Target) -> StoredLog | None:
         found = self._hot.record(target) or self._logs.get(target)
@@ -222,14 +244,18 @@ class SqlTables:
         row = self._sql.row(f"{LOG_SELECT} WHERE namespace = ? AND agent = ? AND branch = ?", tuple(target))
         if row is None:
             return None
-        stored = log_of(row)
+        stored = log_of(self._sql, row)
         self._hot.put_record(stored)
         return stored
 
 
-def _log_row(stored: StoredLog) -> tuple[int | str | bytes, ...]:
+def _summed(row: tuple[Value, ...]) -> tuple[Value, ...]:
+    return (*row, row_sum(*row))
+
+
+def _log_row(stored: StoredLog) -> tuple[Value, ...]:
     record = stored.record
-    return (
+    row = (
         record.number,
         *record.target,
         record.seq,
@@ -243,3 +269,4 @@ def _log_row(stored: StoredLog) -> tuple[int | str | bytes, ...]:
         record.next_key,
         *stored.marks,
     )
+    return _summed(row)
