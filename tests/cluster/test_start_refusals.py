@@ -117,10 +117,11 @@ async def test_a_state_that_is_newer_than_its_journal(cluster: Cluster) -> None:
 async def test_a_state_of_a_newer_format(cluster: Cluster) -> None:
     state = cluster.nodes["c"].plan.data_folder / "state.db"
     with contextlib.closing(sqlite3.connect(state)) as db:
+        (known,) = db.execute("PRAGMA user_version").fetchone()
         db.execute("PRAGMA user_version = 99")
     await _refused(cluster, cluster.nodes["c"], code=ExitCode.REFUSED, says="format 99")
     with contextlib.closing(sqlite3.connect(state)) as db:
-        db.execute("PRAGMA user_version = 1")
+        db.execute(f"PRAGMA user_version = {known}")
     await _starts_again(cluster)
 
 
