@@ -24,6 +24,7 @@ from tallystick.errors import REASONS, TallystickError
 from tallystick_node.config import SETTINGS, AnySetting, NodeConfig
 from tallystick_node.consensus import settings
 from tallystick_node.core import limits
+from tallystick_node.peers import limits as peer_limits
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 NOTE: Final = "<!-- Made from {source} by scripts/generate_docs.py: change the code and run `make proto`. -->"
@@ -121,12 +122,15 @@ def _reason_rows() -> Iterator[tuple[str, ...]]:
 
 def _limits_page() -> str:
     lines = [
-        NOTE.format(source="node/tallystick_node/core/limits.py and consensus/settings.py"),
+        NOTE.format(source="node/tallystick_node/core/limits.py, consensus/settings.py and peers/limits.py"),
         _LIMITS_HEAD,
         *_table(("limit", "value", "bounds"), _constant_rows(limits)),
         "",
         "## Of consensus",
         *_table(("limit", "value", "bounds"), _constant_rows(settings)),
+        "",
+        "## Between nodes",
+        *_table(("limit", "value", "bounds"), _constant_rows(peer_limits)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,8 @@ from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.options import SERVER_OPTIONS
 from tallystick_node.peers.servicer import PeerServicer
+from tallystick_node.peers.snapshot_server import SnapshotServer
+from tallystick_node.peers.snapshot_source import SnapshotSource
 from tallystick_node.peers.tls import PeerCredentials
 
 DEADLINE_S = 20.0
@@ -89,6 +91,7 @@ class Incoming:
     servicer: PeerServicer
     recorder: Recorder
     port: int
+    snapshots: SnapshotServer | None = None
 
     @property
     def endpoint(self) -> str:
@@ -108,19 +111,27 @@ async def serving(
     port: int = 0,
     credentials: PeerCredentials | None = None,
     member_ids: tuple[str, ...] = ("a", "b", "c"),
+    source: SnapshotSource | None = None,
+    stall_s: float = DEADLINE_S,
+    copy_s: float = DEADLINE_S,
 ) -> AsyncIterator[Incoming]:
-    """A node's incoming side on a loopback port."""
+    """A node's incoming side on a loopback port; with a source it gives snapshots."""
     recorder = recorder or Recorder()
     servicer = PeerServicer(local(node_id), member_ids, recorder, require_certificate=credentials is not None)
     server = grpc.aio.server(options=SERVER_OPTIONS)
     servicer.add_to(server)
+    snapshots = SnapshotServer(servicer.admission, source, stall_s=stall_s, copy_s=copy_s) if source else None
+    if snapshots is not None:
+        snapshots.add_to(server)
     address = f"127.0.0.1:{port}"
     bound = server.add_secure_port(address, credentials.server) if credentials else server.add_insecure_port(address)
     await server.start()
     try:
-        yield Incoming(servicer, recorder, bound)
+        yield Incoming(servicer, recorder, bound, snapshots)
     finally:
         servicer.close()
+        if snapshots is not None:
+            snapshots.close()
         await server.stop(0)
 
 

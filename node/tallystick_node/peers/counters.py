@@ -22,6 +22,9 @@ class Refusal(enum.StrEnum):
     SUPERSEDED = "superseded"
     FRAME_TOO_LARGE = "frame_too_large"
     BAD_FRAME = "bad_frame"
+    OVERLOADED = "overloaded"
+    BEHIND = "behind"
+    STALLED = "stalled"
     STOPPING = "stopping"
 
 
@@ -32,6 +35,16 @@ class IncomingCounters:
     accepted: int = 0
     frames: int = 0
     messages: int = 0
+    refused: Counter[Refusal] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class SnapshotCounters:
+    """Of the snapshots that other nodes asked of this one."""
+
+    begun: int = 0
+    sent: int = 0
+    size_bytes: int = 0
     refused: Counter[Refusal] = field(default_factory=Counter)
 
 

@@ -25,3 +25,19 @@ KEEPALIVE_S: Final = 2.0
 
 REMOVED_KEPT: Final = 1000
 """Removed nodes that are told so when they dial; those removed before are told that they are not known."""
+
+SNAPSHOTS_AT_ONCE: Final = 1
+"""Snapshots that a node makes or sends at one time. Who asks meanwhile is refused, and asks again later."""
+
+SNAPSHOT_PART_BYTES: Final = 256 * 1024
+"""Data of one part of a snapshot. Small, so that Raft's messages get their turn between two parts."""
+
+SNAPSHOT_COPY_S: Final = 300.0
+"""How long a node may take to make the copy that it sends."""
+
+SNAPSHOT_STALL_S: Final = 10.0
+"""A snapshot is given up, on both sides, when no part has moved for this long."""
+
+SNAPSHOTS_GIVEN_UP: Final = 8
+"""Calls that were given up and that gRPC still holds, for their callers neither read nor hang up. With as many, all
+are refused."""

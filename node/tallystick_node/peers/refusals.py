@@ -2,8 +2,8 @@
 
 Rules of this file:
 - Each `Refusal` has one row. `ErrorInfo.metadata["refusal"]` is its code.
-- What is superseded or stopping may be dialled again; the others come back unchanged until somebody changes a setting
-  or the members.
+- After SUPERSEDED, OVERLOADED, BEHIND, STALLED and STOPPING the same may be asked again; the others come back unchanged
+  until somebody changes a setting or the members.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ _ROWS: Final[Mapping[Refusal, tuple[grpc.StatusCode, Reason]]] = {
     Refusal.SUPERSEDED: (grpc.StatusCode.ABORTED, Reason.UNREACHABLE),
     Refusal.FRAME_TOO_LARGE: (grpc.StatusCode.INVALID_ARGUMENT, Reason.TOO_LARGE),
     Refusal.BAD_FRAME: _BAD,
+    Refusal.OVERLOADED: (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.OVERLOADED),
+    Refusal.BEHIND: (grpc.StatusCode.UNAVAILABLE, Reason.BEHIND),
+    Refusal.STALLED: (grpc.StatusCode.ABORTED, Reason.UNREACHABLE),
     Refusal.STOPPING: (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING),
 }
 
@@ -65,6 +68,11 @@ class Refused:
         detail.Pack(info)
         status = Status(code=code_number, message=self.sentence, details=[detail])
         return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def stopping() -> Refused:
+    """What a node says that is about to end."""
+    return Refused(Refusal.STOPPING, "This node is stopping.")
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:

@@ -27,7 +27,7 @@ from tallystick_node.peers.frames import BadFrameError, FrameTooLargeError, spli
 from tallystick_node.peers.identity import Caller, LocalNode
 from tallystick_node.peers.options import LINK_METHOD, PEER_SERVICE
 from tallystick_node.peers.processes import Processes
-from tallystick_node.peers.refusals import Refused
+from tallystick_node.peers.refusals import Refused, stopping
 
 _log: Final = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class PeerServicer:
         """End all streams and take no more."""
         self._closed = True
         for stream in self._streams.values():
-            stream.end(_stopping())
+            stream.end(stopping())
 
     async def _link(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, LinkStatus]) -> None:
         # gRPC's metadata are pairs; its stubs call them a mapping.
@@ -124,7 +124,7 @@ class PeerServicer:
         if isinstance(checked, Refused):
             return checked
         if self._closed:
-            return _stopping()
+            return stopping()
         refused = self._processes.admit(checked)
         if refused is not None:
             return refused
@@ -178,7 +178,3 @@ class PeerServicer:
                 "why": refused.sentence,
             }
             _log.warning("refused the stream of a peer", extra=extra)
-
-
-def _stopping() -> Refused:
-    return Refused(Refusal.STOPPING, "This node is stopping.")
