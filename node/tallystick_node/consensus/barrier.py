@@ -1,8 +1,8 @@
-"""Linearizable reads through the log, many to an entry.
+"""Linearizable reads, many to a round.
 
-A reader must see everything that was acknowledged before its read began. So it waits for an empty entry that was put
-into the log after that moment. Who comes while one is under way cannot share it (its place in the log may be behind an
-acknowledgement that the reader must see); all of those share the next.
+A reader must see everything that was acknowledged before its read began. So it waits for a confirmation that was asked
+for after that moment. Who comes while one is under way cannot share it (something may have been acknowledged since it
+began); all of those share the next.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Barrier:
     """See the module.
 
     Args:
-        propose: puts an empty entry into the log and returns once this node has applied it.
+        confirm: returns once this node has applied all that was acknowledged before the call (`Runner.confirm_read`).
     """
 
-    def __init__(self, propose: Callable[[], Awaitable[object]]) -> None:
-        self._propose = propose
+    def __init__(self, confirm: Callable[[], Awaitable[object]]) -> None:
+        self._confirm = confirm
         self._next: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -29,7 +29,7 @@ class Barrier:
         """Returns once this node has applied all that was acknowledged anywhere before the call.
 
         Raises:
-            NoLeader, Overloaded, Undecided: of the shared proposal. A read has no effect: all mean "not now".
+            Unavailable: no leader confirmed it in time, or this node is stopping.
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
@@ -45,7 +45,7 @@ class Barrier:
 
     async def _run(self, shared: asyncio.Future[None]) -> None:
         try:
-            await self._propose()
+            await self._confirm()
         except TallystickError as error:
             shared.set_exception(error)
             shared.exception()  # seen: those who wait raise it, and there may be none left

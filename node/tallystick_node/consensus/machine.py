@@ -16,12 +16,14 @@ class CommittedEntry:
     Attributes:
         index: its place in the log.
         term: the term it was proposed in.
-        commands: what callers proposed, in order. An empty command is a barrier and changes nothing.
+        commands: what callers proposed, in order. An empty command changes nothing.
+        members: who is of the cluster from here on, if the entry says so: to be kept, as they are, with the index.
     """
 
     index: int
     term: int
     commands: tuple[bytes, ...]
+    members: bytes | None = None
 
 
 class StateMachine(Protocol[Result_co]):
@@ -41,6 +43,15 @@ class StateMachine(Protocol[Result_co]):
     @property
     def durable_index(self) -> int:
         """The applied index that is synced to disk."""
+        ...
+
+    @property
+    def members(self) -> bytes | None:
+        """The newest `CommittedEntry.members` that were applied, or None."""
+        ...
+
+    def digest_at(self, index: int) -> bytes | None:
+        """A digest of all that was applied up to an index, equal on all replicas; None where it is not known."""
         ...
 
     def apply(self, entries: Sequence[CommittedEntry]) -> Sequence[Sequence[Result_co]]:

@@ -33,6 +33,15 @@ class Member:
     peer_endpoint: str = ""
     is_learner: bool = False
 
+    def to_proto(self) -> log_pb2.Member:
+        """The message."""
+        return log_pb2.Member(
+            node_id=self.node_id,
+            client_endpoint=self.client_endpoint,
+            peer_endpoint=self.peer_endpoint,
+            is_learner=self.is_learner,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Members:
@@ -88,17 +97,7 @@ class Members:
 
     def to_proto(self) -> log_pb2.Members:
         """The message in an entry."""
-        return log_pb2.Members(
-            members=[
-                log_pb2.Member(
-                    node_id=member.node_id,
-                    client_endpoint=member.client_endpoint,
-                    peer_endpoint=member.peer_endpoint,
-                    is_learner=member.is_learner,
-                )
-                for member in self.all
-            ]
-        )
+        return log_pb2.Members(members=[member.to_proto() for member in self.all])
 
 
 def decode_members(data: bytes) -> Members:

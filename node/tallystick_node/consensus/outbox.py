@@ -22,6 +22,22 @@ class Sender(Protocol):
     def slowest_index(self) -> int:
         """Every member has the log on disk up to here."""
 
+    @property
+    def round(self) -> int:
+        """Of the append_entries that go out."""
+
+    @property
+    def answer_round(self) -> int:
+        """Of the append_entries that is being answered."""
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the leader asked for the election of this term."""
+
+    @property
+    def log_begins_at(self) -> int:
+        """The entry before the first that can be sent."""
+
     def not_proposed(self) -> None:
         """A proposal did not get into the log."""
 
@@ -57,11 +73,23 @@ class Outbox:
         if message["type"] == "next_node_idx" and message["reset"]:
             message["next_node_idx"] = self._kernel.first_of_term(message["next_node_idx"])
         encoded = codec.encode(message, self._kernel.term)
+        self._stamp(encoded)
         self._drop_superseded(node.id, encoded)
         self.messages.append((node.id, encoded))
         if encoded.HasField("append_entries"):
-            encoded.append_entries.slowest_index = self._kernel.slowest_index
             self._kernel.sent_entries(node, encoded)
+
+    def _stamp(self, message: RaftMessage) -> None:
+        """Adds what pysyncobj knows nothing of."""
+        if message.HasField("append_entries"):
+            message.append_entries.slowest_index = self._kernel.slowest_index
+            message.append_entries.round = self._kernel.round
+            if message.append_entries.needs_snapshot:
+                message.append_entries.prev_index = self._kernel.log_begins_at
+        elif message.HasField("append_reply"):
+            message.append_reply.round = self._kernel.answer_round
+        elif message.HasField("vote_request"):
+            message.vote_request.handed_over = self._kernel.is_handed_over
 
     def _drop_superseded(self, peer_id: str, message: RaftMessage) -> None:
         for place in range(len(self.messages) - 1, -1, -1):

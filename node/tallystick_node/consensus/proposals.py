@@ -18,18 +18,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from google.protobuf.message import DecodeError
-
 from tallystick.errors import Reason
-from tallystick.log.v1.log_pb2 import Entry
-from tallystick.log.v1.log_pb2 import Proposal as LoggedProposal
+from tallystick.peer.v1.peer_pb2 import MemberChange
 from tallystick_node.consensus.settings import (
     MAX_ENTRY_PROPOSALS,
     MAX_PENDING_BYTES,
     MAX_PENDING_PROPOSALS,
 )
 
-ENTRY_FORMAT = 1
 _OVERHEAD_BYTES = 32
 """Of a proposal in an entry: its id and the lengths."""
 
@@ -42,13 +38,15 @@ class Proposal:
 
     Attributes:
         id: 16 bytes, unique for each attempt.
-        command: what is to be applied; empty is a barrier.
+        command: what is to be applied; empty changes nothing.
         peer_id: the follower that forwarded it, or None for a caller of this node.
+        change: a change of the members, in place of a command.
     """
 
     id: bytes
     command: bytes
     peer_id: str | None = None
+    change: MemberChange | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -123,12 +121,13 @@ class Proposals:
         return True
 
     def take_batch(self, term: int) -> list[Proposal]:
-        """As many as fit into one entry; they count as sent in this term."""
+        """As many as fit into one entry; they count as sent in this term. A change of the members comes alone."""
         batch: list[Proposal] = []
         size_bytes = 0
         while self._queue and len(batch) < MAX_ENTRY_PROPOSALS:
             size_bytes += self._queue[0].size_bytes
-            if batch and size_bytes > self._max_entry_bytes:
+            is_alone = self._queue[0].change is not None or (batch and batch[-1].change is not None)
+            if batch and (is_alone or size_bytes > self._max_entry_bytes):
                 break
             proposal = self._pop()
             if proposal.peer_id is None and proposal.id not in self._own:
@@ -206,28 +205,3 @@ class Proposals:
         proposal = self._queue.popleft()
         self._queued_bytes -= proposal.size_bytes
         return proposal
-
-
-class UnreadableEntryError(Exception):
-    """An entry of a newer format, or none at all: this node must not guess what it means."""
-
-
-def encode_entry(batch: Iterable[Proposal]) -> bytes:
-    """The bytes of an entry of the log."""
-    logged = [LoggedProposal(id=proposal.id, command=proposal.command) for proposal in batch]
-    return Entry(format=ENTRY_FORMAT, proposals=logged).SerializeToString()
-
-
-def decode_entry(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The (id, command) pairs of an entry.
-
-    Raises:
-        UnreadableEntryError: a newer node wrote it, or the bytes are not what was written.
-    """
-    try:
-        entry = Entry.FromString(data)
-    except DecodeError as error:
-        raise UnreadableEntryError(f"an entry: {error}") from error
-    if entry.format != ENTRY_FORMAT:
-        raise UnreadableEntryError(f"entry format {entry.format}, this node reads {ENTRY_FORMAT}: upgrade it")
-    return [(proposal.id, proposal.command) for proposal in entry.proposals]

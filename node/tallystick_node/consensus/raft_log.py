@@ -7,6 +7,9 @@ term) again changes nothing, a different term is a conflict and replaces the tai
 message, brings the untouched tail back. What pysyncobj computes meanwhile, its reply and its commit index, sees the
 tail as deleted, which is exactly Raft's "index of last new entry".
 
+Who is of the cluster is said by the newest entry of the log that says so, decided or not; when a conflict replaces that
+entry, the one before it counts again.
+
 Rules of this file:
 - Positions are pysyncobj's (0 is the first entry kept); indexes are Raft's. Only this file converts.
 - Entries are pysyncobj's tuples: (command, index, term).
@@ -14,7 +17,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from tallystick_node.consensus.settings import APPLY_BATCH_ENTRIES
+from tallystick_node.consensus.entries import decode_entry, holds_members
+from tallystick_node.consensus.members import Members
+from tallystick_node.consensus.settings import APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES
 from tallystick_node.storage.journal import HardState, Journal
 
 LogTuple = tuple[bytes, int, int]
@@ -27,11 +32,38 @@ class CommittedEntryLostError(Exception):
 class RaftLog:
     """The methods of `pysyncobj.journal.Journal`, by their names there, and `settle`."""
 
-    def __init__(self, journal: Journal, applied_index: int) -> None:
+    def __init__(self, journal: Journal, applied_index: int, members: Members) -> None:
         self._journal = journal
-        self._last = journal.last_index
-        self.committed_index = max(1, applied_index)
+        self._last = 0
+        self._members: list[tuple[int, Members]] = []
+        """By the index from which they count, ascending. The first are the applied ones, or those it began with."""
+        self.committed_index = 0
         """No entry at or below may be replaced. Whoever moves the commit index moves this."""
+        self.restart(applied_index, members)
+
+    def restart(self, applied_index: int, members: Members) -> None:
+        """Begins with what was applied and with what the journal holds behind it."""
+        self._last = self._journal.last_index
+        self.committed_index = max(1, applied_index, self._journal.base_index)
+        self._members = [(applied_index, members)]
+        self._find_members(max(applied_index + 1, self._journal.first_index))
+
+    def _find_members(self, first: int) -> None:
+        """Reads what is not applied yet: it may say who is of the cluster."""
+        while first <= self._last:
+            entries = self._journal.entries(first, self._last + 1, APPLY_BATCH_BYTES)
+            for entry in entries:
+                self._note_members(entry.index, entry.data)
+            first = entries[-1].index + 1
+
+    def _note_members(self, index: int, data: bytes) -> None:
+        """An entry is written at an index: what was said from there on was said in vain."""
+        while len(self._members) > 1 and self._members[-1][0] >= index:
+            self._members.pop()
+        if holds_members(data):
+            members = decode_entry(data).members
+            if members is not None:
+                self._members.append((index, members))
 
     # What pysyncobj calls.
 
@@ -51,6 +83,7 @@ class RaftLog:
             if index <= self.committed_index and index <= self._journal.last_index:
                 raise CommittedEntryLostError(f"entry {index} is committed, term {term} would replace it")
             self._journal.append(index, term, command)
+            self._note_members(index, command)
         self._last = index
 
     def _is_known(self, index: int, term: int) -> bool:
@@ -111,6 +144,21 @@ class RaftLog:
         found = self._journal.entries(first, self._last + 1, max_bytes)
         return [(entry.data, entry.index, entry.term) for entry in found]
 
+    @property
+    def members(self) -> Members:
+        """Who is of the cluster, decided or not."""
+        return self._members[-1][1]
+
+    @property
+    def members_index(self) -> int:
+        """The entry that says so: once it is decided, they are."""
+        return self._members[-1][0]
+
+    def settle_members(self, commit_index: int) -> None:
+        """What was said before the newest decided members is of no use any more."""
+        while len(self._members) > 1 and self._members[1][0] <= commit_index:
+            self._members.pop(0)
+
     def term_at(self, index: int) -> int:
         """The term of an entry that is in the log."""
         return self._journal.term_at(index)
@@ -118,7 +166,7 @@ class RaftLog:
     @property
     def first_index(self) -> int:
         """Where the log begins for pysyncobj: with the last entry that compaction dropped, if there is one, for it is
-        still known to come before the next. Its payload is gone, but is never asked for: every member has it."""
+        still known to come before the next. Its payload is gone, but never asked for: who lacks it needs a snapshot."""
         return max(self._journal.base_index, 1)
 
     def first_of_term(self, index: int, lowest: int) -> int:

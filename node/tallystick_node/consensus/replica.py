@@ -18,25 +18,32 @@ Rules of this file: no clock, no thread, no await; it decides nothing about Raft
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from tallystick.errors import Reason
-from tallystick.peer.v1.peer_pb2 import Forward, ForwardedProposal, ForwardRefused, RaftMessage
+from tallystick.peer.v1.peer_pb2 import (
+    Forward,
+    ForwardedProposal,
+    ForwardRefused,
+    MemberChange,
+    RaftMessage,
+    ReadReply,
+    ReadRequest,
+)
+from tallystick_node.consensus.digests import DigestExchange
+from tallystick_node.consensus.entries import decode_entry, encode_commands, encode_members_entry
+from tallystick_node.consensus.handover import Handover
 from tallystick_node.consensus.kernel import Kernel
 from tallystick_node.consensus.machine import CommittedEntry, StateMachine
-from tallystick_node.consensus.proposals import (
-    Applied,
-    Proposal,
-    Proposals,
-    Refused,
-    Undecided,
-    decode_entry,
-    encode_entry,
-)
+from tallystick_node.consensus.members import Members, decode_members
+from tallystick_node.consensus.membership import Leadership, changed_members
+from tallystick_node.consensus.own_read import OwnRead
+from tallystick_node.consensus.proposals import Applied, Proposal, Proposals, Refused, Undecided
 from tallystick_node.consensus.raft_log import RaftLog
 from tallystick_node.consensus.settings import (
     ALONE_PROPOSALS,
@@ -56,9 +63,6 @@ from tallystick_node.storage.journal import Entry, Flush, Journal
 Result = TypeVar("Result")
 Verdict = Applied[Result] | Refused | Undecided
 Addressed = list[tuple[str, RaftMessage]]
-
-_COMMANDS: Final = 0
-"""First byte of an entry's data: commands follow (pysyncobj's REGULAR). Anything else is pysyncobj's own: a no-op."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,24 @@ class ReplicaStatus:
     first_index: int
     last_index: int
     match_indexes: dict[str, int]
+    members: Members
+    odd: frozenset[str]
     connected: frozenset[str]
     last_leader_contact_s: float
 
 
 class Replica(Generic[Result]):
-    """See the module."""
+    """See the module.
+
+    Args:
+        members: who is of the cluster as long as the state machine does not say so: those that it began with. A node
+            that joins is none of them, or a learner.
+    """
 
     def __init__(
         self,
         node_id: str,
-        peer_ids: Iterable[str],
+        members: Members,
         journal: Journal,
         machine: StateMachine[Result],
         *,
@@ -101,6 +112,8 @@ class Replica(Generic[Result]):
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
+        self.node_id = node_id
+        self._first_members = members
         self._journal = journal
         self._machine = machine
         self._connected: set[str] = set()
@@ -109,7 +122,7 @@ class Replica(Generic[Result]):
         self._held: Addressed = []
         self._to_apply: deque[int] = deque()
         self._verdicts: list[tuple[bytes, Verdict[Result]]] = []
-        self._tail_entries = tuning.journal_tail_entries
+        self._tuning = tuning
         self._proposals = Proposals(tuning.max_entry_bytes)
         self._led_in_term = 0
         self._clock = clock
@@ -118,15 +131,19 @@ class Replica(Generic[Result]):
         self._proposed_s = 0.0
         self._proposed_count = 0
         self._accepts_writes = True
+        self._handover: Handover | None = None
+        self._read = OwnRead(rng.getrandbits(48))
+        self._digests = DigestExchange(node_id, machine.digest_at)
         self.kernel = self._make_kernel(
             node_id,
-            peer_ids,
-            RaftLog(journal, machine.applied_index),
+            RaftLog(journal, machine.applied_index, self._applied_members()),
             lambda: journal.durable_index,
             tuning=tuning,
             clock=clock,
             rng=rng,
         )
+
+        self.kernel.stands_back = self._is_behind
 
     _make_kernel = Kernel
 
@@ -162,6 +179,48 @@ class Replica(Generic[Result]):
         elif not self._proposals.admit(Proposal(proposal_id, command)):
             self._verdicts.append((proposal_id, Refused(Reason.OVERLOADED)))
 
+    def propose_change(self, proposal_id: bytes, change: MemberChange) -> None:
+        """Wants the members changed; the verdict comes under this id, and the leader may refuse (`membership.py`)."""
+        if not self._proposals.admit(Proposal(proposal_id, b"", change=change)):
+            self._verdicts.append((proposal_id, Refused(Reason.OVERLOADED)))
+
+    def begin_read(self) -> int:
+        """Wants to know when all that was acknowledged before is applied here; see `take_read`. One at a time."""
+        return self._read.begin()
+
+    def end_read(self) -> None:
+        """The reader waits no longer."""
+        self._read.end()
+
+    def hand_over(self, to_node_id: str | None = None) -> None:
+        """On a leader: lets a voter lead, this one or the one with most of the log. Elsewhere nothing happens."""
+        if self.kernel.is_leader:
+            self._handover = Handover(to_node_id, self._clock() + self._tuning.election_max_s)
+
+    def restart(self) -> None:
+        """The state machine, and the journal where it had to, were exchanged for what a snapshot brought. Call it
+        between two cycles. What was on its way may be part of it, or not."""
+        self._to_apply.clear()
+        self.kernel.restart(self._machine.applied_index, self._applied_members())
+        self.kernel.stands_back = self._is_behind or not self._accepts_writes
+        for proposal_id in self._proposals.sent():
+            self._give_verdict(proposal_id, Undecided.UNDECIDED)
+
+    @property
+    def wanted_index(self) -> int:
+        """0, or: a snapshot that reaches at least this index is needed to go on."""
+        return max(self.kernel.wanted_index, self._journal.base_index if self._is_behind else 0)
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether this member leads, or can send to who does."""
+        return self.kernel.is_leader or self._leader_in_reach is not None
+
+    @property
+    def members(self) -> Members:
+        """Who is of the cluster, by this member's log."""
+        return self.kernel.members
+
     @property
     def accepts_writes(self) -> bool:
         """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, so reads, pass."""
@@ -172,7 +231,7 @@ class Replica(Generic[Result]):
         if self._accepts_writes and not accepts and self.kernel.is_leader:
             self.kernel.resign()  # the others may have room; if none has, one of them leads for the reads
         self._accepts_writes = accepts
-        self.kernel.stands_back = not accepts
+        self.kernel.stands_back = self._is_behind or not accepts
 
     def give_up(self, proposal_id: bytes, *, only_queued: bool = False) -> bool:
         """The caller waits no longer; with `only_queued`, unless it went out. True: it never did, nothing happened."""
@@ -191,11 +250,9 @@ class Replica(Generic[Result]):
         self._inbox_bytes = 0
         if not self.kernel.is_leader:
             self._forward()
-        batch = self._proposals.take_batch(self.kernel.term) if self._may_propose() else []
-        if batch:
-            self.kernel.propose(bytes((_COMMANDS,)) + encode_entry(batch))
-            if any(proposal.peer_id is not None for proposal in batch):
-                self.kernel.prompt_index = self._journal.last_index + 1
+        self._ask_to_read()
+        self._go_on_handing_over()
+        batch = self._take_batch() if self._may_propose() else []
         self.kernel.step()
         if self.kernel.refused:
             self.kernel.refused = 0
@@ -204,7 +261,9 @@ class Replica(Generic[Result]):
             self._proposed_index, self._proposed_s = self._journal.last_index, self._clock()
             self._proposed_count = len(batch)
         self._follow_leadership()
+        self._take_reads()
         self._take_committed()
+        self._exchange_digests()
         return Ready(self._sort_messages(), self._journal.take_flush())
 
     def apply(self) -> None:
@@ -216,16 +275,21 @@ class Replica(Generic[Result]):
         if not self._apply_is_due():
             return
         entries = self._next_entries()
-        decoded = [decode_entry(entry.data[1:]) if entry.data[0] == _COMMANDS else [] for entry in entries]
+        decoded = [decode_entry(entry.data) for entry in entries]
         committed = [
-            CommittedEntry(entry.index, entry.term, tuple(command for _, command in pairs))
-            for entry, pairs in zip(entries, decoded, strict=True)
+            CommittedEntry(
+                entry.index,
+                entry.term,
+                tuple(command for _, command in held.proposals),
+                None if held.members is None else held.members.encode(),
+            )
+            for entry, held in zip(entries, decoded, strict=True)
         ]
         results = self._machine.apply(committed)
         for _ in entries:
             self._to_apply.popleft()
-        for pairs, entry_results in zip(decoded, results, strict=True):
-            for (proposal_id, _), result in zip(pairs, entry_results, strict=True):
+        for held, entry_results in zip(decoded, results, strict=True):
+            for (proposal_id, _), result in zip(held.proposals, entry_results, strict=True):
                 if self._proposals.is_own(proposal_id):
                     self._give_verdict(proposal_id, Applied(result))
 
@@ -239,11 +303,17 @@ class Replica(Generic[Result]):
         verdicts, self._verdicts = self._verdicts, []
         return verdicts
 
+    def take_read(self) -> int | None:
+        """The number of the read that may be served now: all that was acknowledged before it began is applied here."""
+        return self._read.take_ready(self._machine.applied_index)
+
     def compact(self) -> None:
-        """Drops journal segments that the state machine has on disk and no member lacks."""
+        """Drops journal segments that the state machine has on disk, and that no member lacks as far as there is room
+        for what slow ones lack."""
         # the entry before the first one sent must be here too: pysyncobj asks for its term
-        kept_from = self._journal.last_index - self._tail_entries
-        index = min(self._machine.durable_index, self.kernel.slowest_index, kept_from)
+        index = min(self._machine.durable_index, self._journal.last_index - self._tuning.journal_tail_entries)
+        if self._journal.size_bytes <= self._tuning.journal_kept_bytes:
+            index = min(index, self.kernel.slowest_index)
         if index >= self._journal.first_index:
             self._journal.compact_to(index)
 
@@ -257,7 +327,7 @@ class Replica(Generic[Result]):
     @property
     def next_deadline_s(self) -> float:
         """When to step at the latest, on the clock given."""
-        due_s = self.kernel.next_deadline_s
+        due_s = min(self.kernel.next_deadline_s, self._read.retry_s if self._leader_in_reach else math.inf)
         if self._to_apply:
             due_s = min(due_s, self._apply_due_s)
         if len(self._proposals) and self.kernel.is_leader:
@@ -278,6 +348,8 @@ class Replica(Generic[Result]):
             first_index=journal.first_index,
             last_index=journal.last_index,
             match_indexes=kernel.match_indexes,
+            members=kernel.members,
+            odd=self._digests.odd,
             connected=frozenset(self._connected),
             last_leader_contact_s=kernel.last_leader_contact_s,
         )
@@ -292,6 +364,13 @@ class Replica(Generic[Result]):
             reason = Reason(message.forward_refused.reason) if known else Reason.NO_LEADER
             for proposal_id in message.forward_refused.ids:
                 self._give_verdict(proposal_id, Refused(reason))
+        elif message.HasField("read_request"):
+            if self.kernel.is_leader:
+                self.kernel.ask_read(peer_id, message.read_request.number)
+        elif message.HasField("read_reply"):
+            self._read.answered(message.read_reply.number, message.read_reply.index)
+        elif message.HasField("state_digest"):
+            self._digests.heard(peer_id, message.state_digest, self.kernel.members)
         elif (
             message.WhichOneof("body") is not None
         ):  # none: a kind of a newer node; whatever it says, it is not said to us
@@ -300,7 +379,8 @@ class Replica(Generic[Result]):
     def _take_forwarded(self, peer_id: str, forward: Forward) -> None:
         refused: dict[Reason, list[bytes]] = {}
         for item in forward.proposals:
-            proposal = Proposal(item.id, item.command, peer_id)
+            change = item.change if item.HasField("change") else None
+            proposal = Proposal(item.id, item.command, peer_id, change)
             if len(item.command) > MAX_COMMAND_BYTES:
                 refused.setdefault(Reason.TOO_LARGE, []).append(item.id)
             elif not self.kernel.is_leader:
@@ -326,7 +406,9 @@ class Replica(Generic[Result]):
         if leader_id is None or not len(self._proposals):
             return
         batch = self._proposals.take_batch(self.kernel.term)
-        items = [ForwardedProposal(id=proposal.id, command=proposal.command) for proposal in batch]
+        items = [
+            ForwardedProposal(id=proposal.id, command=proposal.command, change=proposal.change) for proposal in batch
+        ]
         self._held.append((leader_id, RaftMessage(term=self.kernel.term, forward=Forward(proposals=items))))
 
     def _follow_leadership(self) -> None:
@@ -361,13 +443,104 @@ class Replica(Generic[Result]):
         One caller after another waits for nobody. Where several come at a time, an entry for each would cost all nodes
         more than the callers wait here.
         """
-        if not self.kernel.is_leader:
+        if not self.kernel.is_leader or self._handover is not None:
             return False
         is_under_way = self._proposed_index > self.kernel.commit_index
         if not is_under_way and self._proposed_count + len(self._proposals) <= ALONE_PROPOSALS:
             return True
         waited_s = self._clock() - self._proposed_s
         return waited_s >= GATHER_S or self._proposals.queued_bytes >= GATHER_BYTES
+
+    def _take_batch(self) -> list[Proposal]:
+        """Hands the next entry to the kernel; what it holds."""
+        batch = self._proposals.take_batch(self.kernel.term)
+        if not batch:
+            return batch
+        if batch[0].change is not None:
+            entry = self._members_entry(batch[0].id, batch[0].change)
+            if isinstance(entry, Reason):
+                self._refuse(batch[0], entry)
+                return []
+        else:
+            entry = encode_commands((proposal.id, proposal.command) for proposal in batch)
+        self.kernel.propose(entry)
+        if any(proposal.peer_id is not None for proposal in batch):
+            self.kernel.prompt_index = self._journal.last_index + 1
+        return batch
+
+    def _members_entry(self, proposal_id: bytes, change: MemberChange) -> bytes | Reason:
+        kernel = self.kernel
+        leadership = Leadership(
+            self.node_id, kernel.members, kernel.is_settled, self._journal.last_index, kernel.match_indexes
+        )
+        members = changed_members(change, leadership)
+        if isinstance(members, Reason):
+            if members is Reason.NO_LEADER:  # this member itself is to be removed
+                self.hand_over()
+            return members
+        return encode_members_entry(proposal_id, members)
+
+    def _refuse(self, proposal: Proposal, reason: Reason) -> None:
+        if proposal.peer_id is None:
+            self._give_verdict(proposal.id, Refused(reason))
+        else:
+            self._refuse_forwarded(proposal.peer_id, [proposal.id], reason)
+
+    def _applied_members(self) -> Members:
+        applied = self._machine.members
+        return self._first_members if applied is None else decode_members(applied)
+
+    @property
+    def _is_behind(self) -> bool:
+        """The journal begins behind what the state machine has applied: it was lost, and a snapshot must replace it."""
+        return self._machine.applied_index < self._journal.base_index
+
+    def _ask_to_read(self) -> None:
+        leader_id = self.node_id if self.kernel.is_leader else self._leader_in_reach
+        if leader_id is None or not self._read.must_ask(leader_id, self.kernel.term, self._clock()):
+            return
+        if self.kernel.is_leader:
+            self.kernel.ask_read(self.node_id, self._read.number)
+        else:
+            message = RaftMessage(term=self.kernel.term, read_request=ReadRequest(number=self._read.number))
+            self._held.append((leader_id, message))
+
+    def _take_reads(self) -> None:
+        """What this leader may let go; it was asked by itself or by others."""
+        for read in self.kernel.reads:
+            if read.node_id == self.node_id:
+                self._read.answered(read.number, read.index)
+            else:
+                reply = ReadReply(number=read.number, index=read.index)
+                self._held.append((read.node_id, RaftMessage(term=self.kernel.term, read_reply=reply)))
+        self.kernel.reads.clear()
+
+    def _go_on_handing_over(self) -> None:
+        handover, now_s = self._handover, self._clock()
+        if handover is None:
+            return
+        if not self.kernel.is_leader or now_s >= handover.deadline_s:
+            self._handover = None
+            return
+        voters = self.kernel.members.voter_ids
+        matching = {
+            node_id: index
+            for node_id, index in self.kernel.match_indexes.items()
+            if node_id in voters and node_id in self._connected
+        }
+        successor = handover.successor(matching, self._journal.last_index)
+        if successor is not None and now_s >= handover.asked_s + self._tuning.heartbeat_s:
+            handover.asked_s = now_s
+            self.kernel.hand_over(successor)
+
+    def _exchange_digests(self) -> None:
+        applied_index, members = self._machine.applied_index, self.kernel.members
+        if self.kernel.is_leader:
+            self._digests.name_index(applied_index, self._clock())
+        report = self._digests.take_report(applied_index, members)
+        if report is not None:
+            message = RaftMessage(term=self.kernel.term, state_digest=report)
+            self._held += [(node_id, message) for node_id in members.node_ids if node_id != self.node_id]
 
     def _take_committed(self) -> None:
         if self.kernel.committed and not self._to_apply:
@@ -377,9 +550,9 @@ class Replica(Generic[Result]):
 
     def _apply_is_due(self) -> bool:
         """Whether to apply now. A follower at which no caller waits gathers a few entries for one transaction."""
-        if not self._to_apply or self._to_apply[0] > self._journal.durable_index:
+        if not self._to_apply or self._to_apply[0] > self._journal.durable_index or self._is_behind:
             return False
-        is_awaited = self.kernel.is_leader or self._proposals.has_callers
+        is_awaited = self.kernel.is_leader or self._proposals.has_callers or self._read.is_waiting
         return is_awaited or len(self._to_apply) >= FOLLOWER_APPLY_ENTRIES or self._clock() >= self._apply_due_s
 
     def _next_entries(self) -> list[Entry]:

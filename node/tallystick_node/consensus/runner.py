@@ -16,12 +16,13 @@ import secrets
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from tallystick.errors import Overloaded, Reason, TallystickError, Unavailable
-from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick.errors import NoLeader, Overloaded, Reason, TallystickError, Unavailable
+from tallystick.peer.v1.peer_pb2 import MemberChange, RaftMessage
+from tallystick_node.consensus.members import Member, Members
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.syncer import Syncer, Syncing
 from tallystick_node.consensus.transport import Transport
-from tallystick_node.consensus.waiters import SWEEP_EVERY_S, Waiters
+from tallystick_node.consensus.waiters import LEADER_WAIT_S, SWEEP_EVERY_S, Waiters
 from tallystick_node.storage.errors import DiskFull
 from tallystick_node.storage.journal import Flush, Journal
 
@@ -70,6 +71,11 @@ class Runner(Generic[Result]):
         self._stopping = False
         self._next_compact_s = 0.0
         self._leader_id: str | None = None
+        self._members: Members | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._reader_number = 0
+        self._exchange: tuple[Callable[[], None], asyncio.Future[None]] | None = None
+        self._leader_changed = asyncio.Event()
         self.full_disk: str | None = None
 
     # What the transport calls (consensus.transport.Receiver).
@@ -99,17 +105,86 @@ class Runner(Generic[Result]):
             Overloaded: no room, or the disk is full; nothing happened.
             Undecided: it may or may not happen.
         """
+        return await self._decide(lambda proposal_id: self._replica.propose(proposal_id, command), timeout_s)
+
+    async def change_members(self, kind: MemberChange.Kind.ValueType, member: Member, timeout_s: float) -> Members:
+        """Changes who is of the cluster, by one node; the members as this node then knows them.
+
+        Raises:
+            AlreadyExists: a member to be added is one; one to be promoted is a voter.
+            NotFound: there is no such member.
+            Invalid: too many members, or the last voter is to be removed.
+            Unavailable: another change is not decided yet, or the learner lacks too much of the log; nothing happened.
+            NoLeader, Overloaded, Undecided: as `propose`. NoLeader too while a leader that is to be removed hands over.
+        """
+        change = MemberChange(kind=kind, member=member.to_proto())
+        await self._decide(lambda proposal_id: self._replica.propose_change(proposal_id, change), timeout_s)
+        return self._replica.members
+
+    async def _decide(self, propose: Callable[[bytes], None], timeout_s: float) -> Result:
         if self._stopping or self.full_disk is not None:
             raise self._not_now()
         self._id_counter += 1
         proposal_id = self._id_prefix + self._id_counter.to_bytes(8, "big")
         future = self._waiters.add(proposal_id, timeout_s)
-        self._replica.propose(proposal_id, command)
+        propose(proposal_id)
         self._wake.set()
         try:
             return await future
         finally:
             self._waiters.remove(proposal_id)
+
+    async def confirm_read(self, timeout_s: float) -> None:
+        """Returns once this node has applied all that was acknowledged anywhere before the call. One at a time.
+
+        Raises:
+            NoLeader: no leader confirmed in time that it leads; the next node may be luckier.
+            Unavailable: this node is stopping.
+        """
+        if self._stopping:
+            raise self._not_now()
+        self._reader = asyncio.get_running_loop().create_future()
+        self._reader_number = self._replica.begin_read()
+        self._wake.set()
+        deadline_s = self._clock() + timeout_s
+        try:
+            while not self._reader.done():
+                left_s = min(deadline_s - self._clock(), LEADER_WAIT_S)
+                if left_s <= 0:
+                    raise NoLeader("no leader confirmed this read in time")
+                await asyncio.wait((self._reader,), timeout=left_s)
+                if not self._reader.done() and not self._replica.has_leader:
+                    raise NoLeader("no leader in reach: no majority, or an election is under way")
+            self._reader.result()
+        finally:
+            self._replica.end_read()
+
+    async def hand_over(self, to_node_id: str | None, timeout_s: float) -> str:
+        """Lets another voter lead, this one or the one that has most of the log; the next leader's id.
+
+        Raises:
+            NoLeader: this node does not lead, or no voter took over in time; it goes on leading.
+        """
+        if not self._replica.kernel.is_leader:
+            raise NoLeader("this node does not lead")
+        self._replica.hand_over(to_node_id)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._leader_id in (None, self._replica.node_id):
+                    self._leader_changed.clear()
+                    await self._leader_changed.wait()
+        except TimeoutError:
+            raise NoLeader("no voter took over in time") from None
+        return self._leader_id or ""
+
+    async def exchange_state(self, exchange: Callable[[], None]) -> None:
+        """Runs `exchange` between two cycles, when nothing else touches journal or state machine, and goes on from
+        what it left. What it raises ends `run`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exchange = (exchange, done)
+        self._wake.set()
+        await done
 
     def _not_now(self) -> TallystickError:
         if self._stopping:
@@ -133,10 +208,15 @@ class Runner(Generic[Result]):
                     await self._sleep()
                     await self._cycle(syncer)
         finally:
+            self._stopping = True
             sweeping.cancel()
             self._waiters.fail_all()
+            if self._reader is not None and not self._reader.done():
+                self._reader.set_exception(self._not_now())
+                self._reader.exception()  # seen: there may be nobody left to raise it
 
     async def _cycle(self, syncer: Syncing) -> None:
+        self._exchange_now()
         self._take_link_events()
         ready = self._replica.step()
         self._send(ready.send_now)
@@ -148,7 +228,9 @@ class Runner(Generic[Result]):
             flush = self._journal.take_flush()
         self._send(self._replica.take_held())
         await self._apply()
+        self._settle_reader()
         self._log_leader()
+        self._tell_members()
         self._compact_now_and_then()
 
     async def _sync(self, syncer: Syncing, flush: Flush) -> None:
@@ -216,11 +298,32 @@ class Runner(Generic[Result]):
             else:
                 self._replica.peer_disconnected(peer_id)
 
+    def _exchange_now(self) -> None:
+        if self._exchange is None:
+            return
+        exchange, done = self._exchange
+        self._exchange = None
+        exchange()
+        self._replica.restart()
+        if not done.done():
+            done.set_result(None)
+
+    def _settle_reader(self) -> None:
+        number = self._replica.take_read()
+        if number == self._reader_number and self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _tell_members(self) -> None:
+        if self._replica.members is not self._members and self._transport is not None:
+            self._members = self._replica.members
+            self._transport.update_members(self._members)
+
     def _log_leader(self) -> None:
         """The lines that tell an outage's story: who led when."""
         kernel = self._replica.kernel
         if kernel.leader_id != self._leader_id:
             self._leader_id = kernel.leader_id
+            self._leader_changed.set()
             extra = {"event": "leader_changed", "leader_id": kernel.leader_id, "term": kernel.term}
             log.info("another leader" if kernel.leader_id else "no leader", extra=extra)
 

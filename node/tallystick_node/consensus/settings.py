@@ -67,6 +67,10 @@ MAX_INBOX_BYTES: Final = 32 * 1024 * 1024
 JOURNAL_TAIL_ENTRIES: Final = 1000
 """Entries that compaction leaves behind the newest, so that a slow follower is served from memory."""
 
+JOURNAL_KEPT_BYTES: Final = 256 * 1024 * 1024
+"""What a slow member lacks is kept while the journal is no larger. Beyond, only the tail is, and who lacks more than
+that needs a snapshot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -82,6 +86,7 @@ class Tuning:
     election_max_s: float = 1.0
     append_batch_bytes: int = APPEND_BATCH_BYTES
     journal_tail_entries: int = JOURNAL_TAIL_ENTRIES
+    journal_kept_bytes: int = JOURNAL_KEPT_BYTES
 
     @property
     def max_entry_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick_node.consensus.members import Members
 
 
 class Transport(Protocol):
@@ -12,6 +13,10 @@ class Transport(Protocol):
 
     def send(self, peer_id: str, message: RaftMessage) -> None:
         """Hands a message over. Never blocks; dropped silently when the link is down."""
+        ...
+
+    def update_members(self, members: Members) -> None:
+        """Who is of the cluster has changed: these are to be linked to and heard, and no others."""
         ...
 
 
