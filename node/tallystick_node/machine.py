@@ -47,6 +47,15 @@ class Machine:
         return self._database.durable_index
 
     @property
+    def members(self) -> bytes | None:
+        """Who is of the cluster, as far as it was ever changed."""
+        return None
+
+    def digest_at(self, index: int) -> bytes | None:
+        """The digest of all that was decided up to an applied index."""
+        return self._database.digest if index == self.applied_index else None
+
+    @property
     def position(self) -> int:
         """The position reached in the decided history."""
         return self._database.position

@@ -20,11 +20,13 @@ from typing import Final
 
 import grpc
 
+from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.header import Headers
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.config import NodeConfig, TLSConfig, split_address
+from tallystick_node.consensus.members import Member, Members
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
@@ -74,7 +76,7 @@ class Node:
         self._machine = Machine(database, self._publish)
         self._replica: Replica[Outcomes] = Replica(
             config.node_id,
-            [member.node_id for member in config.members if member.node_id != config.node_id],
+            _first_members(config),
             journal,
             self._machine,
             tuning=Tuning(config.heartbeat_s, config.election_timeout_min_s, config.election_timeout_max_s),
@@ -115,7 +117,7 @@ class Node:
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                 ]
-                consensus = tasks.create_task(self._runner.run(self._links), name="consensus")
+                consensus = tasks.create_task(self._runner.run(self), name="consensus")
                 await self._stopping_or(consensus)
                 await self._close_clients()
                 self._runner.stop()
@@ -146,6 +148,15 @@ class Node:
             server.add_secure_port(self._config.peer_address, self._peer_tls.server)
         await server.start()
         return server
+
+    # What consensus sends on (consensus.transport.Transport).
+
+    def send(self, peer_id: str, message: RaftMessage) -> None:
+        """Hands a message to the link to a peer."""
+        self._links.send(peer_id, message)
+
+    def update_members(self, members: Members) -> None:
+        """Links to those who are of the cluster."""
 
     def _publish(self, events: Sequence[Event], position: int) -> None:
         self._feed.publish(events, position)
@@ -189,6 +200,11 @@ async def serve(config: NodeConfig) -> None:
             first = _first_error(group)
             log.critical("node failed", extra={"event": "node_failed", "why": f"{type(first).__name__}: {first}"})
             raise first from group
+
+
+def _first_members(config: NodeConfig) -> Members:
+    """Those that the cluster began with: all voters."""
+    return Members.of(Member(member.node_id, member.client_endpoint, member.peer_endpoint) for member in config.members)
 
 
 def _first_error(error: BaseException) -> BaseException:

@@ -17,6 +17,9 @@ from tallystick_node.machine import Outcomes
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.journal import Journal
 
+DIVERGED: Final = "DIVERGED"
+"""Alarm, with a node id behind a colon: this node's state is not what a majority has."""
+
 _MAX_AGE_MS: Final = 2**53
 
 
@@ -41,7 +44,6 @@ class NodeStatus:
         self._feed = feed
         self._host = host
         self._started_s = host.clock()
-        self._endpoints = {member.node_id: member.client_endpoint for member in config.members}
 
     @property
     def has_leader(self) -> bool:
@@ -52,7 +54,8 @@ class NodeStatus:
         """For the header of an answer."""
         kernel = self._replica.kernel
         age_ms = int((self._host.clock() - kernel.last_leader_contact_s) * 1000)
-        leader_endpoint = self._endpoints.get(kernel.leader_id or "", "")
+        leader = kernel.members.get(kernel.leader_id or "")
+        leader_endpoint = leader.client_endpoint if leader is not None else ""
         return Whereabouts(self._database.position, leader_endpoint, min(max(age_ms, 0), _MAX_AGE_MS))
 
     def report(self) -> cluster_pb2.StatusResponse:
@@ -92,13 +95,15 @@ class NodeStatus:
                 match_index=status.durable_index
                 if member.node_id == me
                 else status.match_indexes.get(member.node_id, 0),
+                is_learner=member.is_learner,
             )
-            for member in self._config.members
+            for member in status.members.all
         ]
 
     def _alarms(self) -> list[str]:
         full = self._runner.full_disk is not None or not self._replica.accepts_writes
-        return [Reason.DISK_FULL] if full else []
+        odd = self._replica.status().odd
+        return [*([Reason.DISK_FULL] if full else []), *(f"{DIVERGED}:{node_id}" for node_id in sorted(odd))]
 
 
 def _role(status: ReplicaStatus) -> cluster_pb2.Role.ValueType:

@@ -123,7 +123,7 @@ class Store:
         self._reads = reads
         self._feed = feed
         self._clock_ms = clock_ms
-        self._barrier = Barrier(lambda: runner.propose(b"", BARRIER_TIMEOUT_S))
+        self._barrier = Barrier(lambda: runner.confirm_read(BARRIER_TIMEOUT_S))
 
     @property
     def position(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -45,7 +45,6 @@ class HastyKernel(Kernel):
     def __init__(
         self,
         node_id: str,
-        peer_ids: Iterable[str],
         raft_log: RaftLog,
         durable_index: Callable[[], int],
         *,
@@ -53,8 +52,8 @@ class HastyKernel(Kernel):
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        hasty = HastyLog(raft_log._journal, raft_log.committed_index)
-        super().__init__(node_id, peer_ids, hasty, durable_index, tuning=tuning, clock=clock, rng=rng)
+        hasty = HastyLog(raft_log._journal, raft_log.committed_index, raft_log.members)
+        super().__init__(node_id, hasty, durable_index, tuning=tuning, clock=clock, rng=rng)
 
     def _after_entry(self) -> None:
         self._SyncObj__connectedNodes |= self._held
@@ -74,7 +73,6 @@ class BareKernel(HastyKernel):
     def __init__(
         self,
         node_id: str,
-        peer_ids: Iterable[str],
         raft_log: RaftLog,
         durable_index: Callable[[], int],
         *,
@@ -82,7 +80,7 @@ class BareKernel(HastyKernel):
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        super().__init__(node_id, peer_ids, raft_log, durable_index, tuning=tuning, clock=clock, rng=rng)
+        super().__init__(node_id, raft_log, durable_index, tuning=tuning, clock=clock, rng=rng)
         self._outbox.__class__ = _GarrulousOutbox
 
     def sent_entries(self, node: Node, message: RaftMessage) -> None:

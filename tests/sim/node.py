@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.machine import CommittedEntry
+from tallystick_node.consensus.members import Member, Members
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.journal import Flush, Journal
@@ -45,6 +46,13 @@ class SimMachine:
             self._on_apply(entry)
         return [[entry.index] * len(entry.commands) for entry in entries]
 
+    @property
+    def members(self) -> bytes | None:
+        return None
+
+    def digest_at(self, index: int) -> bytes | None:
+        return None
+
     def checkpoint(self) -> None:
         """What was applied is on disk."""
         self.durable_count = len(self.entries)
@@ -69,7 +77,7 @@ class SimNode:
         history: History,
     ) -> None:
         self.name = name
-        self._others = [other for other in names if other != name]
+        self._members = Members.of(Member(each) for each in names)
         self._world = world
         self._network = network
         self._history = history
@@ -105,7 +113,7 @@ class SimNode:
             raise CommittedEntryLost(f"{self.name} has applied entries that its journal lacks")
         self._replica = self.replica_class(
             self.name,
-            self._others,
+            self._members,
             self._journal,
             self.machine,
             tuning=self.tuning,

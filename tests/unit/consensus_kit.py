@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tallystick.peer.v1.peer_pb2 import AppendEntries, AppendReply, LogEntry, RaftMessage, VoteReply, VoteRequest
+from tallystick_node.consensus import members as cluster
+from tallystick_node.consensus.entries import encode_commands
 from tallystick_node.consensus.machine import CommittedEntry
-from tallystick_node.consensus.proposals import Proposal, encode_entry
 from tallystick_node.consensus.replica import Addressed, Replica, Verdict
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.journal import SEGMENT_BYTES, Flush, Journal
@@ -16,6 +17,11 @@ from tests.sim.disk import SimFiles
 
 TUNING = Tuning(heartbeat_s=0.1, election_min_s=0.5, election_max_s=1.0)
 FOLDER = Path("/journal")
+
+
+def voters(names: Iterable[str]) -> cluster.Members:
+    """A cluster of these."""
+    return cluster.Members.of(cluster.Member(name) for name in names)
 
 
 class Clock:
@@ -34,6 +40,8 @@ class RecordingMachine:
 
     def __init__(self) -> None:
         self.entries: list[CommittedEntry] = []
+        self.is_odd = False
+        """Its state is not what the log says."""
 
     @property
     def applied_index(self) -> int:
@@ -42,6 +50,15 @@ class RecordingMachine:
     @property
     def durable_index(self) -> int:
         return self.applied_index
+
+    @property
+    def members(self) -> bytes | None:
+        return next((entry.members for entry in reversed(self.entries) if entry.members is not None), None)
+
+    def digest_at(self, index: int) -> bytes | None:
+        return (
+            b"odd" if self.is_odd else str([entry.commands for entry in self.entries if entry.index <= index]).encode()
+        )
 
     @property
     def commands(self) -> list[bytes]:
@@ -66,6 +83,7 @@ class Member:
         tuning: Tuning = TUNING,
         clock: Clock | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        first: str | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.files = files or SimFiles(random.Random(1))
@@ -73,7 +91,15 @@ class Member:
         self.machine = machine or RecordingMachine()
         self.peers = peers
         rng = random.Random(ord(name))
-        self.replica = replica_class(name, peers, self.journal, self.machine, tuning=tuning, clock=self.clock, rng=rng)
+        self.replica = replica_class(
+            name,
+            voters(name + peers if first is None else first),
+            self.journal,
+            self.machine,
+            tuning=tuning,
+            clock=self.clock,
+            rng=rng,
+        )
         self.kernel = self.replica.kernel
         for peer in peers:
             self.replica.peer_connected(peer)
@@ -153,12 +179,19 @@ class Group:
             for name in names
         }
 
+    def join(self, name: str) -> None:
+        """A new node, that knows the others and is none of the voters."""
+        names = "".join(self.members)
+        self.members[name] = Member(names, name=name, clock=self.clock, first=names)
+        for member in self.members.values():
+            member.replica.peer_connected(name)
+
     def run(self) -> None:
         """Lets everyone work until all is quiet. No time passes."""
         for _ in range(1000):
             letters = [(name, *letter) for name, member in self.members.items() for letter in member.settle()]
             for source, target, message in letters:
-                if not {source, target} & self.cut:
+                if not {source, target} & self.cut and target in self.members:
                     self.sent.append(message.SerializeToString())
                     self.members[target].receive(source, RaftMessage.FromString(self.sent[-1]))
             if not any(member.replica.has_work for member in self.members.values()):
@@ -188,7 +221,7 @@ class Group:
 
 def data(command: bytes, proposal_id: bytes = b"0123456789abcdef") -> bytes:
     """The bytes of an entry of one command."""
-    return b"\x00" + encode_entry([Proposal(proposal_id, command)])
+    return encode_commands([(proposal_id, command)])
 
 
 def append(

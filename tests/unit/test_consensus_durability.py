@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
@@ -23,7 +23,6 @@ class BoastfulKernel(Kernel):
     def __init__(
         self,
         node_id: str,
-        peer_ids: Iterable[str],
         raft_log: RaftLog,
         durable_index: Callable[[], int],
         *,
@@ -31,7 +30,7 @@ class BoastfulKernel(Kernel):
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        super().__init__(node_id, peer_ids, raft_log, lambda: 1 << 62, tuning=tuning, clock=clock, rng=rng)
+        super().__init__(node_id, raft_log, lambda: 1 << 62, tuning=tuning, clock=clock, rng=rng)
 
 
 class BoastfulReplica(Replica[bytes]):

@@ -15,7 +15,7 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
 from tests.sim.broken import HastyKernel
 from tests.sim.disk import SimFiles
-from tests.unit.consensus_kit import FOLDER, Member, append, bodies
+from tests.unit.consensus_kit import FOLDER, Member, append, bodies, voters
 
 LONG = append(1, (1, 0), [(2, 1), (3, 1), (4, 1), (5, 1)])
 SHORT = append(1, (1, 0), [(2, 1)])
@@ -95,7 +95,7 @@ def test_a_message_about_a_snapshot_moves_no_commit_index() -> None:
 
 
 def test_the_log_never_leaves_a_gap() -> None:
-    log = RaftLog(Journal.open(SimFiles(random.Random(1)), FOLDER), 0)
+    log = RaftLog(Journal.open(SimFiles(random.Random(1)), FOLDER), 0, voters("abc"))
     log.add(b"", 1, 0)
     with pytest.raises(IndexError, match="entry 3 does not follow 1"):
         log.add(b"", 3, 1)

@@ -21,7 +21,7 @@ from tallystick_node.consensus.runner import Runner
 from tallystick_node.storage.errors import DiskFull
 from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Journal
-from tests.unit.consensus_kit import TUNING, Clock, Group, Member, RecordingMachine, append
+from tests.unit.consensus_kit import TUNING, Clock, Group, Member, RecordingMachine, append, voters
 
 
 class BuggyMachine(RecordingMachine):
@@ -64,7 +64,7 @@ async def test_what_the_machine_raises_stops_the_node(tmp_path: Path) -> None:
     machine = BuggyMachine(ZeroDivisionError("a bug"))
     journal = Journal.open(RealFiles(), tmp_path)
     clock = asyncio.get_running_loop().time
-    replica = Replica("a", "", journal, machine, tuning=TUNING, clock=clock, rng=random.Random(1))
+    replica = Replica("a", voters("a"), journal, machine, tuning=TUNING, clock=clock, rng=random.Random(1))
     runner = Runner(replica, journal, clock)
     running = asyncio.create_task(runner.run(_NoTransport()))
     async with asyncio.timeout(10.0):
@@ -81,6 +81,9 @@ async def test_what_the_machine_raises_stops_the_node(tmp_path: Path) -> None:
 class _NoTransport:
     def send(self, peer_id: str, message: object) -> None:
         raise AssertionError("there is nobody to send to")
+
+    def update_members(self, members: object) -> None:
+        """Nobody to link to."""
 
 
 def test_a_member_alone_commits_at_once() -> None:

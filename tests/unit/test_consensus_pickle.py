@@ -12,7 +12,7 @@ import pytest
 
 from tallystick.log.v1.log_pb2 import Entry
 from tallystick.peer.v1.peer_pb2 import AppendEntries, LogEntry, RaftMessage
-from tallystick_node.consensus.proposals import UnreadableEntryError
+from tallystick_node.consensus.entries import UnreadableEntryError
 from tests.unit.consensus_kit import Group, Member, append, data
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
@@ -89,14 +89,26 @@ def test_a_pickle_as_a_command_is_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "gone off").exists()
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3, 255])
-def test_pysyncobjs_own_commands_do_nothing(tmp_path: Path, kind: int) -> None:
-    """No-op, membership, version: what follows the first byte is never looked at."""
+def _own_command(kind: int, bomb: Path) -> Member:
     member = Member()
-    member.receive("b", _entry(bytes([kind]) + pickle.dumps(Bomb(tmp_path / "gone off"))))
+    member.receive("b", _entry(bytes([kind]) + pickle.dumps(Bomb(bomb))))
     member.settle()
     member.wait(0.1)
+    return member
+
+
+def test_pysyncobjs_no_op_does_nothing(tmp_path: Path) -> None:
+    """What follows the first byte is never looked at."""
+    member = _own_command(1, tmp_path / "gone off")
     assert [(entry.index, entry.commands) for entry in member.machine.entries] == [(2, ())]
+    assert not (tmp_path / "gone off").exists()
+
+
+@pytest.mark.parametrize("kind", [2, 3, 255])
+def test_pysyncobjs_other_commands_stop_the_node(tmp_path: Path, kind: int) -> None:
+    """Membership, version: we never write them, so whoever did is of another kind, and must not be guessed at."""
+    with pytest.raises(UnreadableEntryError):
+        _own_command(kind, tmp_path / "gone off")
     assert not (tmp_path / "gone off").exists()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick_node.consensus.proposals import Proposal, Proposals, encode_entry
+from tallystick_node.consensus.entries import encode_commands
+from tallystick_node.consensus.proposals import Proposal, Proposals
 from tallystick_node.consensus.settings import (
     APPEND_BATCH_BYTES,
     MAX_COMMAND_BYTES,
@@ -75,6 +76,6 @@ def test_a_batch_never_exceeds_an_entry(command_bytes: int) -> None:
     taken = 0
     while batch := proposals.take_batch(1):
         assert len(batch) <= MAX_ENTRY_PROPOSALS
-        assert 1 + len(encode_entry(batch)) <= MAX_ENTRY_BYTES
+        assert len(encode_commands((each.id, each.command) for each in batch)) <= MAX_ENTRY_BYTES
         taken += len(batch)
     assert taken == admitted > 0

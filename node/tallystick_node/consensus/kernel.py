@@ -189,7 +189,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     def next_deadline_s(self) -> float:
         """When `step` must be called at the latest, on the kernel's clock."""
         if self.is_leader:
-            return float(self._SyncObj__newAppendEntriesTime)
+            waits = self._rounds_of_term().is_asked and self.has_committed_in_term
+            return 0.0 if waits else float(self._SyncObj__newAppendEntriesTime)
         return float(self._SyncObj__raftElectionDeadline) + (self._stand_back_s if self.stands_back else 0.0)
 
     @property
@@ -263,8 +264,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
         self._bind()
         if self._election_is_due():
             self._ask_before_election()
-        if self.is_leader and self.has_committed_in_term and self._rounds_of_term().begin(self.commit_index):
-            self._send_by(0.0)
+        self._begin_round()
         self._hold_full_windows()
         self._tick()
         self._beat_held()
@@ -332,6 +332,11 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     @property
     def _is_voter(self) -> bool:
         return self._members.is_voter(self._node_id)
+
+    def _begin_round(self) -> None:
+        """For reads that wait: the next append_entries, which go out now, ask whether this member still leads."""
+        if self.is_leader and self.has_committed_in_term and self._rounds_of_term().begin(self.commit_index):
+            self._send_by(0.0)
 
     def _rounds_of_term(self) -> ReadRounds:
         if self._rounds_term != self.term:
@@ -446,7 +451,7 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     def _is_stale_reply(self, peer_id: str, message: RaftMessage) -> bool:
         """Replies count in their own term and votes once a voter (fault 6 of pysyncobj)."""
         if message.HasField("append_reply"):
-            return message.term != self.term
+            return message.term != self.term or peer_id not in self._members.node_ids
         if message.HasField("vote_reply"):
             if message.term != self.term or peer_id in self._votes.real or not self._members.is_voter(peer_id):
                 return True

@@ -44,6 +44,11 @@ class ReadRounds:
     _waiting: dict[str, Read] = field(default_factory=dict)
     _answered: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a read waits for the next round to begin."""
+        return bool(self._asked)
+
     def ask(self, node_id: str, number: int) -> None:
         """A node wants to read; the next round counts for it."""
         self._asked[node_id] = number
