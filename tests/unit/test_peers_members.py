@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack
 import grpc
 import pytest
 
+from tallystick_node.host import Options, RealHost
 from tallystick_node.peers.admission import Admission
 from tallystick_node.peers.counters import Refusal
 from tallystick_node.peers.identity import Caller, LocalNode, from_metadata, to_metadata
 from tallystick_node.peers.limits import REMOVED_KEPT
+from tallystick_node.peers.link import PeerLink
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.processes import Processes
 from tallystick_node.peers.refusals import Refused
@@ -65,6 +67,66 @@ async def test_removed_and_added_at_once_is_heard_in_order() -> None:
                 links.update({"b": b.endpoint})
             await recorder.up("b", times=2)
             assert recorder.changes == [("up", "b"), ("down", "b"), ("up", "b")]
+
+
+class SlowlyClosing(RealHost):
+    """Counts channels; the first is not closed before `may_close`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+        self.closing, self.may_close = asyncio.Event(), asyncio.Event()
+
+    def open_channel(
+        self, endpoint: str, credentials: grpc.ChannelCredentials | None, options: Options
+    ) -> grpc.aio.Channel:
+        channel = super().open_channel(endpoint, credentials, options)
+        close = channel.close
+        self.opened += 1
+
+        async def close_slowly(grace: float | None = None) -> None:
+            self.closing.set()
+            await self.may_close.wait()
+            await close(grace)
+
+        channel.close = close_slowly  # type: ignore[method-assign]
+        return channel
+
+
+async def test_a_peer_has_one_link_at_a_time() -> None:
+    async with serving("b") as b:
+        recorder, host = Recorder(), SlowlyClosing()
+        links = PeerLinks(local("a"), {"b": b.endpoint}, None, recorder, host=host)
+        running = asyncio.create_task(links.run())
+        try:
+            await recorder.up("b")
+            links.update({})
+            links.update({"b": b.endpoint})
+            async with asyncio.timeout(DEADLINE_S):
+                await host.closing.wait()
+            assert host.opened == 1
+            host.may_close.set()
+            await recorder.up("b", times=2)
+        finally:
+            host.may_close.set()
+            running.cancel()
+            await asyncio.wait({running}, timeout=DEADLINE_S)
+
+
+async def test_a_link_that_is_cancelled_while_it_ends_says_so() -> None:
+    async with serving("b") as b:
+        recorder = Recorder()
+        link = PeerLink(local("a"), "b", b.endpoint, None, recorder)
+        running = asyncio.create_task(link.run())
+        await recorder.up("b")
+        b.servicer.close()
+        async with asyncio.timeout(DEADLINE_S):
+            while link._queue.is_open:  # noqa: ASYNC110  the very turn in which it ends
+                await asyncio.sleep(0)
+        assert link.is_connected
+        running.cancel()
+        await asyncio.wait({running}, timeout=DEADLINE_S)
+        assert recorder.changes == [("up", "b"), ("down", "b")]
 
 
 async def test_members_may_change_before_and_after_links_run() -> None:
