@@ -43,6 +43,7 @@ from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.identity import Identity, open_identity
+from tallystick_node.storage.install import recover
 from tallystick_node.storage.journal import Journal
 from tallystick_node.store import Store
 
@@ -226,6 +227,7 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
         )
         journal = Journal.open(host.files, config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
+        recover(config.data_folder, journal)
         database = host.open_database(config.data_folder / "state.db")
         opened.callback(database.close)
         _check_match(config.data_folder, journal, database)

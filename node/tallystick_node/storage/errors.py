@@ -74,3 +74,7 @@ class DataFolderInUse(StorageError):
 
 class IdentityDamaged(StorageError):
     """The data folder's identity.json cannot be read."""
+
+
+class Quarantined(StorageError):
+    """The data folder was closed because the node's state was not that of the others."""

@@ -24,6 +24,7 @@ from typing import Final
 
 from tallystick_node.storage.errors import DataFolderInUse, IdentityDamaged, UnknownFormat, WrongDataFolder
 from tallystick_node.storage.files import RealFiles
+from tallystick_node.storage.quarantine import check_not_quarantined
 
 FORMAT_VERSION: Final = 1
 IDENTITY_NAME: Final = "identity.json"
@@ -86,6 +87,7 @@ def open_identity(folder: Path, *, cluster_id: str, node_id: str) -> Identity:
     Raises:
         DataFolderInUse: another process has it.
         WrongDataFolder: it is bound to another cluster or node, or holds data and no identity.
+        Quarantined: it was closed, for its state was not that of the others.
         IdentityDamaged, UnknownFormat: identity.json cannot be read.
         DiskFull, OSError: the disk says no.
     """
@@ -99,6 +101,7 @@ def open_identity(folder: Path, *, cluster_id: str, node_id: str) -> Identity:
             _check_empty(files, folder)
             stored = _new(cluster_id, node_id)
         _check_owner(folder, stored, cluster_id, node_id)
+        check_not_quarantined(folder)
         stored = replace(stored, incarnation=stored.incarnation + 1)
         _write(files, folder, stored)
         undo.pop_all()

@@ -102,6 +102,27 @@ def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
     return sql
 
 
+def open_frozen(path: Path) -> Sql:
+    """Connect to a database of this format that nobody changes, to read it; leaves nothing beside it.
+
+    Raises:
+        UnknownFormat: another version wrote it.
+        DatabaseDamaged: it is no database of ours.
+    """
+    sql = Sql(path, busy_timeout_s=0, is_frozen=True)
+    opened = False
+    try:
+        found = _format(sql)
+        if found != FORMAT:
+            raise UnknownFormat(f"{path} has format {found}, and this version takes only copies of format {FORMAT}")
+        check_tables(sql, _TABLES)
+        opened = True
+    finally:
+        if not opened:
+            sql.close()
+    return sql
+
+
 def prepare(sql: Sql) -> None:
     """Make a connection just opened ready for use, as `open_sql` does; raises as it does."""
     found = _format(sql)

@@ -38,7 +38,7 @@ class Sql:
         """`is_frozen`: nobody changes the file, so it is only read, and no other file is made beside it."""
         self.path = path
         self._busy_timeout_s = busy_timeout_s
-        self._uri = path.absolute().as_uri() + ("?immutable=1" if is_frozen else "")
+        self._uri = path.absolute().as_uri() + ("?mode=ro&immutable=1" if is_frozen else "")
         self._connection = self._connect()
 
     def reopen(self) -> None:
