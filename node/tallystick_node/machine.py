@@ -49,11 +49,11 @@ class Machine:
     @property
     def members(self) -> bytes | None:
         """Who is of the cluster, as far as it was ever changed."""
-        return None
+        return self._database.members
 
     def digest_at(self, index: int) -> bytes | None:
         """The digest of all that was decided up to an applied index."""
-        return self._database.digest if index == self.applied_index else None
+        return self._database.digest_at(index)
 
     @property
     def position(self) -> int:
@@ -70,7 +70,7 @@ class Machine:
         decoded = [[decode_commands(data) if data else [] for data in entry.commands] for entry in entries]
         applied = self._database.apply(
             [
-                (entry.index, entry.term, [command for commands in proposals for command in commands], None)
+                (entry.index, entry.term, [command for commands in proposals for command in commands], entry.members)
                 for entry, proposals in zip(entries, decoded, strict=True)
             ]
         )
@@ -79,6 +79,11 @@ class Machine:
             self._publish(events, self.position)
             self._release()
         return [_by_proposal(proposals, results) for proposals, results in zip(decoded, applied, strict=True)]
+
+    def replaced(self) -> None:
+        """A snapshot took the place of what was applied: who waits and who watches hears of the position reached."""
+        self._publish((), self.position)
+        self._release()
 
     async def reached(self, position: int) -> None:
         """Returns once this node has applied everything up to a position. Bound it with a timeout."""

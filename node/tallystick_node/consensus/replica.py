@@ -197,6 +197,11 @@ class Replica(Generic[Result]):
         if self.kernel.is_leader:
             self._handover = Handover(to_node_id, self._clock() + self._tuning.election_max_s)
 
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether another voter is in reach."""
+        return any(node_id in self._connected for node_id in self.members.voter_ids)
+
     def restart(self) -> None:
         """The state machine, and the journal where it had to, were exchanged for what a snapshot brought. Call it
         between two cycles. What was on its way may be part of it, or not."""

@@ -76,6 +76,7 @@ class Runner(Generic[Result]):
         self._reader_number = 0
         self._exchange: tuple[Callable[[], None], asyncio.Future[None]] | None = None
         self._leader_changed = asyncio.Event()
+        self._snapshot_wanted = asyncio.Event()
         self.full_disk: str | None = None
 
     # What the transport calls (consensus.transport.Receiver).
@@ -167,6 +168,8 @@ class Runner(Generic[Result]):
         """
         if not self._replica.kernel.is_leader:
             raise NoLeader("this node does not lead")
+        if not self._replica.can_hand_over:
+            raise NoLeader("no other voter is in reach")
         self._replica.hand_over(to_node_id)
         self._wake.set()
         try:
@@ -177,6 +180,12 @@ class Runner(Generic[Result]):
         except TimeoutError:
             raise NoLeader("no voter took over in time") from None
         return self._leader_id or ""
+
+    async def snapshot_is_wanted(self) -> None:
+        """Returns when this node cannot go on without a snapshot (`Replica.wanted_index`)."""
+        while not self._replica.wanted_index:
+            self._snapshot_wanted.clear()
+            await self._snapshot_wanted.wait()
 
     async def exchange_state(self, exchange: Callable[[], None]) -> None:
         """Runs `exchange` between two cycles, when nothing else touches journal or state machine, and goes on from
@@ -231,6 +240,8 @@ class Runner(Generic[Result]):
         self._settle_reader()
         self._log_leader()
         self._tell_members()
+        if self._replica.wanted_index:
+            self._snapshot_wanted.set()
         self._compact_now_and_then()
 
     async def _sync(self, syncer: Syncing, flush: Flush) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 
 import grpc
 
+from tallystick.log.v1 import log_pb2
 from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.host import Host, RealHost
@@ -46,6 +47,7 @@ class PeerLink:
         queue: what is to be sent waits here; none: one of the usual size.
         counters: to be counted on; none: from 0.
         on_removed: called with the peer's id each time that it says so.
+        on_members: called with the members that the peer knows, when it has accepted the link.
         host: what the link runs on; none: this machine.
     """
 
@@ -60,6 +62,7 @@ class PeerLink:
         *,
         counters: LinkCounters | None = None,
         on_removed: Callable[[str], None] | None = None,
+        on_members: Callable[[log_pb2.Members], None] | None = None,
         host: Host | None = None,
     ) -> None:
         self.peer_id: Final = peer_id
@@ -76,6 +79,7 @@ class PeerLink:
         self._last_failure = ""
         self._refusal: Refusal | None = None
         self._on_removed = on_removed
+        self._on_members = on_members
 
     @property
     def is_connected(self) -> bool:
@@ -137,6 +141,8 @@ class PeerLink:
             return "the stream ended before it was accepted"
         if status.node_id != self.peer_id:
             return f"at {self.endpoint} is node {status.node_id}, not {self.peer_id}"
+        if self._on_members is not None:
+            self._on_members(status.members)
         return None
 
     async def _hold(self, call: grpc.aio.StreamStreamCall[bytes, LinkStatus]) -> str:

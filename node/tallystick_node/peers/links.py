@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from tallystick.log.v1 import log_pb2
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.host import Host
@@ -34,6 +35,7 @@ class PeerLinks:
         receiver: hears of links that come and go, on the event loop.
         on_removed: called on the event loop with a peer's id each time that it says that this node is no longer a
             member; about once a second while it goes on saying so.
+        on_members: called with the members that a peer knows, when it has accepted a link.
         host: what the links run on; None: this machine.
     """
 
@@ -45,12 +47,14 @@ class PeerLinks:
         receiver: Receiver,
         *,
         on_removed: Callable[[str], None] | None = None,
+        on_members: Callable[[log_pb2.Members], None] | None = None,
         host: Host | None = None,
     ) -> None:
         self._local = local
         self._credentials = credentials
         self._receiver = receiver
         self._on_removed = on_removed
+        self._on_members = on_members
         self._host = host
         self._links: dict[str, PeerLink] = {}
         self._tasks: dict[asyncio.Task[None], PeerLink] = {}  # also of links that are ending
@@ -122,6 +126,7 @@ class PeerLinks:
             self._receiver,
             counters=counters,
             on_removed=self._on_removed,
+            on_members=self._on_members,
             host=self._host,
         )
 

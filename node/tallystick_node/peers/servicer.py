@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 import grpc
 
+from tallystick.log.v1 import log_pb2
 from tallystick.peer.v1.peer_pb2 import LinkStatus
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.peers.admission import Admission
@@ -55,13 +56,21 @@ class PeerServicer:
         member_ids: the ids of the cluster's nodes; this node's own may be among them.
         receiver: gets the messages, on the event loop.
         require_certificate: whether links run over TLS, so that a caller's certificate must name its node.
+        members: as this node knows them, for who dials.
     """
 
     def __init__(
-        self, local: LocalNode, member_ids: Collection[str], receiver: Receiver, *, require_certificate: bool
+        self,
+        local: LocalNode,
+        member_ids: Collection[str],
+        receiver: Receiver,
+        *,
+        require_certificate: bool,
+        members: Callable[[], log_pb2.Members] = log_pb2.Members,
     ) -> None:
         self._local = local
         self._receiver = receiver
+        self._members = members
         self.admission: Final = Admission(local, member_ids, require_certificate=require_certificate)
         self._streams: dict[str, _Stream] = {}
         self._processes = Processes()
@@ -110,7 +119,7 @@ class PeerServicer:
             self._log_refused(dict(metadata).get("tallystick-node-id", "?"), admitted)
             await context.abort(admitted.code, admitted.sentence, admitted.trailers)
         try:
-            await context.write(LinkStatus(node_id=self._local.node_id))
+            await context.write(LinkStatus(node_id=self._local.node_id, members=self._members()))
             refused = await self._serve(admitted, frames)
         finally:
             if self._streams.get(admitted.caller.node_id) is admitted:

@@ -1,0 +1,141 @@
+"""Takes a peer's copy of the state machine where this node's log begins behind what it has applied.
+
+So it is with a node that was away for too long, with a new one, and with one whose state was put aside as damaged.
+
+    wanted -> fetched from the leader, or else from another peer -> checked and staged -> state and journal exchanged
+
+Rules of this file:
+- Fetching and checking are done beside everything else; only the exchange stands between two cycles of consensus.
+- Whatever goes wrong before the exchange leaves the node as it was; it is tried again as long as it is wanted.
+- What goes wrong in the exchange stops the node; the next start finishes it (`storage.install`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.runner import Runner
+from tallystick_node.host import Host
+from tallystick_node.machine import Machine, Outcomes
+from tallystick_node.peers.identity import LocalNode
+from tallystick_node.peers.snapshot_client import Fetched, SnapshotFailed, fetch_snapshot
+from tallystick_node.peers.tls import PeerCredentials
+from tallystick_node.storage.database import Database
+from tallystick_node.storage.errors import DiskFull, StorageError
+from tallystick_node.storage.install import INCOMING_PREFIX, finish_install, stage
+from tallystick_node.storage.journal import Journal
+
+RETRY_S: Final = 1.0
+"""Between two attempts."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What of this node a catch-up looks at and exchanges."""
+
+    replica: Replica[Outcomes]
+    runner: Runner[Outcomes]
+    machine: Machine
+    database: Database
+    journal: Journal
+
+
+class CatchUp:
+    """See the module.
+
+    Args:
+        local, credentials, host: this node, as links have them.
+        folder: its data folder.
+        reserve_bytes: what is to be left free on the disk.
+        endpoints: the peer endpoint of each node that may be asked, by id.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        local: LocalNode,
+        credentials: PeerCredentials | None,
+        host: Host,
+        folder: Path,
+        reserve_bytes: int,
+        endpoints: Callable[[], dict[str, str]],
+    ) -> None:
+        self._parts = parts
+        self._local = local
+        self._credentials = credentials
+        self._host = host
+        self._folder = folder
+        self._reserve_bytes = reserve_bytes
+        self._endpoints = endpoints
+        self._numbers = itertools.count(1)
+
+    async def run(self) -> None:
+        """Catches up whenever it is wanted, until cancelled."""
+        while True:
+            await self._parts.runner.snapshot_is_wanted()
+            if not await self._catch_up(self._parts.replica.wanted_index):
+                await asyncio.sleep(RETRY_S)
+
+    async def _catch_up(self, reach_index: int) -> bool:
+        for peer_id, endpoint in self._whom_to_ask():
+            incoming = self._folder / f"{INCOMING_PREFIX}{next(self._numbers)}"
+            try:
+                fetched = await self._fetch(peer_id, endpoint, reach_index, incoming)
+                await asyncio.to_thread(stage, self._folder, incoming)
+            except (SnapshotFailed, StorageError, DiskFull) as error:
+                log.warning(
+                    "no snapshot from a peer",
+                    extra={"event": "snapshot_failed", "peer_id": peer_id, "why": str(error)},
+                )
+                continue
+            await self._exchange(peer_id, fetched)
+            return True
+        return False
+
+    def _whom_to_ask(self) -> list[tuple[str, str]]:
+        """The leader first: it is never behind."""
+        leader_id = self._parts.replica.kernel.leader_id
+        endpoints = self._endpoints()
+        return sorted(endpoints.items(), key=lambda item: (item[0] != leader_id, item[0]))
+
+    async def _fetch(self, peer_id: str, endpoint: str, reach_index: int, incoming: Path) -> Fetched:
+        log.info(
+            "fetching a snapshot",
+            extra={"event": "snapshot_fetching", "peer_id": peer_id, "reach_index": reach_index},
+        )
+        return await fetch_snapshot(
+            self._local,
+            peer_id,
+            endpoint,
+            self._credentials,
+            reach_index,
+            incoming,
+            max_bytes=self._host.files.free_bytes(self._folder) - self._reserve_bytes,
+            host=self._host,
+        )
+
+    async def _exchange(self, peer_id: str, fetched: Fetched) -> None:
+        parts = self._parts
+        await asyncio.to_thread(parts.database.hold_off)
+        await parts.runner.exchange_state(
+            lambda: parts.database.adopt(lambda: finish_install(self._folder, parts.journal))
+        )
+        parts.machine.replaced()
+        log.info(
+            "installed a snapshot",
+            extra={
+                "event": "snapshot_installed",
+                "peer_id": peer_id,
+                "index": fetched.index,
+                "size_bytes": fetched.size_bytes,
+            },
+        )
