@@ -12,21 +12,22 @@ import contextlib
 import logging
 import random
 import signal
-import socket
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import grpc
 
+from tallystick.errors import NoLeader
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.header import Headers
+from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
-from tallystick_node.config import NodeConfig, TLSConfig, split_address
-from tallystick_node.consensus.members import Member, Members
+from tallystick_node.config import NodeConfig, TLSConfig
+from tallystick_node.consensus.digests import ReplicaDivergedError
+from tallystick_node.consensus.members import Member, Members, from_proto
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
@@ -37,30 +38,35 @@ from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.options import SERVER_OPTIONS
+from tallystick_node.peers.roster import Roster
 from tallystick_node.peers.servicer import PeerServicer
+from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
+from tallystick_node.ports import wait_for_port
+from tallystick_node.snapshots.catch_up import CatchUp, Parts
+from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.identity import Identity, open_identity
 from tallystick_node.storage.install import recover
 from tallystick_node.storage.journal import Journal
+from tallystick_node.storage.quarantine import quarantine
 from tallystick_node.store import Store
 
 log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 2.0
 """How long calls under way may take to end when the node stops."""
-_PORT_WAIT_S: Final = 2.0
-"""How long a port may be in use at the start before this node gives up."""
-_PORT_RETRY_S: Final = 0.1
+_HAND_OVER_S: Final = 2.0
+"""How long a leader that stops waits for another to lead."""
 _CHECKPOINT_EVERY_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
 """How often free disk space and leadership are looked at."""
 
 
-class PortInUse(OSError):
-    """Another process listens on the address."""
+class Removed(StorageError):
+    """This node is no member of its cluster any more."""
 
 
 class Node:
@@ -88,19 +94,50 @@ class Node:
             self._replica, journal, host.clock, id_prefix=host.random_bytes(8), open_syncer=host.open_syncer
         )
         self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
-        headers = Headers(config.node_id, self._status.whereabouts)
-        store = Store(self._runner, self._machine, database.reads, self._feed, host.unix_ms)
-        self._clients = ClientServer(
-            host,
-            StateService(store, headers),
-            ClusterService(self._status.report, headers),
-            config.max_concurrent_calls,
-        )
+        self._clients = self._make_client_server()
+        self._removed = asyncio.Event()
         local = LocalNode(config.cluster_id, config.node_id, identity.incarnation, identity.data_id)
         self._peer_tls = _peer_tls(config.tls)
-        endpoints = {member.node_id: member.peer_endpoint for member in config.members}
-        self._links = PeerLinks(local, endpoints, self._peer_tls, self._runner, host=host)
-        self._peers = PeerServicer(local, list(endpoints), self._runner, require_certificate=self._peer_tls is not None)
+        self._links = PeerLinks(
+            local,
+            {},
+            self._peer_tls,
+            self._runner,
+            on_removed=self._look_if_removed,
+            on_members=lambda members: self._roster.hear_of(from_proto(members)),
+            host=host,
+        )
+        self._peers = PeerServicer(
+            local,
+            [],
+            self._runner,
+            require_certificate=self._peer_tls is not None,
+            members=lambda: self._replica.members.to_proto(),
+        )
+        self._roster = Roster(self._replica.members, self._links, self._peers, lambda: self._status.has_leader)
+        self._roster.update(self._replica.members)
+        copies = Copies(config.data_folder, database, host.files)
+        self._snapshots = SnapshotServer(self._peers.admission, copies, host=host)
+        self._catch_up = CatchUp(
+            Parts(self._replica, self._runner, self._machine, database, journal),
+            local,
+            self._peer_tls,
+            host,
+            config.data_folder,
+            config.disk_reserve_bytes,
+            lambda: self._roster.endpoints,
+        )
+
+    def _make_client_server(self) -> ClientServer:
+        headers = Headers(self._config.node_id, self._status.whereabouts)
+        store = Store(self._runner, self._machine, self._database.reads, self._feed, self._host.unix_ms)
+        return ClientServer(
+            self._host,
+            StateService(store, headers),
+            ClusterService(self._status.report, headers),
+            self._config.max_concurrent_calls,
+            MemberService(self._runner, self._status.describe, headers),
+        )
 
     def stop(self) -> None:
         """Ends `run`, gracefully."""
@@ -117,16 +154,23 @@ class Node:
                     tasks.create_task(self._links.run(), name="links"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
+                    tasks.create_task(self._catch_up.run(), name="catch up"),
+                    tasks.create_task(self._until_removed(), name="until removed"),
                 ]
                 consensus = tasks.create_task(self._runner.run(self), name="consensus")
                 await self._stopping_or(consensus)
+                await self._hand_over()
                 await self._close_clients()
                 self._runner.stop()
                 await consensus
                 for task in running:
                     task.cancel()
+        except* ReplicaDivergedError as group:
+            self._quarantine(group)
+            raise
         finally:
             self._peers.close()
+            self._snapshots.close()
             await peer_server.stop(None)
             await self._clients.stop(0)
             log.info("node stopped", extra={"event": "node_stopped", "node_id": self._config.node_id})
@@ -136,6 +180,32 @@ class Node:
         await asyncio.wait((stopping, consensus), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
 
+    async def _hand_over(self) -> None:
+        """Nobody shall have to find out by silence that this leader has gone."""
+        if self._replica.kernel.is_leader and self._replica.can_hand_over:
+            with contextlib.suppress(NoLeader):
+                leader_id = await self._runner.hand_over(None, _HAND_OVER_S)
+                log.info("handed over", extra={"event": "handed_over", "leader_id": leader_id})
+
+    def _quarantine(self, group: BaseExceptionGroup[ReplicaDivergedError]) -> None:
+        error = first_error(group)
+        index = error.index if isinstance(error, ReplicaDivergedError) else 0
+        quarantine(self._config.data_folder, str(error), index)
+
+    def _look_if_removed(self, _peer_id: str) -> None:
+        """Called each time that a peer says so; a majority must."""
+        others = self._replica.members.without(self._config.node_id)
+        if others.is_majority(self._links.removed_by):
+            self._removed.set()
+
+    async def _until_removed(self) -> None:
+        await self._removed.wait()
+        raise Removed(
+            f"node {self._config.node_id} is no member of cluster {self._config.cluster_id} any more. To bring it back:"
+            f" remove {self._config.data_folder}, run `tallystick member add {self._config.node_id} ...`, and start it"
+            " with --join"
+        )
+
     async def _close_clients(self) -> None:
         self._feed.close()
         await self._clients.stop(_GRACE_S)
@@ -143,6 +213,7 @@ class Node:
     async def _start_peer_server(self) -> grpc.aio.Server:
         server = self._host.make_server(SERVER_OPTIONS)
         self._peers.add_to(server)
+        self._snapshots.add_to(server)
         if self._peer_tls is None:
             server.add_insecure_port(self._config.peer_address)
         else:
@@ -157,7 +228,8 @@ class Node:
         self._links.send(peer_id, message)
 
     def update_members(self, members: Members) -> None:
-        """Links to those who are of the cluster."""
+        """Links to those who are of the cluster, and hears them."""
+        self._roster.update(members)
 
     def _publish(self, events: Sequence[Event], position: int) -> None:
         self._feed.publish(events, position)
@@ -190,7 +262,7 @@ async def serve(config: NodeConfig) -> None:
         PortInUse: another process listens on one of the addresses.
     """
     for address in (config.client_address, config.peer_address):
-        await _wait_for_port(address)
+        await wait_for_port(address)
     async with open_node(config, RealHost()) as node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,17 +270,21 @@ async def serve(config: NodeConfig) -> None:
         try:
             await node.run()
         except BaseExceptionGroup as group:  # one task failed and took the others along: its error is the one to tell
-            first = _first_error(group)
+            first = first_error(group)
             log.critical("node failed", extra={"event": "node_failed", "why": f"{type(first).__name__}: {first}"})
             raise first from group
 
 
 def _first_members(config: NodeConfig) -> Members:
-    """Those that the cluster began with: all voters."""
-    return Members.of(Member(member.node_id, member.client_endpoint, member.peer_endpoint) for member in config.members)
+    """Those that the cluster began with, all of them voters; a node that joins is none of them."""
+    return Members.of(
+        Member(member.node_id, member.client_endpoint, member.peer_endpoint)
+        for member in config.members
+        if not (config.join and member.node_id == config.node_id)
+    )
 
 
-def _first_error(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -237,35 +313,14 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
 
 
 def _check_match(folder: Path, journal: Journal, database: Database) -> None:
-    """The journal holds whatever the state machine has applied, or compaction has dropped it."""
-    if not journal.base_index <= database.applied_index <= max(journal.last_index, 0):
+    """The journal holds whatever the state machine has applied. Where the state lacks what the journal has dropped, it
+    was put aside, and a peer's copy is fetched before anything is answered."""
+    if database.applied_index > max(journal.last_index, 0):
         raise StorageError(
             f"{folder}: the state has applied entry {database.applied_index}, the journal has entries"
             f" {journal.first_index} to {journal.last_index}: a part of the folder is missing or of another time."
             " Restore the folder whole, or replace this node"
         )
-
-
-async def _wait_for_port(address: str) -> None:
-    """Returns once the address can be bound. A port may be held for a moment, by what this node was before."""
-    deadline_s = time.monotonic() + _PORT_WAIT_S
-    while (error := _bind_error(address)) is not None:
-        if time.monotonic() >= deadline_s:
-            sentence = f"cannot listen on {address}: {error.strerror}; stop what uses it, or choose another"
-            raise PortInUse(error.errno, sentence) from error
-        await asyncio.sleep(_PORT_RETRY_S)
-
-
-def _bind_error(address: str) -> OSError | None:
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error
-    return None
 
 
 def _peer_tls(tls: TLSConfig | None) -> PeerCredentials | None:

@@ -9,6 +9,7 @@ from tallystick.errors import Reason
 from tallystick.v1 import cluster_pb2
 from tallystick_node.api.header import Whereabouts
 from tallystick_node.config import NodeConfig
+from tallystick_node.consensus.members import Members
 from tallystick_node.consensus.replica import Replica, ReplicaStatus
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.feed.feed import Feed
@@ -73,7 +74,7 @@ class NodeStatus:
             durable_index=status.durable_index,
             first_index=status.first_index,
             last_index=status.last_index,
-            members=self._members(status),
+            members=self.describe(status.members),
             journal_bytes=self._journal.size_bytes,
             database_bytes=self._database.size_bytes,
             disk_free_bytes=self._host.files.free_bytes(self._config.data_folder),
@@ -84,8 +85,9 @@ class NodeStatus:
             watchers=self._feed.subscribers,
         )
 
-    def _members(self, status: ReplicaStatus) -> list[cluster_pb2.Member]:
-        me = self._config.node_id
+    def describe(self, members: Members) -> list[cluster_pb2.Member]:
+        """Members as this node sees them: connected, and on the leader how much of the log they have."""
+        me, status = self._config.node_id, self._replica.status()
         return [
             cluster_pb2.Member(
                 node_id=member.node_id,
@@ -97,7 +99,7 @@ class NodeStatus:
                 else status.match_indexes.get(member.node_id, 0),
                 is_learner=member.is_learner,
             )
-            for member in status.members.all
+            for member in members.all
         ]
 
     def _alarms(self) -> list[str]:
