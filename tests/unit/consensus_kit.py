@@ -165,7 +165,12 @@ class Group:
     """Members on one clock, joined by a network that takes no time."""
 
     def __init__(
-        self, names: str = "abc", *, tuning: Tuning = TUNING, replica_class: type[Replica[bytes]] = Replica
+        self,
+        names: str = "abc",
+        *,
+        tuning: Tuning = TUNING,
+        replica_class: type[Replica[bytes]] = Replica,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.clock = Clock()
         self.cut: set[str] = set()
@@ -174,7 +179,12 @@ class Group:
         """Every message that went over the network, as bytes."""
         self.members = {
             name: Member(
-                names.replace(name, ""), name=name, clock=self.clock, tuning=tuning, replica_class=replica_class
+                names.replace(name, ""),
+                name=name,
+                clock=self.clock,
+                tuning=tuning,
+                replica_class=replica_class,
+                segment_bytes=segment_bytes,
             )
             for name in names
         }

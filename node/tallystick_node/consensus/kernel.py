@@ -515,9 +515,12 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
     # Flow control: pysyncobj has none.
 
     def sent_entries(self, node: Node, message: RaftMessage) -> None:
-        """An append_entries went out; a full window ends this step's sending to the peer."""
+        """An append_entries went out; a full window ends this step's sending to the peer, and so does the notice that
+        it needs a snapshot: pysyncobj would repeat that for as long as a heartbeat."""
         window = self._windows.setdefault(node, SendWindow(probing=True))
         window.last_sent_s = self._clock()
+        if message.append_entries.needs_snapshot:
+            self._hold(node)
         if message.append_entries.entries:
             window.sent(message.append_entries.entries[-1].index, message.ByteSize(), self._clock())
             if window.is_full(self._clock()):

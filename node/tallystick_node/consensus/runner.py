@@ -108,6 +108,11 @@ class Runner(Generic[Result]):
         """
         return await self._decide(lambda proposal_id: self._replica.propose(proposal_id, command), timeout_s)
 
+    @property
+    def members(self) -> Members:
+        """Who is of the cluster, by this node's log."""
+        return self._replica.members
+
     async def change_members(self, kind: MemberChange.Kind.ValueType, member: Member, timeout_s: float) -> Members:
         """Changes who is of the cluster, by one node; the members as this node then knows them.
 
