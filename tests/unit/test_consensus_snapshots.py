@@ -5,7 +5,6 @@ Faults 2, 4 and 14 of pysyncobj: a snapshot raises no commit index by itself, lo
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 from tallystick.peer.v1.peer_pb2 import AppendEntries, RaftMessage
@@ -32,9 +31,9 @@ def _group_with_a_laggard() -> tuple[Group, Member, Member]:
     return group, leader, laggard
 
 
-def _install(source: Member, target: Member) -> None:
+def _install(source: Member, target: Member, reach_index: int = 1 << 30) -> None:
     """What `snapshots.catch_up` does: the state is exchanged, and the journal begins behind it."""
-    target.machine.entries = copy.copy(source.machine.entries)
+    target.machine.entries = [entry for entry in source.machine.entries if entry.index <= reach_index]
     index = target.machine.applied_index
     target.journal.restart_at(index, source.journal.term_at(index))
     target.sync(target.journal.take_flush())
@@ -59,13 +58,7 @@ def test_it_goes_on_behind_the_copy() -> None:
 
 def test_a_copy_that_is_old_when_it_comes_is_followed_by_the_log() -> None:
     group, leader, laggard = _group_with_a_laggard()
-    source = Member("", name="z", machine=copy.copy(leader.machine), first="abc")
-    source.machine.entries = [entry for entry in leader.machine.entries if entry.index <= leader.journal.base_index]
-    target_index = source.machine.applied_index
-    laggard.machine.entries = source.machine.entries
-    laggard.journal.restart_at(target_index, leader.journal.term_at(target_index))
-    laggard.sync(laggard.journal.take_flush())
-    laggard.replica.restart()
+    _install(leader, laggard, leader.journal.base_index)
     group.wait(1.0)
     assert laggard.machine.commands == leader.machine.commands
 
@@ -114,15 +107,18 @@ def test_a_member_that_has_what_is_meant_says_where_to_go_on() -> None:
 
 def test_a_state_that_was_put_aside_is_wanted_again() -> None:
     """The journal is sound and begins behind what is applied: nothing is applied, and it does not lead."""
-    group, leader, _ = _group_with_a_laggard()
-    follower = next(member for member in group.members.values() if member.journal.base_index and member is not leader)
+    group, leader, laggard = _group_with_a_laggard()
+    follower = next(member for member in group.members.values() if member not in (leader, laggard))
+    follower.replica.compact()
+    leader.replica.propose(b"p" * 16, b"the next flush removes what was dropped")
+    group.wait(0.1)
     again = Member(follower.peers, name=follower.replica.node_id, files=follower.files, segment_bytes=256, tuning=SHORT)
     assert again.replica.wanted_index == again.journal.base_index > 0
     again.receive(leader.replica.node_id, append(leader.kernel.term, leader.log()[-1], commit_index=1 << 30))
     again.settle()
     assert again.machine.entries == []
     kept = again.journal.last_index
-    again.machine.entries = copy.copy(leader.machine.entries)
+    again.machine.entries = list(leader.machine.entries)
     again.replica.restart()
     assert again.replica.wanted_index == 0
     assert again.journal.last_index == kept, "what it acknowledged is still there"

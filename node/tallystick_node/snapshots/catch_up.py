@@ -123,12 +123,13 @@ class CatchUp:
             host=self._host,
         )
 
+    def _install(self) -> None:
+        finish_install(self._folder, self._parts.journal, files=self._host.files)
+
     async def _exchange(self, peer_id: str, fetched: Fetched) -> None:
         parts = self._parts
         await asyncio.to_thread(parts.database.hold_off)
-        await parts.runner.exchange_state(
-            lambda: parts.database.adopt(lambda: finish_install(self._folder, parts.journal))
-        )
+        await parts.runner.exchange_state(lambda: parts.database.adopt(self._install))
         parts.machine.replaced()
         log.info(
             "installed a snapshot",
