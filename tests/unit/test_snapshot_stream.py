@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tallystick.peer.v1.peer_pb2 import SnapshotHead, SnapshotPart
+from tallystick_node.peers import snapshot_server
 from tallystick_node.peers.counters import Refusal
 from tallystick_node.peers.identity import certificate_name
-from tallystick_node.peers.limits import SNAPSHOT_PART_BYTES, SNAPSHOTS_GIVEN_UP
+from tallystick_node.peers.limits import SNAPSHOT_PART_BYTES
 from tallystick_node.peers.snapshot_client import Fetched, SnapshotFailed
 from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
@@ -221,17 +221,17 @@ async def test_a_reader_that_stalls_is_given_up(folder: Path) -> None:
         assert _counted(b).counters.sent == 0
 
 
-async def test_readers_that_stall_are_bounded(folder: Path) -> None:
+async def test_readers_that_stall_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_server, "SNAPSHOTS_GIVEN_UP", 1)
     source = _source(folder, LARGE_BYTES)
     async with serving("b", source=source, stall_s=SHORT_S) as b:
-        refused = _counted(b).counters.refused
-        async with AsyncExitStack() as held:
-            while refused[Refusal.STALLED] < SNAPSHOTS_GIVEN_UP:
-                count = refused[Refusal.STALLED] + 1
-                await held.enter_async_context(asking(b.endpoint))
-                await until(lambda count=count: refused[Refusal.STALLED] >= count)  # type: ignore[misc]
+        server = _counted(b)
+        async with asking(b.endpoint):
+            await until(lambda: server._refusing == 1)
+            assert server._under_way == 0
             assert (await _failure(b.endpoint, folder / "fetched")).refusal is Refusal.OVERLOADED
-        await until(lambda: _counted(b)._refusing == 0)
+            assert len(source.asked) == 1
+        await until(lambda: server._refusing == 0)
 
 
 async def test_one_at_a_time(folder: Path) -> None:
