@@ -21,6 +21,7 @@ import grpc
 from tallystick_node.consensus.syncer import Syncer, Syncing
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.files import FileSystem, RealFiles
+from tallystick_node.storage.identity import Identity, open_identity
 
 Options: TypeAlias = Sequence[tuple[str, int | str]]
 """gRPC's channel arguments."""
@@ -48,6 +49,10 @@ class Host(Protocol):
 
     def open_syncer(self) -> Syncing:
         """What runs the journal's syncs beside the event loop."""
+        ...
+
+    def open_identity(self, folder: Path, *, cluster_id: str, node_id: str) -> Identity:
+        """The data folder, held; raises as `storage.identity.open_identity`."""
         ...
 
     def open_database(self, path: Path) -> Database:
@@ -86,6 +91,10 @@ class RealHost:
     def open_syncer(self) -> Syncing:
         """See `Host`."""
         return Syncer()
+
+    def open_identity(self, folder: Path, *, cluster_id: str, node_id: str) -> Identity:
+        """See `Host`."""
+        return open_identity(folder, cluster_id=cluster_id, node_id=node_id)
 
     def open_database(self, path: Path) -> Database:
         """See `Host`."""

@@ -48,7 +48,7 @@ from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
-from tallystick_node.storage.identity import Identity, open_identity
+from tallystick_node.storage.identity import Identity
 from tallystick_node.storage.install import recover
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import quarantine
@@ -299,7 +299,7 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
     """
     with contextlib.ExitStack() as opened:
         identity = opened.enter_context(
-            open_identity(config.data_folder, cluster_id=config.cluster_id, node_id=config.node_id)
+            host.open_identity(config.data_folder, cluster_id=config.cluster_id, node_id=config.node_id)
         )
         journal = Journal.open(host.files, config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)

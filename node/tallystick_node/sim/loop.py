@@ -17,7 +17,7 @@ import enum
 import heapq
 from asyncio.events import Handle, TimerHandle
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from concurrent.futures import Executor
 from typing import Any, Final, Never, TypeVar, TypeVarTuple, Unpack
 
@@ -27,6 +27,9 @@ Ts = TypeVarTuple("Ts")
 START_S: Final = 1000.0
 """What the clock shows at first."""
 _LOOK_S: Final = 1e-6
+_END_ROUNDS: Final = 10
+_END_S: Final = 60.0
+"""How long tasks may take to end once they are cancelled."""
 _PRUNE_FROM: Final = 256
 """Cancelled timers are thrown out when there are more than this, and half of all."""
 
@@ -110,7 +113,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._numbers = 0
         self.thread_s: Callable[[], float] = lambda: 0.001
         self.failures: list[str] = []
-        self._has_ended = False
+        self._is_ending = False
+        self._processes: list[Process] = []
         self.set_exception_handler(_keep_failure)
 
     def time(self) -> float:
@@ -144,10 +148,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: contextvars.Context | None = None
     ) -> Handle:
-        """See asyncio. After `end` nothing is called any more."""
+        """See asyncio."""
         handle = Handle(callback, args, self, context)
-        if not self._has_ended:
-            self._ready.append(handle)
+        self._ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -175,17 +178,31 @@ class SimLoop(asyncio.BaseEventLoop):
         held, process.held = process.held, []
         self._ready.extend(held)
 
+    def begin_process(self, name: str) -> Process:
+        """Begins a process; it is remembered until the end."""
+        process = Process(name)
+        self._processes.append(process)
+        return process
+
     def end(self) -> None:
-        """Nothing is called any more; what still waits is closed, so that its end makes no noise later."""
-        self._has_ended = True
+        """Cancels all tasks, also those of processes that stand or are gone, and runs until they have ended.
+
+        What they raise while they end concerns nobody. The loop is closed then.
+        """
         self.set_exception_handler(lambda _loop, _context: None)
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it is meant
-            coroutine = task.get_coro()
-            if coroutine is not None:
-                _close(coroutine)
-        self._ready.clear()
-        self._scheduled.clear()
+        self._is_ending = True
+        for _ in range(_END_ROUNDS):
+            for task in asyncio.all_tasks(self):
+                task.cancel()
+            for process in self._processes:
+                held, process.held = process.held, []
+                self._ready.extend(held)
+            left = asyncio.all_tasks(self)
+            if not left:
+                break
+            self.run_until_complete(_wait(left))
+        self.run_until_complete(self.shutdown_asyncgens())
+        self.close()
 
     # What BaseEventLoop asks of its heirs.
 
@@ -197,7 +214,7 @@ class SimLoop(asyncio.BaseEventLoop):
             if handle.cancelled():
                 continue
             process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
-            if process is None or process.state is State.RUNS:
+            if process is None or process.state is State.RUNS or self._is_ending:
                 handle._run()  # noqa: SLF001 - what an event loop does
             else:
                 process.held.append(handle)
@@ -247,8 +264,5 @@ def _keep_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         loop.failures.append(f"{context.get('message')}: {context['exception']!r}")
 
 
-def _close(coroutine: Generator[Any, Any, Any] | Coroutine[Any, Any, Any]) -> None:
-    try:
-        coroutine.close()
-    except BaseException:  # noqa: BLE001, S110 - its own `finally` is not ours to judge, and nobody is left to be told
-        pass
+async def _wait(tasks: Collection[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=_END_S)
