@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint format proto check-generated bench chaos power clean
+.PHONY: setup demo test test-all sim lint format proto check-generated bench chaos power clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,11 @@ demo: setup   ## a real migration that survives kill -9 of the leader and of the
 
 test: setup   ## every test but the long ones; under ten minutes on two cores
 	$(BIN)/python -m pytest
+
+SEEDS ?= 0..200
+NODES ?= 3,5
+sim: setup   ## whole clusters under virtual time and faults; SEEDS=a..b, NODES=3,5; a failing seed is shrunk
+	$(BIN)/python -m tallystick_node.sim $(SEEDS) --nodes $(NODES)
 
 lint: setup   ## style, types, import contracts, generated code
 	$(BIN)/ruff check .

@@ -139,6 +139,11 @@ class Node:
             MemberService(self._runner, self._status.describe, headers),
         )
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads, as far as it knows."""
+        return self._replica.kernel.is_leader
+
     def stop(self) -> None:
         """Ends `run`, gracefully."""
         self._stopping.set()

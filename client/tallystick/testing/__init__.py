@@ -5,6 +5,11 @@
 
     async with LocalCluster(nodes=3) as cluster, cluster.connect(namespace="demo") as client: ...
 
+`SimCluster` runs the same nodes in one process, under virtual time, all from a seed (`tallystick_node.sim`).
+
+    with SimCluster(nodes=3, seed=7) as cluster:
+        cluster.run(scenario)                          # `async def scenario(cluster): ...`
+
 The rest judges: record what clients asked and were told, then ask a checker whether the promises were kept. It needs
 the standard library only and has no clock, so the same history gets the same verdict everywhere.
 
@@ -33,11 +38,15 @@ if TYPE_CHECKING:
     from tallystick.testing.local_cluster import LocalCluster
     from tallystick.testing.local_node import LocalClusterError
     from tallystick.testing.local_wait import eventually
+    from tallystick.testing.sim_cluster import Deadlock, SimCluster, SimulationFailed
     from tallystick.testing.sync_cluster import SyncLocalCluster
 
 _ON_DEMAND: Final = {
+    "Deadlock": "sim_cluster",
     "LocalCluster": "local_cluster",
     "LocalClusterError": "local_node",
+    "SimCluster": "sim_cluster",
+    "SimulationFailed": "sim_cluster",
     "SyncLocalCluster": "sync_cluster",
     "eventually": "local_wait",
 }
@@ -48,6 +57,7 @@ __all__ = [
     "Call",
     "CheckFailed",
     "Consistency",
+    "Deadlock",
     "Event",
     "History",
     "Kind",
@@ -58,6 +68,8 @@ __all__ = [
     "Operation",
     "Outcome",
     "Report",
+    "SimCluster",
+    "SimulationFailed",
     "Stream",
     "SyncLocalCluster",
     "Verdict",

@@ -1,8 +1,8 @@
 """The client's side of simulated gRPC: what `grpc.aio.Channel` is to the client library and to the links of peers.
 
 Rules of this file:
-- It behaves as gRPC does where our code can see it: states, fail-fast while it cannot connect, backoff between attempts,
-  CancelledError for who cancels or closes, AioRpcError for the rest.
+- It behaves as gRPC does where our code can see it: states, fail-fast while it cannot connect, backoff between
+  attempts, CancelledError for who cancels or closes, AioRpcError for the rest.
 - A call belongs to one connection and dies with it. Nothing is retried.
 """
 
@@ -25,6 +25,7 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 State = grpc.ChannelConnectivity
 _BACKOFF_GROWTH: Final = 1.6
+_EOF: Final[object] = getattr(grpc.aio, "EOF")  # noqa: B009 - its stubs do not know it
 _DEFAULTS: Final = {
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
@@ -64,7 +65,7 @@ class SimChannel:
 
     # What grpc.aio.Channel has.
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """See gRPC."""
         if try_to_connect and self._state is State.IDLE:
             self._connect()
@@ -322,7 +323,7 @@ class _Call(Generic[RequestT, ResponseT]):
             self._tell_room()
             return self._method.deserialize(data)
         self._raise_failure()
-        return grpc.aio.EOF
+        return _EOF
 
     async def write(self, request: RequestT) -> None:
         """See gRPC."""
@@ -434,4 +435,6 @@ class _Call(Generic[RequestT, ResponseT]):
 
 
 def _error(code: grpc.StatusCode, details: str, trailing: Metadata) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details)
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details, debug_error_string=details
+    )

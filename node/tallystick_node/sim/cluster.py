@@ -11,8 +11,8 @@
     with SimCluster(nodes=3, seed=7) as cluster:
         cluster.run(scenario)
 
-A seed replays byte for byte: `trace_hash` is equal across runs, processes and machines, as long as the test itself takes
-its time from the event loop, and its randomness from `cluster.rng`.
+A seed replays byte for byte: `trace_hash` is equal across runs, processes and machines, as long as the test itself
+takes its time from the event loop, and its randomness from `cluster.rng`.
 
 Rules of this file:
 - Nothing is left at the end: no process or thread was begun, the scratch folder is removed.
@@ -32,6 +32,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from tallystick import Client, Consistency, NodeStatus, Role, TallystickError
+from tallystick.testing.local_wait import eventually
 from tallystick_node.sim.faults import Faults
 from tallystick_node.sim.loop import SimLoop, current_process
 from tallystick_node.sim.network import CLIENTS, Network
@@ -52,7 +53,6 @@ WITHIN_S: Final = 3600.0
 _NAMES: Final = "abcdefghi"
 _OBSERVER: Final = "observer"
 _STATUS_S: Final = 1.0
-_POLL_S: Final = 0.05
 
 
 class SimulationFailed(AssertionError):
@@ -257,10 +257,9 @@ class SimCluster(Faults):
         Raises:
             AssertionError: there was none within the time.
         """
-        async with _Deadline(within_s, "a leader that a majority follows"):
-            while (found := await self.leader(among=among)) is None:
-                await asyncio.sleep(_POLL_S)
-        return found
+        return await eventually(
+            lambda: self.leader(among=among), within_s=within_s, what="a leader that a majority follows"
+        )
 
     async def wait_equal(self, *, among: Collection[str] | None = None, within_s: float = START_S) -> NodeStatus:
         """Waits until all nodes (or these) have applied the same, and checks that it led to the same; one's status.
@@ -269,17 +268,14 @@ class SimCluster(Faults):
             AssertionError: they did not within the time, or their states differ.
         """
         expected = len(among or self.node_ids)
-        async with _Deadline(within_s, "all nodes at one applied index"):
-            while True:
-                answers = await self.statuses(among)
-                places = {(answer.applied_index, answer.commit_index) for answer in answers}
-                if (
-                    len(answers) == expected
-                    and len(places) == 1
-                    and answers[0].applied_index == answers[0].commit_index
-                ):
-                    break
-                await asyncio.sleep(_POLL_S)
+
+        async def look() -> list[NodeStatus] | None:
+            answers = await self.statuses(among)
+            places = {(answer.applied_index, answer.commit_index) for answer in answers}
+            is_equal = len(answers) == expected and len(places) == 1
+            return answers if is_equal and answers[0].applied_index == answers[0].commit_index else None
+
+        answers = await eventually(look, within_s=within_s, what="all nodes at one applied index")
         digests = {answer.state_digest for answer in answers}
         if len(digests) != 1:
             raise AssertionError(f"nodes differ at index {answers[0].applied_index}: {sorted(digests)}")
@@ -295,18 +291,22 @@ class SimCluster(Faults):
         """
         for node in self._known(node_ids):
             node.start()
-        async with _Deadline(START_S, f"{', '.join(node_ids)} answer"):
-            while len(await self.statuses(node_ids)) < len(node_ids):
-                await asyncio.sleep(_POLL_S)
+
+        async def all_answer() -> bool:
+            return len(await self.statuses(node_ids)) == len(node_ids)
+
+        await eventually(all_answer, within_s=START_S, what=f"{', '.join(node_ids)} answer")
 
     async def stop(self, node_id: str) -> None:
         """Asks a node to end, frozen or not, and waits until it has."""
         (node,) = self._known([node_id])
         node.resume()
         node.stop()
-        async with _Deadline(START_S, f"{node_id} ends"):
-            while node.is_up:
-                await asyncio.sleep(_POLL_S)
+
+        async def is_down() -> bool:
+            return not node.is_up
+
+        await eventually(is_down, within_s=START_S, what=f"{node_id} ends")
 
     async def restart(self, *node_ids: str) -> None:
         """Stops those of these nodes that run, one after the other, and starts all; they answer when this returns."""
@@ -314,22 +314,3 @@ class SimCluster(Faults):
             if node.is_up:
                 await self.stop(node.name)
         await self.start(*node_ids)
-
-
-class _Deadline:
-    """`asyncio.timeout` that fails a test with a sentence."""
-
-    def __init__(self, within_s: float, what: str) -> None:
-        self._timeout = asyncio.timeout(within_s)
-        self._sentence = f"not within {within_s:g} s: {what}"
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            raise AssertionError(self._sentence) from None

@@ -7,6 +7,7 @@ process on it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -99,10 +100,8 @@ class SimMachine:
         self._stuck = None if self._stuck is None else []
         if job is not None and self.rng.random() < _UNDER_WAY_SHARE:
             self.files.can_sync = not power
-            try:
+            with contextlib.suppress(OSError, StorageError):  # it was not to be
                 job()
-            except (OSError, StorageError):
-                pass  # it was not to be
         if power:
             self.files.crash()
         self.files.can_sync = True

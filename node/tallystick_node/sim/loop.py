@@ -134,19 +134,18 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def create_task(
         self,
-        coroutine: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
         name: object = None,
         context: contextvars.Context | None = None,
-        **_ignored: object,
     ) -> asyncio.Task[T]:
         """See asyncio."""
         self._numbers += 1
         named = None if name is None else str(name)
-        return _Task(self._numbers, coroutine, loop=self, name=named, context=context)
+        return _Task(self._numbers, coro, loop=self, name=named, context=context)
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: contextvars.Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Handle:
         """See asyncio."""
         handle = Handle(callback, args, self, context)
@@ -154,22 +153,22 @@ class SimLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: contextvars.Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Handle:
         """See asyncio; there are no other threads."""
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(  # type: ignore[override]  # typeshed wants a coroutine's future; this is one
-        self, _executor: Executor | None, job: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    def run_in_executor(
+        self, _executor: Executor | None, job: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Runs the job at once; who waits for it hears of it after `thread_s`."""
         future: asyncio.Future[T] = self.create_future()
         try:
             result = job(*args)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            self.call_later(self.thread_s(), _settle, future, None, error)
+            self.call_later(self.thread_s(), _fail, future, error)
         else:
-            self.call_later(self.thread_s(), _settle, future, result, None)
+            self.call_later(self.thread_s(), _succeed, future, result)
         return future
 
     def release(self, process: Process) -> None:
@@ -250,13 +249,14 @@ class SimLoop(asyncio.BaseEventLoop):
         """Nobody sleeps who would have to be woken."""
 
 
-def _settle(future: asyncio.Future[T], result: T, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
         future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _keep_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -53,6 +53,11 @@ class SimNode:
         """Whether its process stands."""
         return self._process is not None and self._process.state is State.STANDS
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether it believes to lead."""
+        return self._node is not None and self._node.is_leader
+
     def start(self) -> None:
         """Starts a process on the machine, if there is none."""
         if self._process is not None:

@@ -41,7 +41,7 @@ class SimServer:
         self.place = place
         self.context = contextvars.copy_context()
         self._max_calls = max_concurrent_calls
-        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._handlers: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._addresses: list[str] = []
         self._links: dict[_Link, None] = {}
         self.tasks: dict[asyncio.Task[None], None] = {}
@@ -49,7 +49,7 @@ class SimServer:
 
     # What grpc.aio.Server has.
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
         """See gRPC."""
         self._handlers.extend(handlers)
 
@@ -106,7 +106,7 @@ class SimServer:
         for handler in self._handlers:
             found = handler.service(details)
             if found is not None:
-                return cast("grpc.RpcMethodHandler[Any, Any]", found)
+                return found
         return None
 
     @property

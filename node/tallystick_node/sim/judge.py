@@ -1,0 +1,166 @@
+"""What must hold at the end of a seed, whatever happened.
+
+Rules of this file:
+- A check that ran out of its budget proves nothing and fails nothing; the witness check, which needs none, is the one
+  that decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Final, NoReturn, TypeVar
+
+from tallystick import Client, Consistency
+from tallystick.testing.history import History
+from tallystick.testing.linearizability import check_linearizability
+from tallystick.testing.local_wait import eventually
+from tallystick.testing.models import Model, append_only_list, counter, register
+from tallystick.testing.sessions import check_sessions
+from tallystick.testing.verdict import Report, Verdict, steps
+from tallystick.testing.watches import Event, Stream, check_watch
+from tallystick.testing.witness import check_witness
+from tallystick_node.sim.cluster import SimCluster, SimulationFailed
+from tallystick_node.sim.workload import (
+    KEYS,
+    NAMESPACE,
+    Records,
+    read,
+    watched_checkpoint,
+    watched_mutation,
+)
+
+S = TypeVar("S", bound=Hashable)
+
+SEARCH_STEPS: Final = 200_000
+RECOVERY_S: Final = 60.0
+"""Within which a healed cluster decides, is equal, and has told its watches everything."""
+
+
+class PromiseBroken(AssertionError):
+    """What the store promises did not hold.
+
+    Attributes:
+        kind: which promise: two failures of one kind are taken for the same.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+async def recover(cluster: SimCluster, records: Records) -> None:
+    """Heals everything, lets the cluster come to rest, and judges what happened."""
+    cluster.heal()
+    for name, node in cluster.nodes.items():
+        cluster.heal_disk(name)
+        cluster.resume(name)
+        node.start()
+    await asyncio.sleep(1.0)  # a rotten one ends when it has looked
+    living = [name for name, node in cluster.nodes.items() if node.failure is None]
+    try:
+        cluster.check()
+    except SimulationFailed as error:
+        raise PromiseBroken("node", str(error)) from error
+    async with cluster.connect(NAMESPACE, timeout_s=RECOVERY_S, actor="judge") as client:
+        await _read_all(cluster, records, client)
+        try:
+            await cluster.wait_equal(among=living, within_s=RECOVERY_S)
+        except AssertionError as error:
+            _fail("digests" if "differ" in str(error) else "stuck", str(error))
+        log = await _log(client, records)
+        await _local_reads(cluster, records, living)
+    await _watched_all(log, records)
+    judge(records, log)
+
+
+def judge(records: Records, log: list[Event]) -> None:
+    """Raises PromiseBroken for the first promise that does not hold."""
+    history = records.history
+    for report in (
+        *_reports(_of_kind(history, "list"), append_only_list()),
+        *_reports(_of_kind(history, "count"), counter()),
+        *_reports(_of_kind(history, "cell"), register()),
+    ):
+        _require(report)
+    _require(check_sessions(history))
+    _require(check_watch(log, [Stream(0, records.watched)], reached=log[-1].revision if log else None))
+    _nothing_lost(records)
+
+
+def _reports(history: History, model: Model[S]) -> Iterator[Report]:
+    yield check_witness(history, model)
+    yield check_linearizability(history, model, budget=steps(SEARCH_STEPS))
+
+
+def _of_kind(history: History, kind: str) -> History:
+    return history.select(lambda operation: operation.key.startswith(kind))
+
+
+def _require(report: Report) -> None:
+    if report.verdict is Verdict.INVALID:
+        _fail(report.checker, str(report))
+
+
+def _nothing_lost(records: Records) -> None:
+    """Every acknowledged append is in its list, once, by the last read of it."""
+    lists: dict[str, Counter[str]] = {}
+    for operation in records.history:
+        if operation.kind == "read" and isinstance(operation.result, list):
+            lists[operation.key] = Counter(str(element) for element in operation.result)
+    for agent, element in records.acknowledged:
+        count = lists[agent][element]
+        if count != 1:
+            _fail("lost" if not count else "twice", f"{element} was acknowledged and is {count} times in {agent}")
+
+
+async def _read_all(cluster: SimCluster, records: Records, client: Client) -> None:
+    before = len(records.history)
+    for kind in ("list", "count", "cell"):
+        for number in range(KEYS):
+            await read(cluster, records, client.agent(f"{kind}-{number}"), "judge", Consistency.LINEARIZABLE)
+    if any(operation.outcome != "ok" for operation in records.history[before:]):
+        _fail("stuck", "the healed cluster does not answer")
+
+
+async def _local_reads(cluster: SimCluster, records: Records, living: Iterable[str]) -> None:
+    """What each node itself has is part of the history, too."""
+    for name in living:
+        async with cluster.connect(NAMESPACE, nodes=[name], timeout_s=RECOVERY_S) as client:
+            for kind in ("list", "count", "cell"):
+                for number in range(KEYS):
+                    agent = client.agent(f"{kind}-{number}")
+                    await read(cluster, records, agent, f"judge of {name}", Consistency.LOCAL)
+
+
+async def _log(client: Client, records: Records) -> list[Event]:
+    """All that was decided, from the agents' own logs, and that no acknowledged checkpoint is missing."""
+    events: list[Event] = []
+    taken: set[tuple[str, str]] = set()
+    async for info in client.agents():
+        agent = client.agent(info.name)
+        events += [watched_mutation(info.name, each.revision.position) async for each in agent.log()]
+        async for checkpoint in agent.checkpoints():
+            events.append(watched_checkpoint(info.name, checkpoint.revision.position))
+            taken.add((info.name, checkpoint.name))
+    for wanted in records.checkpoints:
+        if wanted not in taken:
+            _fail("lost", f"checkpoint {wanted[1]} of {wanted[0]} was acknowledged and is not there")
+    return sorted(events, key=lambda event: event.revision)
+
+
+async def _watched_all(log: list[Event], records: Records) -> None:
+    """The watch gets to the end, in its time."""
+
+    async def is_there() -> bool:
+        return not log or bool(records.watched and records.watched[-1].revision >= log[-1].revision)
+
+    try:
+        await eventually(is_there, within_s=RECOVERY_S, what=f"the watch gets to {log[-1].revision if log else 0}")
+    except AssertionError as error:
+        _fail("watch", str(error))
+
+
+def _fail(kind: str, text: str) -> NoReturn:
+    raise PromiseBroken(kind, text)

@@ -1,0 +1,98 @@
+"""One seed from its begin to its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from tallystick_node.sim.cluster import SimCluster, SimulationFailed
+from tallystick_node.sim.judge import PromiseBroken, recover
+from tallystick_node.sim.loop import Deadlock
+from tallystick_node.sim.nemesis import Nemesis, Step, run_script
+from tallystick_node.sim.workload import Workload
+
+SECONDS: float = 20.0
+"""How long the workload and the nemesis go on, unless it is said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A seed that kept every promise."""
+
+    trace_hash: str
+    events: int
+    operations: int
+    acknowledged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One that did not: `kind` tells failures apart, `text` says what happened, for people."""
+
+    kind: str
+    text: str
+    trace_hash: str
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a seed is run with.
+
+    Attributes:
+        kinds: kinds of faults; None: all.
+        make_cluster: makes the cluster, called with `nodes` and `seed=`; tests put broken ones here.
+    """
+
+    seed: int
+    nodes: int = 3
+    seconds: float = SECONDS
+    kinds: Collection[str] | None = None
+    make_cluster: Callable[..., SimCluster] = SimCluster
+
+    def script(self) -> list[Step]:
+        """The faults of the seed."""
+        return Nemesis.script(
+            self.seed, [chr(ord("a") + place) for place in range(self.nodes)], self.seconds, self.kinds
+        )
+
+
+def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Failed:
+    """Runs a seed, with its own script or another."""
+    steps = plan.script() if script is None else list(script)
+    with plan.make_cluster(plan.nodes, seed=plan.seed, journal_segment_bytes=_SEGMENT_BYTES) as cluster:
+        try:
+            records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))
+        except PromiseBroken as error:
+            return _failed(cluster, error.kind, error)
+        except (SimulationFailed, Deadlock, TimeoutError) as error:
+            return _failed(cluster, type(error).__name__, error)
+        return Passed(cluster.trace_hash, cluster.trace.count, *records)
+
+
+_SEGMENT_BYTES = 16 * 1024
+"""Small segments, so that there are several."""
+
+
+def _failed(cluster: SimCluster, kind: str, error: BaseException) -> Failed:
+    return Failed(kind, str(error), cluster.trace_hash, tuple(cluster.trace.tail()))
+
+
+async def _life(cluster: SimCluster, seconds: float, script: Sequence[Step]) -> tuple[int, int]:
+    workload = Workload(cluster, seconds)
+    watching = asyncio.create_task(workload.watch())
+    striking = asyncio.create_task(run_script(cluster, script))
+    try:
+        await workload.run()
+        await striking
+        await recover(cluster, workload.records)
+    finally:
+        watching.cancel()
+        striking.cancel()
+        await asyncio.wait((watching, striking))
+    if not watching.cancelled():
+        watching.result()  # it ends by being cancelled alone
+    for operation in workload.records.history:
+        cluster.trace.add(str(operation))
+    return len(workload.records.history), len(workload.records.acknowledged)

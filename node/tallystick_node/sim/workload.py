@@ -1,0 +1,219 @@
+"""A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch.
+
+Rules of this file:
+- Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
+- A worker has a client of its own and waits for each answer, so that it has a session; what is asked at once, by a
+  stream, is asked by processes of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tallystick import Client, Consistency, Revision, ops
+from tallystick._agent import Agent
+from tallystick._values import Appended, CheckpointEvent, MutationEvent
+from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
+from tallystick.testing.history import Call, History
+from tallystick.testing.watches import Event
+from tallystick_node.sim.cluster import SimCluster
+
+NAMESPACE: Final = "demo"
+WORKERS: Final = 4
+KEYS: Final = 2
+"""Agents of each kind."""
+PAUSE_S: Final = 0.15
+"""Between two operations of a worker, on average."""
+CALL_S: Final = 4.0
+"""What a worker waits for an answer."""
+_BATCH: Final = 4
+
+_CONSISTENCIES: Final = (
+    Consistency.LINEARIZABLE,
+    Consistency.LINEARIZABLE,
+    Consistency.SESSION,
+    Consistency.LOCAL,
+)
+_WORDS: Final[dict[Consistency, Literal["linearizable", "session", "local"]]] = {
+    Consistency.LINEARIZABLE: "linearizable",
+    Consistency.SESSION: "session",
+    Consistency.LOCAL: "local",
+}
+
+
+@dataclass
+class Records:
+    """What was asked and told.
+
+    Attributes:
+        history: operations; the keys `list-*`, `count-*` and `cell-*` are agents.
+        acknowledged: agent and element of each append that was acknowledged.
+        checkpoints: agent and name of each checkpoint that was acknowledged.
+        watched: what the watch gave, in order.
+    """
+
+    history: History = field(default_factory=History)
+    acknowledged: list[tuple[str, str]] = field(default_factory=list)
+    checkpoints: list[tuple[str, str]] = field(default_factory=list)
+    watched: list[Event] = field(default_factory=list)
+
+
+class Workload:
+    """The workload of one cluster; `run` it, and look at `records`."""
+
+    def __init__(self, cluster: SimCluster, seconds: float) -> None:
+        self._cluster = cluster
+        self._ends_s = cluster.now_s + seconds
+        self.records = Records()
+        self._count = 0
+
+    async def run(self) -> None:
+        """Runs all workers until the time is over."""
+        async with asyncio.TaskGroup() as workers:
+            for number in range(WORKERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._work(f"worker-{number}", rng))
+
+    async def watch(self) -> None:
+        """Watches everything from the beginning on, until it is cancelled."""
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor="watcher") as client:
+            async for event in client.watch(after=Revision(1, 0)):
+                if isinstance(event, MutationEvent):
+                    self.records.watched.append(watched_mutation(event.agent, event.mutation.revision.position))
+                elif isinstance(event, CheckpointEvent):
+                    self.records.watched.append(watched_checkpoint(event.agent, event.checkpoint.revision.position))
+
+    async def _work(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            worker = _Worker(self._cluster, self.records, client, name, rng)
+            while self._cluster.now_s < self._ends_s:
+                await asyncio.sleep(rng.expovariate(1 / PAUSE_S))
+                await worker.act()
+
+
+def watched_mutation(agent: str, revision: int) -> Event:
+    """A mutation as the check of watches knows it."""
+    return Event(revision, agent, "mutation")
+
+
+def watched_checkpoint(agent: str, revision: int) -> Event:
+    """A checkpoint likewise."""
+    return Event(revision, agent, "checkpoint")
+
+
+class _Worker:
+    """One client of the workload."""
+
+    def __init__(self, cluster: SimCluster, records: Records, client: Client, name: str, rng: random.Random) -> None:
+        self._cluster = cluster
+        self._records = records
+        self._client = client
+        self._name = name
+        self._rng = rng
+        self._count = 0
+
+    async def act(self) -> None:
+        """One operation, or one stream of a few."""
+        action: Callable[[], Awaitable[None]] = self._rng.choices(
+            (self._append, self._increment, self._compare_and_set, self._read, self._checkpoint, self._stream),
+            (4, 3, 3, 6, 1, 1),
+        )[0]
+        await action()
+
+    async def _append(self) -> None:
+        agent, element = self._agent("list"), self._element()
+        call = self._records.history.begin(self._name, agent.name, "append", element, at_s=self._cluster.now_s)
+        appended = await self._told(call, agent.append(ops.append("/log", element)))
+        if appended is not None:
+            call.ok(at_s=self._cluster.now_s, result=appended.seq, revision=appended.revision.position)
+            self._records.acknowledged.append((agent.name, element))
+
+    async def _increment(self) -> None:
+        agent = self._agent("count")
+        call = self._records.history.begin(self._name, agent.name, "increment", 1, at_s=self._cluster.now_s)
+        appended = await self._told(call, agent.append(ops.increment("/n", 1)))
+        if appended is not None:
+            call.ok(at_s=self._cluster.now_s, result=appended.seq, revision=appended.revision.position)
+
+    async def _compare_and_set(self) -> None:
+        agent, element = self._agent("cell"), self._element()
+        try:
+            seen = await agent.rehydrate(tail=0)
+        except TallystickError:
+            return
+        known = seen.state.get("v") if isinstance(seen.state, dict) else None
+        begun_s = self._cluster.now_s
+        call = self._records.history.begin(self._name, agent.name, "cas", [known, element], at_s=begun_s)
+        try:
+            appended = await self._told(call, agent.append(ops.set("/v", element), expected_seq=seen.seq))
+        except Conflict:
+            call.ok(at_s=self._cluster.now_s, result=False)
+            return
+        if appended is not None:
+            call.ok(at_s=self._cluster.now_s, result=True, revision=appended.revision.position)
+
+    async def _read(self) -> None:
+        kind = self._rng.choice(("list", "count", "cell"))
+        await read(self._cluster, self._records, self._agent(kind), self._name, self._rng.choice(_CONSISTENCIES))
+
+    async def _checkpoint(self) -> None:
+        agent, name = self._agent("list"), f"checkpoint-{self._element()}"
+        try:
+            await agent.checkpoint(name)
+        except TallystickError:
+            return
+        self._records.checkpoints.append((agent.name, name))
+
+    async def _stream(self) -> None:
+        agent = self._agent("list")
+        elements = [self._element() for _ in range(_BATCH)]
+        calls = [
+            self._records.history.begin(
+                f"{self._name}-{element}", agent.name, "append", element, at_s=self._cluster.now_s
+            )
+            for element in elements
+        ]
+        try:
+            async with agent.stream(timeout_s=CALL_S) as stream:
+                pending = [await stream.append(ops.append("/log", element)) for element in elements]
+                for element, call, each in zip(elements, calls, pending, strict=True):
+                    appended = await self._told(call, each.result())
+                    if appended is not None:
+                        call.ok(at_s=self._cluster.now_s, result=appended.seq, revision=appended.revision.position)
+                        self._records.acknowledged.append((agent.name, element))
+        except TallystickError:
+            return  # what was handed in and not answered stays undecided
+
+    async def _told(self, call: Call, asked: Awaitable[Appended]) -> Appended | None:
+        try:
+            return await asked
+        except Undecided:
+            call.undecided(at_s=self._cluster.now_s)
+        except Unavailable:
+            call.failed(at_s=self._cluster.now_s)
+        return None
+
+    def _agent(self, kind: str) -> Agent:
+        return self._client.agent(f"{kind}-{self._rng.randrange(KEYS)}")
+
+    def _element(self) -> str:
+        self._count += 1
+        return f"{self._name}.{self._count}"
+
+
+async def read(cluster: SimCluster, records: Records, agent: Agent, process: str, consistency: Consistency) -> None:
+    """Reads an agent into the history."""
+    call = records.history.begin(process, agent.name, "read", at_s=cluster.now_s, consistency=_WORDS[consistency])
+    try:
+        seen = await agent.rehydrate(tail=0, consistency=consistency)
+    except Unavailable:
+        call.failed(at_s=cluster.now_s)
+        return
+    state = seen.state if isinstance(seen.state, dict) else {}
+    kind = agent.name.partition("-")[0]
+    result = state.get("log", []) if kind == "list" else state.get("n", 0) if kind == "count" else state.get("v")
+    call.ok(at_s=cluster.now_s, result=result, revision=seen.revision.position)
