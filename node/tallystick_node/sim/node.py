@@ -13,7 +13,7 @@ from tallystick_node.sim.host import SimHost, SimMachine
 from tallystick_node.sim.loop import Process, SimLoop, State
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.trace import Trace
-from tallystick_node.storage.errors import JournalBroken, JournalDamaged
+from tallystick_node.storage.errors import JournalBroken, JournalDamaged, UnknownFormat
 
 CLIENT_PORT: Final = 7420
 PEER_PORT: Final = 7421
@@ -74,7 +74,7 @@ class SimNode:
 
     def may_fail(self, error: BaseException) -> bool:
         """Whether what was done to it explains this end: damage that was made, and found."""
-        return self.machine.is_rotten and isinstance(error, JournalDamaged | JournalBroken)
+        return self.machine.is_rotten and isinstance(error, JournalDamaged | JournalBroken | UnknownFormat)
 
     def stop(self) -> None:
         """Asks it to end, as SIGTERM does."""
