@@ -153,6 +153,8 @@ class Node:
         await self._clients.start(self._config.client_address, _client_tls(self._config.tls))
         peer_server = await self._start_peer_server()
         log.info("node started", extra={"event": "node_started", "node_id": self._config.node_id})
+        if self._replica.members.get(self._config.node_id) is None:
+            log.info("waiting to be added to the cluster", extra={"event": "waiting_to_join"})
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -198,7 +200,12 @@ class Node:
         quarantine(self._config.data_folder, str(error), index)
 
     def _look_if_removed(self, _peer_id: str) -> None:
-        """Called each time that a peer says so; a majority must."""
+        """Called each time that a peer says so; a majority must.
+
+        A node that never heard of a leader has yet to join: it waits, though one of its name may have been removed.
+        """
+        if self._replica.kernel.term == 0:
+            return
         others = self._replica.members.without(self._config.node_id)
         if others.is_majority(self._links.removed_by):
             self._removed.set()

@@ -3,9 +3,9 @@
 Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
-- In a `console` block, `$ tallystick status|agent|certs`, `$ python NAME` and `$ pytest NAME` run; of `serve` and `dev`
-  the arguments are checked; `$ make` has to name a target. Anything else is refused here, so that nothing is left
-  untried.
+- In a `console` block, `$ tallystick status|agent|certs`, `$ tallystick member list|lead`, `$ python NAME` and
+  `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked; `$ make` has to name
+  a target. Anything else is refused here, so that nothing is left untried.
 - A `toml` block is a node's configuration; the `TALLYSTICK_` variables of an `sh` block have to exist.
 """
 
@@ -35,7 +35,6 @@ from tallystick import ops
 from tallystick_node import config
 from tallystick_node.cli import main as cli
 from tests.cluster.harness import Cluster
-from tests.cluster.harness_wait import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = (
@@ -45,6 +44,7 @@ PAGES: Final = (
 )
 TUTORIAL: Final = "docs/tutorials/first-agent.md"
 BACKUP: Final = "docs/how-to/back-up-and-restore.md"
+MEMBERS: Final = "docs/how-to/members.md"
 TLS_PAGE: Final = "docs/how-to/tls.md"
 DOCUMENTED_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
 PROGRAM_S: Final = 30.0
@@ -157,9 +157,13 @@ class Reader:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)
+            case ["tallystick", "member", ("list" | "lead"), *_]:
+                await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
+            case ["tallystick", "member", name, *arguments]:
+                _command("member", name).make_context(name, arguments)
             case ["python", name]:
                 assert (self._folder / name).exists(), f"no block of the page is {name}"
-                await self.command(sys.executable, name)
+                await self.command(sys.executable, name, within_s=PYTEST_S)
             case ["pytest", name]:
                 assert (self._folder / name).exists(), f"no block of the page is {name}"
                 await self.command(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", name, within_s=PYTEST_S)
@@ -208,9 +212,13 @@ class Reader:
         config.load(given, {}, file)
 
 
-def _command(name: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None, f"there is no `tallystick {name}`"
+def _command(*names: str) -> click.Command:
+    command: click.Command = cli
+    for name in names:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"there is no `tallystick {' '.join(names)}`"
+        command = found
     return command
 
 
@@ -277,48 +285,54 @@ async def test_the_agent_of_the_tutorial_survives_kill_9(plain: Cluster, tmp_pat
     assert state == {"notes": [f"what page {page} says" for page in range(1, 11)], "page": 11}
 
 
-async def test_a_lost_node_and_a_lost_cluster_come_back_as_the_page_says(tmp_path: Path) -> None:
+async def test_a_lost_cluster_comes_back_as_the_page_says(tmp_path: Path) -> None:
     (tmp_path / "adopt.py").write_text(_program(BACKUP, {}))
     async with Cluster(tmp_path) as cluster, cluster.connect() as client:
         reader = Reader(cluster, tmp_path)
         agent = client.agent("x")
-        await agent.append(ops.set("/n", 1))
-        lost = cluster.others(await cluster.wait_for_leader())[0]
-        for _ in range(2):  # the others have seen more of its runs than the leader's folder has
-            await cluster.stop(lost)
-            await cluster.start(lost)
-            await cluster.wait_equal()
-        leader = await cluster.wait_for_leader()
-        cluster.kill(lost)
-        await agent.append(ops.set("/n", 2))
-
-        async def give(source: Path, node_id: str) -> None:
-            shutil.rmtree(tmp_path / node_id)
-            shutil.copytree(source, tmp_path / node_id)
-            await reader.command(sys.executable, "adopt.py", str(tmp_path / node_id), node_id)
-
-        await cluster.stop(leader)
-        await give(tmp_path / leader, lost)
-        await cluster.start(leader)
-        await cluster.start(lost)
-        await cluster.wait_equal()
-
-        async def heard() -> bool:  # by the one that ran all the time, too
-            status = await cluster.status(lost)
-            return status is not None and all(member.connected for member in status.members)
-
-        await eventually(heard, within_s=PROGRAM_S, what="the replaced node may speak to all")
         await agent.append(ops.set("/n", 3))
+        stopped = cluster.others(await cluster.wait_for_leader())[0]
         await cluster.wait_equal()
 
         backup = tmp_path / "backup"
-        await cluster.stop(lost)
-        shutil.copytree(tmp_path / lost, backup)
+        await cluster.stop(stopped)
+        shutil.copytree(tmp_path / stopped, backup)
         await agent.append(ops.set("/n", 4))
-        cluster.kill(*cluster.others(lost))
+        cluster.kill(*cluster.others(stopped))
         for node_id in cluster.node_ids:
-            await give(backup, node_id)
+            shutil.rmtree(tmp_path / node_id)
+            shutil.copytree(backup, tmp_path / node_id)
+            await reader.command(sys.executable, "adopt.py", str(tmp_path / node_id), node_id)
             await cluster.start(node_id)
         await cluster.wait_equal()
         async with cluster.connect() as anew:
             assert (await anew.agent("x").read()).state == {"n": 3}
+
+
+async def test_a_lost_node_is_replaced_as_the_page_says(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+        reader = Reader(cluster, tmp_path)
+        await client.agent("x").append(ops.set("/n", 1))
+        cluster.kill("b")
+        commands = [
+            shlex.split(line.strip().removeprefix("$ tallystick "))
+            for block in blocks(MEMBERS)
+            for line in block.text.splitlines()
+            if line.startswith(("$ tallystick member remove b", "$ tallystick member add b"))
+        ]
+        assert [command[1] for command in commands] == ["remove", "add"], "the page says something else"
+        for command in commands:
+            await _replacing(cluster, reader, command)
+        assert "b" in [member.node_id for member in await client.members.list() if not member.is_learner]
+        await cluster.wait_equal()
+
+
+async def _replacing(cluster: Cluster, reader: Reader, command: Sequence[str]) -> None:
+    """A step of the page, with the endpoints of this cluster; between the two the new node is started."""
+    here: dict[str, str] = {}
+    if command[1] == "add":
+        await cluster.remove_node("b")
+        await cluster.add_node("b")
+        here = {"10.0.0.2:7420": cluster.endpoint("b"), "10.0.0.2:7421": cluster.peer_endpoint("b")}
+    words = [here.get(word, word) for word in command]
+    await reader.command(sys.executable, "-m", "tallystick_node.cli", *words, within_s=PYTEST_S)

@@ -142,12 +142,13 @@ async def test_status_for_people_and_for_programs() -> None:
 
 async def test_status_tells_learners_from_voters_and_shows_every_alarm() -> None:
     leader = status_of("a", Role.LEADER, learners=("c",))
-    found = [leader, status_of("b", Role.FOLLOWER), status_of("c", Role.FOLLOWER, alarms=("DIVERGED",))]
+    found = [leader, status_of("b", Role.FOLLOWER), status_of("c", Role.FOLLOWER, alarms=("DIVERGED:b", "NEW"))]
     out = io.StringIO()
     Console(file=out, width=200).print(view([EndpointStatus(f"{one.node_id}:1", one) for one in found]))
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert [line[2] for line in lines[1:4]] == ["leader", "follower", "learner"]
-    assert lines[4] == ["c:", "DIVERGED"]
+    assert lines[4][:6] == ["c:", "DIVERGED:", "the", "state", "of", "b"]
+    assert lines[5] == ["c:", "NEW"]
 
 
 def status_of(

@@ -119,8 +119,16 @@ def _learners(found: Sequence[EndpointStatus]) -> frozenset[str]:
 
 
 def _alarm(node_id: str, alarm: str) -> Text:
-    row = REASONS.get(Reason(alarm)) if alarm in Reason.__members__ else None
-    return Text(printable(f"{node_id}: {alarm}{'. ' + row.advice if row else ''}"), style="bold red")
+    """An alarm with what to do about it: a code, and behind a colon the node that it is about if it is another."""
+    code, _, about = alarm.partition(":")
+    if code == "DIVERGED":
+        who = about or node_id
+        text = f"{code}: the state of {who} is not what a majority has. Stop {who}, keep its folder, and replace it."
+    elif code in Reason.__members__:
+        text = f"{alarm}. {REASONS[Reason(code)].advice}"
+    else:
+        text = alarm
+    return Text(printable(f"{node_id}: {text}"), style="bold red")
 
 
 def _row(endpoint: str, answer: NodeStatus, head: int, *, is_learner: bool) -> list[Text]:
