@@ -81,6 +81,7 @@ class NodeConfig:
     election_timeout_max_s: float = 1.0
     heartbeat_s: float = 0.1
     journal_segment_bytes: int = 64 << 20
+    journal_kept_bytes: int = 256 << 20
     disk_reserve_bytes: int = 64 << 20
     watch_history_events: int = 1_000_000
     max_concurrent_calls: int = 1000
@@ -263,6 +264,8 @@ ELECTION_TIMEOUT_MAX_S = Setting("election_timeout_max_s", _seconds(0.1, 120), _
 HEARTBEAT_S = Setting("heartbeat_s", _seconds(0.01, 30), _C.heartbeat_s, "How often a leader says so.", "SECONDS")
 JOURNAL_SEGMENT_BYTES = Setting("journal_segment_bytes", _integer(1 << 20, 1 << 30), _C.journal_segment_bytes,
                                 "Size of a journal file.", "BYTES")
+JOURNAL_KEPT_BYTES = Setting("journal_kept_bytes", _integer(1 << 20, 1 << 40), _C.journal_kept_bytes,
+                             "Journal kept for slow members; who lacks more needs a snapshot.", "BYTES")
 DISK_RESERVE_BYTES = Setting("disk_reserve_bytes", _integer(0, 1 << 50), _C.disk_reserve_bytes,
                              "Refuse writes with less free space than this.", "BYTES")
 WATCH_HISTORY_EVENTS = Setting("watch_history_events", _integer(1, 10**12), _C.watch_history_events,
@@ -278,8 +281,8 @@ AnySetting = (Setting[str] | Setting[Path] | Setting[bool] | Setting[int] | Sett
 SETTINGS: Final[tuple[AnySetting, ...]] = (
     NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS, JOIN,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
-    ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, DISK_RESERVE_BYTES,
-    WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
+    ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, JOURNAL_KEPT_BYTES,
+    DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
 )
 # fmt: on
 
@@ -317,6 +320,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         election_timeout_max_s=values.required(ELECTION_TIMEOUT_MAX_S),
         heartbeat_s=values.required(HEARTBEAT_S),
         journal_segment_bytes=values.required(JOURNAL_SEGMENT_BYTES),
+        journal_kept_bytes=values.required(JOURNAL_KEPT_BYTES),
         disk_reserve_bytes=values.required(DISK_RESERVE_BYTES),
         watch_history_events=values.required(WATCH_HISTORY_EVENTS),
         max_concurrent_calls=values.required(MAX_CONCURRENT_CALLS),

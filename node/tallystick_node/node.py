@@ -12,9 +12,9 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import grpc
 
@@ -47,9 +47,9 @@ from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
-from tallystick_node.storage.errors import DiskFull, StorageError
+from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageError
 from tallystick_node.storage.identity import Identity
-from tallystick_node.storage.install import recover
+from tallystick_node.storage.install import STATE_NAME, recover, set_aside
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import quarantine
 from tallystick_node.store import Store
@@ -86,7 +86,7 @@ class Node:
             _first_members(config),
             journal,
             self._machine,
-            tuning=Tuning(config.heartbeat_s, config.election_timeout_min_s, config.election_timeout_max_s),
+            tuning=_tuning(config),
             clock=host.clock,
             rng=random.Random(host.random_bytes(16)),
         )
@@ -95,7 +95,8 @@ class Node:
         )
         self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
         self._clients = self._make_client_server()
-        self._removed = asyncio.Event()
+        self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+        """What was found beside consensus that this node must not go on with."""
         local = LocalNode(config.cluster_id, config.node_id, identity.incarnation, identity.data_id)
         self._peer_tls = _peer_tls(config.tls)
         self._links = PeerLinks(
@@ -130,7 +131,7 @@ class Node:
 
     def _make_client_server(self) -> ClientServer:
         headers = Headers(self._config.node_id, self._status.whereabouts)
-        store = Store(self._runner, self._machine, self._database.reads, self._feed, self._host.unix_ms)
+        store = Store(self._runner, self._machine, self._database.reads, self._feed, self._host.unix_ms, self._fail)
         return ClientServer(
             self._host,
             StateService(store, headers),
@@ -162,7 +163,7 @@ class Node:
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),
-                    tasks.create_task(self._until_removed(), name="until removed"),
+                    tasks.create_task(self._until_fatal(), name="until fatal"),
                 ]
                 consensus = tasks.create_task(self._runner.run(self), name="consensus")
                 await self._stopping_or(consensus)
@@ -208,15 +209,20 @@ class Node:
             return
         others = self._replica.members.without(self._config.node_id)
         if others.is_majority(self._links.removed_by):
-            self._removed.set()
+            node_id, config = self._config.node_id, self._config
+            self._fail(
+                Removed(
+                    f"node {node_id} is no member of cluster {config.cluster_id} any more. To bring it back: remove"
+                    f" {config.data_folder}, run `tallystick member add {node_id} ...`, and start it with --join"
+                )
+            )
 
-    async def _until_removed(self) -> None:
-        await self._removed.wait()
-        raise Removed(
-            f"node {self._config.node_id} is no member of cluster {self._config.cluster_id} any more. To bring it back:"
-            f" remove {self._config.data_folder}, run `tallystick member add {self._config.node_id} ...`, and start it"
-            " with --join"
-        )
+    def _fail(self, error: StorageError) -> None:
+        if not self._fatal.done():
+            self._fatal.set_exception(error)
+
+    async def _until_fatal(self) -> None:
+        await asyncio.shield(self._fatal)
 
     async def _close_clients(self) -> None:
         self._feed.close()
@@ -287,6 +293,15 @@ async def serve(config: NodeConfig) -> None:
             raise first from group
 
 
+def _tuning(config: NodeConfig) -> Tuning:
+    return Tuning(
+        heartbeat_s=config.heartbeat_s,
+        election_min_s=config.election_timeout_min_s,
+        election_max_s=config.election_timeout_max_s,
+        journal_kept_bytes=config.journal_kept_bytes,
+    )
+
+
 def _first_members(config: NodeConfig) -> Members:
     """Those that the cluster began with, all of them voters; a node that joins is none of them."""
     return Members.of(
@@ -309,19 +324,49 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
     Raises:
         StorageError: the data folder is another node's, in use, or damaged; the sentence says which and what to do.
     """
+    folder, has_peers = config.data_folder, len(config.members) > 1
     with contextlib.ExitStack() as opened:
         identity = opened.enter_context(
-            host.open_identity(config.data_folder, cluster_id=config.cluster_id, node_id=config.node_id)
+            host.open_identity(folder, cluster_id=config.cluster_id, node_id=config.node_id)
         )
-        journal = Journal.open(host.files, config.data_folder / "journal", segment_bytes=config.journal_segment_bytes)
+        journal = Journal.open(host.files, folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
-        recover(config.data_folder, journal)
-        database = host.open_database(config.data_folder / "state.db")
+        recover(folder, journal, files=host.files)
+        if has_peers:
+            opened.push(_putting_damage_aside(folder, host))
+        database = _open_database(folder, host, has_peers=has_peers)
         opened.callback(database.close)
-        _check_match(config.data_folder, journal, database)
+        _check_match(folder, journal, database)
         yield Node(config, host, identity, journal, database)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(database.checkpoint)
+
+
+def _open_database(folder: Path, host: Host, *, has_peers: bool) -> Database:
+    """The state. A damaged one is put aside if a peer can give another: the journal is sound, so no promise is lost."""
+    try:
+        return host.open_database(folder / STATE_NAME)
+    except DatabaseDamaged as error:
+        if not has_peers:
+            raise
+        _put_aside(folder, host, error)
+        return host.open_database(folder / STATE_NAME)
+
+
+def _putting_damage_aside(folder: Path, host: Host) -> Callable[[object, BaseException | None, object], None]:
+    """An exit of `open_node`, after the state is closed: the next start fetches another."""
+
+    def leave(_kind: object, error: BaseException | None, _trace: object) -> None:
+        found = first_error(error) if error is not None else None
+        if isinstance(found, DatabaseDamaged):
+            _put_aside(folder, host, found)
+
+    return leave
+
+
+def _put_aside(folder: Path, host: Host, error: DatabaseDamaged) -> None:
+    damaged = set_aside(folder, files=host.files)
+    log.error("state put aside", extra={"event": "state_put_aside", "path": str(damaged), "why": str(error)})
 
 
 def _check_match(folder: Path, journal: Journal, database: Database) -> None:

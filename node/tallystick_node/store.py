@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tallystick.errors import Invalid, NoLeader, Reason, Refused, TallystickError, Unavailable, error_for
+from tallystick.errors import Corrupt, Invalid, NoLeader, Reason, Refused, TallystickError, Unavailable, error_for
 from tallystick.v1 import state_pb2
 from tallystick_node.consensus.barrier import Barrier
 from tallystick_node.consensus.runner import Runner
@@ -38,11 +38,13 @@ from tallystick_node.core.tables import LogRecord
 from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
 from tallystick_node.machine import Machine, Outcomes
+from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.reads import At, Page, Reads, StateRead
 from tallystick_node.wire.commands import encode_request, join_commands
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.mutations import admit_mutations
 
+Found = TypeVar("Found")
 OutcomeT = TypeVar("OutcomeT", Appended, Checkpointed, Deleted)
 
 DEFAULT_PAGE_ITEMS: Final = 100
@@ -108,6 +110,7 @@ class Store:
 
     Args:
         clock_ms: Unix time in milliseconds; only stamps, nothing is decided by it.
+        on_damage: hears that the stored state is not what was written: the node must stop.
     """
 
     def __init__(
@@ -117,12 +120,14 @@ class Store:
         reads: Reads,
         feed: Feed,
         clock_ms: Callable[[], int],
+        on_damage: Callable[[DatabaseDamaged], None],
     ) -> None:
         self._runner = runner
         self._machine = machine
         self._reads = reads
         self._feed = feed
         self._clock_ms = clock_ms
+        self._on_damage = on_damage
         self._barrier = Barrier(lambda: runner.confirm_read(BARRIER_TIMEOUT_S))
 
     @property
@@ -228,11 +233,11 @@ class Store:
         check_target(target)
         tail_limit = _page_items("tail_limit", tail_limit) if tail_limit else 0
         await self._ready(read_from)
-        state = self._reads.read_state(target, at)
+        state = self._looked_up(lambda: self._reads.read_state(target, at))
         if not tail_limit:
             return Rehydrated(state, [], tail_truncated=False)
         first = state.checkpoint.seq if state.checkpoint is not None else 0
-        page = self._reads.mutations(target, first, tail_limit)
+        page = self._looked_up(lambda: self._reads.mutations(target, first, tail_limit))
         tail = [mutation for mutation in page.items if mutation.seq <= state.seq]
         reached = tail[-1].seq if tail else first
         return Rehydrated(state, tail, tail_truncated=reached < state.seq)
@@ -241,14 +246,15 @@ class Store:
         """A page of a log. Raises as `read`."""
         check_target(target)
         await self._ready(read_from)
-        return self._reads.mutations(target, after_seq, _page_items("limit", limit))
+        items = _page_items("limit", limit)
+        return self._looked_up(lambda: self._reads.mutations(target, after_seq, items))
 
     async def get_checkpoint(self, target: Target, name: str, read_from: ReadFrom) -> CheckpointTaken:
         """One checkpoint. Raises as `read`."""
         check_target(target)
         check_name("name", name)
         await self._ready(read_from)
-        return self._reads.checkpoint(target, name)
+        return self._looked_up(lambda: self._reads.checkpoint(target, name))
 
     async def checkpoints(
         self, target: Target, after_position: int, limit: int, read_from: ReadFrom
@@ -256,7 +262,8 @@ class Store:
         """A page of a log's checkpoints, oldest first. Raises as `read`."""
         check_target(target)
         await self._ready(read_from)
-        return self._reads.checkpoints(target, after_position, _page_items("limit", limit))
+        items = _page_items("limit", limit)
+        return self._looked_up(lambda: self._reads.checkpoints(target, after_position, items))
 
     async def agents(self, namespace: str, prefix: str, after: str, limit: int, read_from: ReadFrom) -> Page[LogRecord]:
         """A page of the agents of a namespace, by name. Raises as `read`."""
@@ -264,7 +271,16 @@ class Store:
         if prefix:
             check_name("prefix", prefix)
         await self._ready(read_from)
-        return self._reads.agents(namespace, prefix, after, _page_items("limit", limit))
+        items = _page_items("limit", limit)
+        return self._looked_up(lambda: self._reads.agents(namespace, prefix, after, items))
+
+    def _looked_up(self, look: Callable[[], Found]) -> Found:
+        """What is stored; damage is never answered with, and stops the node."""
+        try:
+            return look()
+        except DatabaseDamaged as error:
+            self._on_damage(error)
+            raise Corrupt(str(error)) from error
 
     async def _ready(self, read_from: ReadFrom) -> None:
         """Waits until this node may answer."""
@@ -304,8 +320,12 @@ class Store:
         if after is not None:
             await self._reach(after, timeout_s)
         async with contextlib.aclosing(self._feed.watch(watched, after)) as batches:
-            async for batch in batches:
-                yield batch
+            try:
+                async for batch in batches:
+                    yield batch
+            except DatabaseDamaged as error:
+                self._on_damage(error)
+                raise Corrupt(str(error)) from error
 
 
 def _page_items(field: str, limit: int) -> int:

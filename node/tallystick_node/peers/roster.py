@@ -49,7 +49,7 @@ class Roster:
 
     def update(self, members: Members) -> None:
         """The log says so."""
-        unseen = not members.node_ids or not set(self._members.node_ids) & set(members.node_ids)
+        unseen = not _is_one_change(self._members, members)
         self._members = members
         self._strangers = {}
         self._tell(unseen=unseen)
@@ -68,3 +68,11 @@ class Roster:
     def _tell(self, *, unseen: bool) -> None:
         self._linked.update(self.endpoints)
         self._heard.update(list(self.endpoints), unseen=unseen)
+
+
+def _is_one_change(before: Members, after: Members) -> bool:
+    """Whether one step leads from one to the other. If not, there were others between them: a node that is in both may
+    have been removed and added again."""
+    changed = set(before.all) ^ set(after.all)
+    promoted = {member.node_id for member in changed if member in before.all and member.is_learner}
+    return len(changed) == 1 or (len(changed) == 2 and len(promoted) == 1 and len({m.node_id for m in changed}) == 1)
