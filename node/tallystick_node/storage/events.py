@@ -40,7 +40,7 @@ def event_of(sql: Sql, row: Row) -> Event:
         DatabaseDamaged: it is not what was written, or a part of it is missing.
     """
     *columns, stored, namespace, agent, branch = row
-    position, _, kind, seq, time_unix_ms, actor, hash_, body = columns
+    position, log, kind, seq, time_unix_ms, actor, hash_, body = columns
     names: Row = (namespace, agent, branch)
     if kind == DELETION:
         names = sql.row("SELECT namespace, agent, branch FROM deletions WHERE position = ?", (position,)) or names
@@ -53,7 +53,7 @@ def event_of(sql: Sql, row: Row) -> Event:
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
-    return checkpoint_of(sql, target, found)
+    return checkpoint_of(sql, log, target, found)
 
 
 def mutation_of(sql: Sql, target: Target, row: Row) -> MutationDecided:
@@ -63,20 +63,24 @@ def mutation_of(sql: Sql, target: Target, row: Row) -> MutationDecided:
         DatabaseDamaged: it is not what was written.
     """
     *columns, stored = row
-    position, _, _, seq, time_unix_ms, actor, hash_, body = columns
+    position, _, kind, seq, time_unix_ms, actor, hash_, body = columns
     check_event(sql.path, stored, tuple(columns), *target)
+    if kind != MUTATION:  # an index led to another row than it should
+        raise DatabaseDamaged(sql.path, f"the event at position {position} is no mutation")
     return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
 
 
-def checkpoint_of(sql: Sql, target: Target, row: Row) -> CheckpointTaken:
-    """A checkpoint from a row of `CHECKPOINT_SELECT`.
+def checkpoint_of(sql: Sql, log_number: int, target: Target, row: Row) -> CheckpointTaken:
+    """A checkpoint of a log from a row of `CHECKPOINT_SELECT`.
 
     Raises:
         DatabaseDamaged: it is not what was written.
     """
     *columns, stored, time_unix_ms, actor, hash_ = row
-    position, _, seq, *rest = columns
+    position, log, seq, *rest = columns
     check_sum(sql.path, f"the checkpoint at position {position}", stored, *columns, time_unix_ms, actor, hash_)
+    if log != log_number:
+        raise DatabaseDamaged(sql.path, f"the checkpoint at position {position} is not of log {log_number}")
     return CheckpointTaken(position, target, seq, time_unix_ms, actor, hash_, *rest)
 
 

@@ -38,16 +38,16 @@ def save_meta(sql: Sql, meta: Meta) -> None:
 
 
 def load_members(sql: Sql) -> bytes | None:
-    """The members as the last entry that carried any has them; None before the first."""
+    """The members as the last entry that carried any has them; None before the first. Raises as `load_meta`."""
     row = sql.row("SELECT members, sum FROM members WHERE id = 1")
     if row is None:
-        return None
-    members: bytes
+        raise DatabaseDamaged(sql.path, "it lacks the row of its members")
+    members: bytes | None
     members, stored = row
-    check_sum(sql.path, "its members", stored, _ID, members)
+    check_sum(sql.path, "the row of its members", stored, _ID, members)
     return members
 
 
-def save_members(sql: Sql, members: bytes) -> None:
-    """Within the transaction of the entry that carries them."""
+def save_members(sql: Sql, members: bytes | None) -> None:
+    """Within the transaction of the entry that carries them, or that makes the tables."""
     sql.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", (_ID, members, row_sum(_ID, members)))

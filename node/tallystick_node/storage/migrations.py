@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.meta import save_members
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.sums import Column, event_sum, names_of, row_sum
 
@@ -75,8 +76,8 @@ _COPIES_1: Final = {
 
 def check_tables(sql: Sql, statements: tuple[str, ...]) -> None:
     """Raises DatabaseDamaged where the tables are not those."""
-    found = sorted(row[0] for row in sql.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"))
-    if found != sorted(statements):
+    found = [row[0] for row in sql.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")]
+    if len(found) != len(statements) or set(found) != set(statements):
         raise DatabaseDamaged(sql.path, "its tables are not those of its format")
 
 
@@ -100,6 +101,7 @@ def from_1_to_2(sql: Sql, statements: tuple[str, ...]) -> None:
         sql.execute(f"INSERT INTO {table} {select}")
     for table in _COPIES_1:
         sql.execute(f"DROP TABLE old_{table}")
+    save_members(sql, None)
 
 
 def _event_sum(

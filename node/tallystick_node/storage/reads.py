@@ -8,9 +8,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeAlias, TypeVar
 
 from tallystick.errors import NotFound, Reason
@@ -171,8 +172,10 @@ class Reads:
             (log.number, min(after_position, MAX_INTEGER), limit + 1),
         )
         with closing(rows):
-            taken = (checkpoint_of(self._sql, target, row) for row in rows)
-            return _page(taken, limit, limits.PAGE_BYTES, event_bytes)
+            taken = (checkpoint_of(self._sql, log.number, target, row) for row in rows)
+            page = _page(taken, limit, limits.PAGE_BYTES, event_bytes)
+        self._check_order([checkpoint.position for checkpoint in page.items], after_position)
+        return page
 
     def agents(self, namespace: str, prefix: str, after: str, limit: int) -> Page[LogRecord]:
         """The logs of a namespace by name of agent, those with the prefix and after the name."""
@@ -193,7 +196,14 @@ class Reads:
             (min(after_position, MAX_INTEGER), limit),
         )
         with closing(rows):
-            return _page((event_of(self._sql, row) for row in rows), limit, max_bytes, event_bytes).items
+            page = _page((event_of(self._sql, row) for row in rows), limit, max_bytes, event_bytes).items
+        self._check_order([event.position for event in page], after_position)
+        return page
+
+    def _check_order(self, positions: Sequence[int], after_position: int) -> None:
+        """A damaged page may lead to others that were not asked for, or to one of them twice."""
+        if any(before >= after for before, after in pairwise([after_position, *positions])):
+            raise DatabaseDamaged(self._sql.path, f"positions after {after_position} are not in order")
 
     def _resolve(self, log: LogRecord, at: At) -> int:
         match at:
@@ -229,7 +239,10 @@ class Reads:
         row = self._sql.row(f"{MUTATION_SELECT} AND log = ? AND seq = ?", (log.number, seq))
         if row is None:
             raise DatabaseDamaged(self._sql.path, f"log {log.number} lacks its mutation {seq}")
-        return mutation_of(self._sql, log.target, row).time_unix_ms
+        mutation = mutation_of(self._sql, log.target, row)
+        if mutation.seq != seq:
+            raise DatabaseDamaged(self._sql.path, f"looking for mutation {seq} leads to {mutation.seq}")
+        return mutation.time_unix_ms
 
     def _checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken:
         row = self._sql.row(f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.name = ?", (log.number, name))
@@ -239,7 +252,10 @@ class Reads:
                 reason=Reason.CHECKPOINT_NOT_FOUND,
                 metadata={"checkpoint": name},
             )
-        return checkpoint_of(self._sql, log.target, row)
+        taken = checkpoint_of(self._sql, log.number, log.target, row)
+        if taken.name != name:
+            raise DatabaseDamaged(self._sql.path, f"looking for checkpoint {name!r} leads to {taken.name!r}")
+        return taken
 
     def _newest_checkpoint(self, log: LogRecord, seq: int) -> CheckpointTaken | None:
         if not log.checkpoint:
@@ -248,7 +264,10 @@ class Reads:
             f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.seq <= ? ORDER BY c.seq DESC, c.position DESC LIMIT 1",
             (log.number, seq),
         )
-        return checkpoint_of(self._sql, log.target, row) if row is not None else None
+        taken = checkpoint_of(self._sql, log.number, log.target, row) if row is not None else None
+        if taken is not None and taken.seq > seq:
+            raise DatabaseDamaged(self._sql.path, f"looking for a checkpoint up to {seq} leads to one at {taken.seq}")
+        return taken
 
 
 def _page(items: Iterable[ItemT], limit: int, max_bytes: int, size_of: Callable[[ItemT], int]) -> Page[ItemT]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from tallystick_node.core.chain import START_DIGEST
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
-from tallystick_node.storage.meta import Meta, save_meta
+from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import check_tables, from_1_to_2
 from tallystick_node.storage.sql import Sql
 
@@ -43,7 +43,7 @@ _TABLES: Final = (
         position INTEGER NOT NULL, digest BLOB NOT NULL,
         last_log INTEGER NOT NULL, agents INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT""",
     """CREATE TABLE members (
-        id INTEGER PRIMARY KEY CHECK (id = 1), members BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
+        id INTEGER PRIMARY KEY CHECK (id = 1), members BLOB, sum INTEGER NOT NULL) STRICT""",
     """CREATE TABLE logs (
         number INTEGER PRIMARY KEY,
         namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL,
@@ -158,3 +158,4 @@ def _make(sql: Sql, found: int) -> None:
         for statement in _TABLES:
             sql.execute(statement)
         save_meta(sql, Meta(0, 0, 0, START_DIGEST, 0, 0))
+        save_members(sql, None)

@@ -104,7 +104,9 @@ def _load(sql: Sql, log_number: int, seq: int) -> tuple[Document, bytes, int]:
         return Document.empty(), NO_HASH, 0
     log, at, chained, digest, state, stored = row
     check_sum(sql.path, f"log {log_number}: the snapshot at seq {at}", stored, log, at, chained, digest)
-    if hashlib.sha256(state).digest() != digest:
+    if log != log_number or at > seq:
+        raise DatabaseDamaged(sql.path, f"log {log_number}: looking for a snapshot leads to another")
+    if type(state) is not bytes or hashlib.sha256(state).digest() != digest:
         raise DatabaseDamaged(sql.path, f"log {log_number}: the snapshot at seq {at} is not what was written")
     return Document(load_json(state), len(state)), chained, at
 

@@ -27,6 +27,8 @@ MAX_INTEGER: Final = 2**63 - 1
 """The largest integer that a column holds."""
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FORMAT})
+_DAMAGE_SENTENCES: Final = frozenset({"unsupported file format"})
+"""What SQLite says of a damaged header with the code of a wrong statement."""
 _PRIMARY_CODE: Final = 0xFF
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
@@ -127,6 +129,6 @@ class Sql:
             return DatabaseDamaged(self.path, str(error)) if unreadable else error
         if code & _PRIMARY_CODE == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             return DiskFull(errno.ENOSPC, "no room for the database", str(self.path))
-        if code & _PRIMARY_CODE in _DAMAGE:
+        if code & _PRIMARY_CODE in _DAMAGE or str(error) in _DAMAGE_SENTENCES:
             return DatabaseDamaged(self.path, f"{error} [SQLite error {code}]")
         return error

@@ -3,7 +3,8 @@
 Rules of this file:
 - A sum covers all other columns of its row, in the order in which the table has them; that of an event also its
   agent's names, which stand in another table, and that of a checkpoint also what it takes from its event.
-- A row is believed only once its sum is checked. A mutation that the hash chain proves needs no other proof.
+- A row is believed only once its sum is checked, and that it is the one that was looked for: an index may lead to
+  another. A mutation that the hash chain proves needs no other proof.
 - A change of what a sum covers is a new format of the database.
 """
 
@@ -49,10 +50,10 @@ def check_event(path: Path, stored: Column, row: tuple[Any, ...], *target: Colum
     """As `check_sum`, for the columns of a row of `events`, and the names that belong to it."""
     position, log, kind, seq, time_unix_ms, actor, hash_, body = row
     try:
-        found = event_sum(position, log, kind, seq, time_unix_ms, hash_, body, names_of(actor, *target))
+        is_sound = event_sum(position, log, kind, seq, time_unix_ms, hash_, body, names_of(actor, *target)) == stored
     except TypeError:  # damage changed a type
-        found = None
-    if found != stored:
+        is_sound = False
+    if not is_sound:
         raise DatabaseDamaged(path, f"the event at position {position} is not what was written")
 
 

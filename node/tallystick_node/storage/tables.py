@@ -226,7 +226,7 @@ class SqlTables:
         position = columns[0]
         check_sum(self._sql.path, f"the deletion at position {position}", stored, *columns)
         event = self.event(position)
-        if not isinstance(event, AgentDeleted):
+        if not isinstance(event, AgentDeleted) or (*event.target[:2], columns[4]) != (*target[:2], key):
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
 
@@ -245,6 +245,8 @@ class SqlTables:
         if row is None:
             return None
         stored = log_of(self._sql, row)
+        if stored.record.target != target:
+            raise DatabaseDamaged(self._sql.path, f"looking for {target} leads to {stored.record.target}")
         self._hot.put_record(stored)
         return stored
 

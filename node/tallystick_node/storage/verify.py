@@ -61,5 +61,5 @@ def _check_others(sql: Sql) -> None:
     with closing(sql.each("SELECT log, seq, hash, digest, sum, state FROM snapshots")) as rows:
         for *columns, stored, state in rows:
             check_sum(sql.path, "a snapshot", stored, *columns)
-            if hashlib.sha256(state).digest() != columns[-1]:
+            if type(state) is not bytes or hashlib.sha256(state).digest() != columns[-1]:
                 raise DatabaseDamaged(sql.path, f"log {columns[0]}: the snapshot at seq {columns[1]} is another")

@@ -1,0 +1,228 @@
+"""Every byte of a small state, changed: reads give damage or what was written, and `verify` finds what they cannot.
+
+SQLite checks the form of its pages, not what is in them. Bytes that hold no data (free space, counters of SQLite's own)
+may change without notice: then every read must still give the same. A damaged index may hide a row from a read; a read
+must never give one that was not written, and `verify`, which looks at a small state whenever it is opened and at each
+copy before it is installed, must refuse.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tallystick.errors import NotFound
+from tallystick_node.core.commands import Command
+from tallystick_node.storage import schema
+from tallystick_node.storage.database import Database
+from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
+from tallystick_node.storage.install import INCOMING_PREFIX, stage
+from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head, Page, StateRead
+from tallystick_node.storage.verify import verify
+from tests.unit.database_support import START_MS, append, checkpoint, delete_agent, set_op, target
+
+CHANGES: dict[str, Callable[[int], int]] = {
+    "all bits": lambda byte: byte ^ 0xFF,
+    "lowest bit": lambda byte: byte ^ 0x01,
+    "highest bit": lambda byte: byte ^ 0x80,
+    "to zero": lambda byte: 0,
+    "one more": lambda byte: (byte + 1) % 256,
+}
+RUNS = [("all bits", 8, part) for part in range(8)] + [(change, 16, 3 * at) for at, change in enumerate(list(CHANGES)[1:])]
+"""Each byte with all bits changed, in parts; some bytes in other ways. The change, the step, the first byte."""
+PAGE_BYTES = 512
+MEMBERS = b"the members"
+
+Read: TypeAlias = Callable[[Database], object]
+
+
+def history() -> list[Command]:
+    """Something in every table, in few pages."""
+    return [
+        append([set_op("/n", "1")], key="k"),
+        checkpoint("first", key="c", metadata=b'{"a":1}'),
+        append([set_op("/gone", "1")], agent="b"),
+        checkpoint("of-b", agent="b"),
+        delete_agent("b", key="d"),
+        append(*[[set_op(f"/n{number}", f'"{number}"')] for number in range(7)], time_ms=START_MS + 5),
+        checkpoint("second"),
+        append([set_op("/n", '"last"')], time_ms=START_MS + 9),
+        append([set_op("/other", "[]")], agent="c", key="k"),
+        delete_agent("c"),
+        append([set_op("/other", "[]")], agent="c"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("sound") / "state.db"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tallystick_node.storage.snapshots._MIN_MUTATIONS", 3)  # so that there is one
+        database = Database.open(path)
+        for index, command in enumerate(history(), start=1):
+            database.apply([(index, 2, [command], MEMBERS if index == 2 else None)])
+        database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert all(
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone() != (0,)  # noqa: S608
+            for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        )
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA journal_mode = WAL")
+    data = path.read_bytes()
+    assert len(data) < 40_000
+    return data
+
+
+def reads() -> list[Read]:
+    """All that can be asked, and all that `apply` looks up."""
+
+    def state(agent: str, at: At) -> Read:
+        return lambda database: database.reads.read_state(target(agent), at)
+
+    def remembered(key: str) -> Read:
+        return lambda database: database._tables.remembered(1, key)
+
+    def deletion(agent: str) -> Read:
+        return lambda database: database._tables.deletion(target(agent), "d")
+
+    def of_agent(agent: str) -> list[Read]:
+        return [
+            lambda database: database.reads.log(target(agent)),
+            lambda database: database.reads.mutations(target(agent), 0, 1000),
+            lambda database: database.reads.checkpoints(target(agent), 0, 1000),
+            deletion(agent),
+            *(state(agent, at) for at in (Head(), AtSeq(0), AtSeq(1))),
+        ]
+
+    return [
+        lambda database: (database.applied_index, database.applied_term, database.digest, database.position),
+        lambda database: (database.members, database.reads.agent_count, database._tables.last_log),
+        lambda database: database.reads.agents("demo", "", "", 100),
+        lambda database: database.reads.events(0, 1000),
+        lambda database: database._tables.has_checkpoint(1, "second"),
+        *of_agent("a"),
+        *of_agent("c"),
+        deletion("b"),
+        *(state("a", AtSeq(seq)) for seq in (4, 5, 8)),
+        *(state("a", at) for at in (AtTime(START_MS + 7), AtCheckpoint("first"), AtCheckpoint("second"))),
+        *(remembered(key) for key in ("k", "c", "never")),
+    ]
+
+
+class Missing:
+    """What was read was not there."""
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = Missing()
+READS = reads()
+
+
+def read_all(path: Path) -> tuple[list[object], bool]:
+    """What each read gives (None for damage), and whether `verify` finds nothing.
+
+    The file is opened as one that nobody changes: that spares the write-ahead log, and most of the time.
+    """
+    try:
+        sql = schema.open_frozen(path)
+    except (DatabaseDamaged, UnknownFormat):
+        return [None] * len(READS), False
+    with closing(sql):
+        try:
+            for pragma in schema._PRAGMAS:
+                sql.execute(pragma)
+            database = Database(path, sql, 0)
+        except DatabaseDamaged:
+            return [None] * len(READS), False
+        found = [_read(database, read) for read in READS]
+        try:
+            verify(sql)
+        except DatabaseDamaged:
+            return found, False
+        return found, True
+
+
+def _read(database: Database, read: Read) -> object:
+    database._tables.reset()
+    try:
+        value = read(database)
+    except DatabaseDamaged:
+        return None
+    except NotFound:
+        return MISSING
+    return MISSING if value is None else value
+
+
+def is_part_of(found: object, wanted: object) -> bool:
+    """Whether it is what was written, or lacks a part of it."""
+    if found in (MISSING, wanted) or (found is False and wanted is True):
+        return True
+    if isinstance(found, Page) and isinstance(wanted, Page):
+        return _is_subsequence(found.items, wanted.items)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return _is_subsequence(found, wanted)
+    if isinstance(found, StateRead) and isinstance(wanted, StateRead):  # but for the newest checkpoint
+        fields = ("seq", "state", "hash", "time_unix_ms")
+        return all(getattr(found, name) == getattr(wanted, name) for name in fields)
+    return False
+
+
+def _is_subsequence(found: Sequence[object], wanted: Sequence[object]) -> bool:
+    rest = iter(wanted)
+    return all(item in rest for item in found)
+
+
+def test_a_damaged_copy_is_not_staged(sound: bytes, tmp_path: Path) -> None:
+    """`stage` refuses what `verify` does: see below."""
+    path = tmp_path / f"{INCOMING_PREFIX}1"
+    at = sound.index(b"the members")
+    path.write_bytes(sound[:at] + b"T" + sound[at + 1 :])
+    with pytest.raises(DatabaseDamaged, match="members"):
+        stage(tmp_path, path)
+    path.write_bytes(sound)
+    assert stage(tmp_path, path).index == len(history())
+
+
+def test_reads_of_the_sound_state(sound: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(sound)
+    found, is_sound = read_all(path)
+    assert is_sound
+    assert None not in found
+    assert found.count(MISSING) == 3  # one key, and the deletions of agents that are there
+
+
+@pytest.mark.parametrize(("change", "step", "first"), RUNS)
+def test_every_changed_byte_is_damage_or_no_matter(
+    sound: bytes, tmp_path: Path, change: str, step: int, first: int
+) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(sound)
+    wanted, _ = read_all(path)
+    detected = checked = 0
+    with path.open("r+b", buffering=0) as file:
+        for offset in range(first, len(sound), step):
+            changed = CHANGES[change](sound[offset])
+            if changed == sound[offset]:
+                continue
+            file.seek(offset)
+            file.write(bytes([changed]))
+            found, is_sound = read_all(path)
+            wrong = [number for number, value in enumerate(found) if value is not None and value != wanted[number]]
+            assert all(is_part_of(found[number], wanted[number]) for number in wrong), f"byte {offset}"
+            assert not (is_sound and found != wanted), f"byte {offset}: verify finds nothing, and reads differ"
+            detected += not is_sound
+            checked += 1
+            file.seek(offset)
+            file.write(sound[offset : offset + 1])
+    assert detected > checked // 8 > 20
