@@ -164,7 +164,7 @@ class Nemesis:
         elif kind is Kind.PAUSE:
             await self._cluster.pause(*victims)
         else:
-            for source, target in self._trouble.cuts:
+            for source, target in sorted(self._trouble.cuts):
                 await self._cluster.cut(source, target)
 
     async def _end(self, kind: Kind, victims: Sequence[str]) -> None:

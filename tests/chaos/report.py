@@ -84,7 +84,7 @@ def rows(figures: Figures) -> dict[str, str]:
         "writes found that were told to have done nothing": f"{found.strangers:,}",
         "agents whose logs differ between nodes": f"{found.differing:,}",
         "longest time without an acknowledgement while a majority was connected": f"{figures.longest_s:.1f} s "
-        f"({'; '.join(figures.longest_under) or 'no fault'})",
+        f"({', then '.join(figures.longest_under) or 'no fault'})",
         "time without a connected majority": f"{figures.without_majority_s:.0f} s",
         **{
             name: f"{tally.verdict}, {tally.checked:,} checked in {tally.valid + tally.invalid + tally.unknown:,} parts"
