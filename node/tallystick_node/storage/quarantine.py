@@ -20,7 +20,9 @@ from tallystick_node.storage.files import FileSystem, RealFiles
 FORMAT_VERSION: Final = 1
 QUARANTINE_NAME: Final = "quarantined.json"
 
-_HELP: Final = "Keep the folder for whoever looks into it, and replace the node: docs/how-to/replace-a-lost-node.md"
+_HELP: Final = (
+    'Keep the folder for whoever looks into it, and replace the node: docs/how-to/members.md, "Replace a lost node"'
+)
 
 
 def quarantine(folder: Path, why: str, at_index: int, *, files: FileSystem | None = None) -> None:
