@@ -3,6 +3,8 @@
 python -m tests.sim 17
 python -m tests.sim 0..1000 --nodes 5
 python -m tests.sim 0..100 --broken hasty       # which seeds find the loss when a fix is taken out
+python -m tests.sim 17 --shrink short.txt       # if it fails: the fewest faults with which it still does
+python -m tests.sim 17 --script short.txt       # with these faults instead of its own
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 
-from tests.sim.broken import BROKEN
+from tests.sim.broken import VARIANTS
+from tests.sim.script import Script, parse, show
+from tests.sim.shrink import shrink
 from tests.sim.simulation import Simulation
 
 
@@ -22,14 +27,21 @@ from tests.sim.simulation import Simulation
 class Options:
     """What was asked for."""
 
+    kind: type[Simulation]
     nodes: int
     seconds: float
-    broken: str | None
 
-    def run(self, seed: int) -> str:
+    def run(self, seed: int, script: Script | None = None) -> str:
         """Runs one seed; returns the hash of its trace."""
-        kind = Simulation if self.broken is None else BROKEN[self.broken]
-        return kind(seed, self.nodes).run(self.seconds)
+        return self.kind(seed, self.nodes, script).run(self.seconds)
+
+    def failure(self, seed: int, script: Script) -> str:
+        """What kind of error a seed ends with; empty if it does not."""
+        try:
+            self.run(seed, script)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
+            return type(error).__name__
+        return ""
 
 
 def run_range(first: int, end: int, options: Options) -> int:
@@ -47,19 +59,46 @@ def run_range(first: int, end: int, options: Options) -> int:
     return kinds.total()
 
 
+def run_shrinking(seed: int, options: Options, target: Path) -> int:
+    """Runs a seed, and if it fails writes the shortest script with which it does; returns the exit code."""
+    simulation = options.kind(seed, options.nodes)
+    script = simulation.draw_script(options.seconds)
+    failure = options.failure(seed, script)
+    if not failure:
+        print(f"seed {seed} is fine")
+        return 0
+    short = shrink(script, lambda tried: options.failure(seed, tried) == failure)
+    target.write_text(show(short))
+    print(f"{failure} with {len(short)} of {len(script)} faults:\n{show(short)}", end="")
+    print(f"replay with: {simulation.replay_command} --seconds {options.seconds:g} --script {target}")
+    return 1
+
+
+def _kind(broken: str | None, fixed: str | None) -> type[Simulation]:
+    if broken is not None:
+        return VARIANTS[broken].broken
+    return Simulation if fixed is None else VARIANTS[fixed].fixed
+
+
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Simulated clusters under faults.")
     parser.add_argument("seeds", help="a seed, or a range first..end (end is not run)")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds of faults")
-    parser.add_argument("--broken", choices=sorted(BROKEN), help="a cluster with a fix taken out")
+    parser.add_argument("--script", type=Path, help="the faults, instead of the seed's own")
+    parser.add_argument("--shrink", type=Path, metavar="FILE", help="writes the fewest faults with which it fails")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--broken", choices=sorted(VARIANTS), help="a cluster with a fix taken out")
+    kind.add_argument("--fixed", choices=sorted(VARIANTS), help="the same faults with the fix in place")
     asked = parser.parse_args(arguments)
-    options = Options(asked.nodes, asked.seconds, asked.broken)
+    options = Options(_kind(asked.broken, asked.fixed), asked.nodes, asked.seconds)
     first, is_range, end = asked.seeds.partition("..")
     if is_range:
         return 1 if run_range(int(first), int(end), options) else 0
-    print(options.run(int(first)))
+    if asked.shrink is not None:
+        return run_shrinking(int(first), options, asked.shrink)
+    print(options.run(int(first), None if asked.script is None else parse(asked.script.read_text())))
     return 0
 
 

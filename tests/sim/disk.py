@@ -1,4 +1,4 @@
-"""A disk in memory that forgets what was not synced."""
+"""A disk in memory that forgets what was not synced, and that fails on demand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import errno
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tallystick_node.storage.errors import DiskFull
+
+SECTOR_BYTES: Final = 512
+ROOM_BYTES: Final = 1 << 40
 
 
 @dataclass
@@ -24,8 +28,11 @@ class SimFile:
         self._disk = disk
 
     def write(self, data: bytes) -> None:
-        self._disk.take_room(len(data))
-        self._file.data += data
+        taken = data[: self._disk.room_bytes]
+        self._file.data += taken
+        self._disk.room_bytes -= len(taken)
+        if len(taken) < len(data):
+            raise DiskFull(errno.ENOSPC, "no room")
 
     def fdatasync(self) -> None:
         if self._disk.can_sync:
@@ -46,21 +53,24 @@ class SimFiles:
         self._rng = rng
         self._files: dict[Path, _File] = {}
         self._synced_names: dict[Path, _File] = {}
-        self.room_bytes = 1 << 40
+        self.room_bytes = ROOM_BYTES
         self.can_sync = True
 
-    def crash(self) -> None:
-        """Power off and on."""
+    def crash(self, *, tears: bool = False) -> None:
+        """Power off and on. A disk that tears also leaves sectors of what was not synced unwritten, and garbles one."""
         self.can_sync = True
         self._files = dict(self._synced_names)
         for file in self._files.values():
             unsynced = len(file.data) - file.synced_bytes
             del file.data[file.synced_bytes + self._rng.randint(0, unsynced) :]
+            if tears:
+                self._tear(file)
 
-    def take_room(self, size_bytes: int) -> None:
-        if size_bytes > self.room_bytes:
-            raise DiskFull(errno.ENOSPC, "no room")
-        self.room_bytes -= size_bytes
+    def rot(self) -> None:
+        """One bit of one byte of a file changes, at rest."""
+        path = self._rng.choice(sorted(path for path, file in self._files.items() if file.data))
+        data = self._files[path].data
+        data[self._rng.randrange(len(data))] ^= 1 << self._rng.randrange(8)
 
     def list_names(self, folder: Path) -> list[str]:
         return sorted(path.name for path in self._files if path.parent == folder)
@@ -92,3 +102,15 @@ class SimFiles:
 
     def free_bytes(self, folder: Path) -> int:
         return self.room_bytes
+
+    def _tear(self, file: _File) -> None:
+        """Sectors reach the disk in any order; only bytes that were not synced are harmed."""
+        low = file.synced_bytes
+        while low < len(file.data):
+            high = min((low // SECTOR_BYTES + 1) * SECTOR_BYTES, len(file.data))
+            drawn = self._rng.random()
+            if drawn < 0.3:
+                file.data[low:high] = bytes(high - low)
+            elif drawn < 0.5 and high == len(file.data):
+                file.data[low:high] = self._rng.randbytes(high - low)
+            low = high

@@ -2,71 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
-from tallystick_node.consensus.machine import CommittedEntry
 from tallystick_node.consensus.members import Member, Members
-from tallystick_node.consensus.replica import Replica
+from tallystick_node.consensus.proposals import Applied
+from tallystick_node.consensus.replica import Replica, Verdict
 from tallystick_node.consensus.settings import Tuning
+from tallystick_node.storage.errors import DiskFull, JournalDamaged, UnknownFormat
 from tallystick_node.storage.journal import Flush, Journal
-from tests.sim.disk import SimFiles
+from tests.sim.disk import ROOM_BYTES, SimFiles
 from tests.sim.history import CommittedEntryLost, History, Stuck
-from tests.sim.world import Network, World
+from tests.sim.machine import MachineError, SimMachine
+from tests.sim.network import Network
+from tests.sim.world import World
 
 TUNING = Tuning(
     heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.4, append_batch_bytes=150, journal_tail_entries=10
 )
 """Small messages: a resend is cut short often, which is where pysyncobj loses entries."""
-
-
-class SimMachine:
-    """A state machine that remembers what it applied, and how much of it is on disk."""
-
-    def __init__(self, on_apply: Callable[[CommittedEntry], None]) -> None:
-        self.entries: list[CommittedEntry] = []
-        self.durable_count = 0
-        self._on_apply = on_apply
-
-    @property
-    def applied_index(self) -> int:
-        return self.entries[-1].index if self.entries else 0
-
-    @property
-    def durable_index(self) -> int:
-        return self.entries[self.durable_count - 1].index if self.durable_count else 0
-
-    def apply(self, entries: Sequence[CommittedEntry]) -> list[list[int]]:
-        for entry in entries:
-            assert entry.index > self.applied_index, "applied twice, or out of order"
-            self.entries.append(entry)
-            self._on_apply(entry)
-        return [[entry.index] * len(entry.commands) for entry in entries]
-
-    @property
-    def members(self) -> bytes | None:
-        return None
-
-    def digest_at(self, index: int) -> bytes | None:
-        return None
-
-    def checkpoint(self) -> None:
-        """What was applied is on disk."""
-        self.durable_count = len(self.entries)
-
-    def crash(self) -> None:
-        """What was not on disk is gone."""
-        del self.entries[self.durable_count :]
+QUICK_SYNC_S: Final = (0.0001, 0.001)
+DISK_RETRY_S: Final = 0.1
+"""A full disk is tried again after this long."""
+FOLDER: Final = Path("/journal")
 
 
 class SimNode:
-    """One node. `start`, `crash` and `propose` are what a schedule does to it."""
+    """One node. `start`, `crash`, `propose` and the faults are what a script does to it.
+
+    Attributes:
+        machine: its state; what was synced of it outlives a crash.
+        is_up: it runs, or is paused.
+        is_damaged: its disk refuses to open; it stays down.
+        ill_s: when it was last struck.
+        known_term: the newest term it had when it went down.
+    """
 
     replica_class: type[Replica[int]] = Replica
     tuning = TUNING
+    segment_bytes = 1024
 
     def __init__(
         self,
@@ -79,13 +57,21 @@ class SimNode:
         self.name = name
         self._members = Members.of(Member(each) for each in names)
         self._world = world
+        self._rng = world.rng_for("node", name)
         self._network = network
         self._history = history
-        self._disk = SimFiles(random.Random(world.rng.random()))
+        self.disk = SimFiles(world.rng_for("disk", name))
         self.machine = SimMachine(lambda entry: history.applied(name, entry))
         self._run = 0
         self.is_up = False
-        self.sync_s = (0.0001, 0.001)
+        self.may_be_damaged = False
+        self.is_damaged = False
+        self.caller_raises = False
+        self.ill_s = 0.0
+        self.known_term = 0
+        self._sync_s = QUICK_SYNC_S
+        self._is_stuck = False
+        self._late: list[Callable[[], None]] | None = None
         self._busy = False
         self._woken = False
         self._timer_s = math.inf
@@ -103,60 +89,155 @@ class SimNode:
         assert self._journal is not None
         return self._journal
 
+    # Its life.
+
     def start(self) -> None:
-        """Power on."""
+        """Power on; not for a disk that refuses to open."""
+        if self.is_up or self.is_damaged:
+            return
         self._run += 1
-        self.is_up, self._busy, self._woken = True, False, False
-        self._timer_s = math.inf
-        self._journal = Journal.open(self._disk, Path("/journal"), segment_bytes=1024, cache_bytes=1024)
+        try:
+            self._journal = Journal.open(self.disk, FOLDER, segment_bytes=self.segment_bytes, cache_bytes=1024)
+        except DiskFull:
+            self._world.after(DISK_RETRY_S, self._in_this_run(self.start))
+            return
+        except (JournalDamaged, UnknownFormat):
+            if not self.may_be_damaged:
+                raise
+            self.is_damaged = True
+            self._history.trace.append(f"{self.name} refuses its journal")
+            return
         if self._journal.last_index < self.machine.applied_index:
             raise CommittedEntryLost(f"{self.name} has applied entries that its journal lacks")
-        self._replica = self.replica_class(
-            self.name,
-            self._members,
-            self._journal,
-            self.machine,
-            tuning=self.tuning,
-            clock=self._world.clock,
-            rng=random.Random(self._world.rng.random()),
-        )
+        self.may_be_damaged = False
+        self.is_up, self._busy, self._woken = True, False, False
+        self._timer_s = math.inf
+        self._replica = self._make_replica(self._journal)
         self._network.attach(self.name, self._receive, self._link)
         self._wake()
 
-    def crash(self) -> None:
-        """Power off: what was not synced is gone."""
+    def _make_replica(self, journal: Journal) -> Replica[int]:
+        return self.replica_class(
+            self.name,
+            self._members,
+            journal,
+            self.machine,
+            tuning=self.tuning,
+            clock=self._world.clock,
+            rng=self._world.rng_for("kernel", self.name, str(self._run)),
+        )
+
+    def crash(self, *, loses_power: bool = True, tears: bool = False) -> None:
+        """Power off: what was not synced is gone. Without the loss of power only the process goes."""
         self._run += 1
         self.is_up = False
-        if self._in_flight is not None and self._world.rng.random() < 0.5:
-            self._disk.can_sync = False  # the power goes while the flush is written
-            self.journal.write_flush(self._in_flight)
+        self.strike()
+        self.known_term = max(self.known_term, self.replica.kernel.term)
+        if self._in_flight is not None and self._rng.random() < 0.5:
+            self.disk.can_sync = False  # it goes while the flush is written
+            with contextlib.suppress(DiskFull):
+                self.journal.write_flush(self._in_flight)
+            self.disk.can_sync = True
         self._in_flight = None
         self._replica = self._journal = None
+        self._late = None
+        self._is_stuck = False
         self._network.detach(self.name)
-        self._disk.crash()
-        self.machine.crash()
+        if loses_power:
+            self.disk.crash(tears=tears)
+            self.machine.crash()
 
     def propose(self, proposal_id: bytes) -> None:
         """A client asks this node."""
         if self.is_up:
-            self.replica.propose(proposal_id, self._history.commands[proposal_id])
-            self._wake()
+            self._in_this_run(lambda: self._take_proposal(proposal_id))()
+
+    def _take_proposal(self, proposal_id: bytes) -> None:
+        self.replica.propose(proposal_id, self._history.commands[proposal_id])
+        self._wake()
 
     def give_up(self, proposal_id: bytes) -> None:
         """A client does not wait any longer."""
-        only_queued = self._world.rng.random() < 0.5
-        if self.is_up and self.replica.give_up(proposal_id, only_queued=only_queued):
-            self._history.did_nothing(proposal_id)
+        only_queued = self._rng.random() < 0.5
+
+        def give_up() -> None:
+            if self.replica.give_up(proposal_id, only_queued=only_queued):
+                self._history.did_nothing(proposal_id)
+
+        if self.is_up:
+            self._in_this_run(give_up)()
+
+    # What goes wrong with it.
+
+    def strike(self) -> None:
+        """Something goes wrong here, now."""
+        self.ill_s = self._world.now_s
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether it is not as it should be, this moment."""
+        return not self.is_up or self._late is not None or self._is_stuck or self.has_bad_disk
+
+    @property
+    def has_bad_disk(self) -> bool:
+        """Whether its disk is slow or has no room."""
+        return self._sync_s != QUICK_SYNC_S or self.disk.room_bytes < ROOM_BYTES // 2
+
+    def pause(self) -> None:
+        """Nothing runs any more; then all is late."""
+        if self._late is None:
+            self._late = []
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        late, self._late = self._late or [], None
+        self.strike()
+        for event in late:
+            event()
+
+    def slow_disk(self, longest_s: float) -> None:
+        """A sync takes up to so long."""
+        self.strike()
+        self._sync_s = (QUICK_SYNC_S[0], longest_s)
+
+    def stick(self) -> None:
+        """A sync does not return."""
+        self._is_stuck = True
+
+    def unstick(self) -> None:
+        """It returns."""
+        if self._is_stuck:
+            self._is_stuck = False
+            self.strike()
+            if self._in_flight is not None and self.is_up:
+                self._in_this_run(self._synced)()
+
+    def fill_disk(self, room_bytes: int) -> None:
+        """There is room for so much more."""
+        self.strike()
+        self.disk.room_bytes = room_bytes
+
+    def recover(self) -> None:
+        """All that can be well is, and it runs, if its disk can be read."""
+        self.resume()
+        self.unstick()
+        self.disk.room_bytes = ROOM_BYTES
+        self._sync_s = QUICK_SYNC_S
+        self.machine.raises = ""
+        self.start()
+
+    # How it runs.
 
     def _receive(self, peer: str, message: RaftMessage) -> None:
+        self._in_this_run(lambda: self._take_message(peer, message))()
+
+    def _take_message(self, peer: str, message: RaftMessage) -> None:
         self.replica.receive(peer, message)
         self._wake()
 
     def _link(self, peer: str, is_up: bool) -> None:
-        if is_up:
-            self.replica.peer_connected(peer)
-        else:
-            self.replica.peer_disconnected(peer)
+        change = self.replica.peer_connected if is_up else self.replica.peer_disconnected
+        self._in_this_run(lambda: change(peer))()
 
     def _wake(self) -> None:
         if not self._woken and not self._busy:
@@ -164,11 +245,16 @@ class SimNode:
             self._world.after(0.00005, self._in_this_run(self._step))
 
     def _in_this_run(self, event: Callable[[], None]) -> Callable[[], None]:
+        """The event if the node was not restarted meanwhile, when it is not paused."""
         run = self._run
 
         def guarded() -> None:
-            if self._run == run:
+            if self._run != run:
+                return
+            if self._late is None:
                 event()
+            else:
+                self._late.append(guarded)
 
         return guarded
 
@@ -178,17 +264,27 @@ class SimNode:
         self._woken = False
         ready = self.replica.step()
         self._send(ready.send_now)
-        flush = ready.flush
-        if flush is None:
+        if ready.flush is None:
             self._finish()
         else:
             self._busy = True
-            self._in_flight = flush
-            sync_s = self._world.rng.uniform(*self.sync_s)
-            self._world.after(sync_s, self._in_this_run(lambda: self._synced(flush)))
+            self._in_flight = ready.flush
+            self._sync_after(self._rng.uniform(*self._sync_s))
 
-    def _synced(self, flush: Flush) -> None:
-        self.journal.write_flush(flush)
+    def _sync_after(self, delay_s: float) -> None:
+        self._world.after(delay_s, self._in_this_run(self._synced))
+
+    def _synced(self) -> None:
+        flush = self._in_flight
+        if self._is_stuck or flush is None:
+            return
+        try:
+            self.journal.write_flush(flush)
+        except DiskFull:
+            self.replica.accepts_writes = False
+            self._sync_after(DISK_RETRY_S)
+            return
+        self.replica.accepts_writes = True
         self.journal.finish_flush(flush)
         assert not self.journal.has_pending, "a simulated step is smaller than a flush"
         self._in_flight = None
@@ -196,17 +292,27 @@ class SimNode:
         self._finish()
 
     def _finish(self) -> None:
-        self.replica.apply()
+        try:
+            self.replica.apply()
+        except MachineError:  # as a real node: it stops, loudly, and whoever runs it starts it again
+            self.crash(loses_power=False)
+            self._world.after(0.1, self.start)
+            return
         self._send(self.replica.take_held())
         for proposal_id, verdict in self.replica.take_verdicts():
-            self._history.told(self.name, proposal_id, verdict)
-        if self._world.rng.random() < 0.05:
+            self._tell(proposal_id, verdict)
+        if self._rng.random() < 0.05:
             self.machine.checkpoint()
             self.replica.compact()
         if self.replica.has_work:
             self._wake()
         else:
             self._set_timer()
+
+    def _tell(self, proposal_id: bytes, verdict: Verdict[int]) -> None:
+        if self.caller_raises and isinstance(verdict, Applied):
+            self.caller_raises = False  # what a caller does with its verdict is nothing to the node
+        self._history.told(self.name, proposal_id, verdict)
 
     def _set_timer(self) -> None:
         """One timer a node: an earlier one looks at the deadline again when it rings."""

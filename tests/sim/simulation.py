@@ -8,12 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
-from tests.sim.faults import KINDS, Faults
+from tests.sim.faults import KINDS, LONGEST_S, Faults
 from tests.sim.history import History, Stuck
+from tests.sim.leadership import Leadership
+from tests.sim.network import Network
 from tests.sim.node import SimNode
-from tests.sim.world import Network, World
+from tests.sim.script import Fault, Script, draw
+from tests.sim.world import World
 
 
 class Simulation:
@@ -21,14 +25,17 @@ class Simulation:
 
     node_class: ClassVar[type[SimNode]] = SimNode
     fault_kinds: ClassVar[Sequence[str]] = KINDS
+    fault_gap_s: ClassVar[tuple[float, float]] = (0.05, 0.6)
+    victims: ClassVar[int | None] = None
+    """So many nodes are struck; none: all are."""
     proposals_per_s: ClassVar[float] = 120.0
     """Of all clients together."""
     recovers: ClassVar[bool] = True
     """Whether it is healed and compared at the end; off, only what goes wrong meanwhile is seen."""
-    broken_name: ClassVar[str] = ""
-    """What `python -m tests.sim --broken` calls it; empty where nothing is broken."""
+    flag: ClassVar[str] = ""
+    """What `python -m tests.sim` is told to run this kind of simulation."""
 
-    def __init__(self, seed: int, nodes: int = 3) -> None:
+    def __init__(self, seed: int, nodes: int = 3, script: Script | None = None) -> None:
         self.seed = seed
         self.world = World(seed)
         self.network = Network(self.world)
@@ -37,33 +44,45 @@ class Simulation:
         self.nodes = {
             name: self.node_class(name, self.names, self.world, self.network, self.history) for name in self.names
         }
-        self.faults = Faults(self.world, self.network, self.nodes, self.fault_kinds)
+        self.faults = Faults(self.world, self.network, self.nodes)
+        self.leadership = Leadership(self.world, self.network, self.nodes)
+        self.script = script
+        self._rng = self.world.rng_for("clients")
         self._proposed = 0
 
     def run(self, seconds: float = 10.0) -> str:
-        """Runs the seed; returns the hash of its trace.
+        """Runs the seed, with its own script if none was given; returns the hash of its trace.
 
         Raises:
             PromiseBroken: a safety property does not hold.
             Stuck: the healed cluster does not get on.
         """
+        if self.script is None:
+            self.script = self.draw_script(seconds)
         with self._replayable(seconds):
             for node in self.nodes.values():
                 node.start()
             end_s = self.world.now_s + seconds
+            self.leadership.watch()
             self._load(end_s)
-            self._strike(end_s)
+            self._strike(self.script)
             self.world.run_until(end_s)
             if self.recovers:
                 self._recover()
                 self._check()
         return hashlib.sha256("\n".join(self.history.trace).encode()).hexdigest()
 
+    def draw_script(self, seconds: float) -> Script:
+        """The seed's own faults."""
+        rng = self.world.rng_for("faults")
+        victims = self.names if self.victims is None else rng.sample(self.names, self.victims)
+        return draw(rng, self.names, self.fault_kinds, seconds, victims=victims, gap_s=self.fault_gap_s)
+
     @property
     def replay_command(self) -> str:
         """What runs this seed again."""
-        broken = f" --broken {self.broken_name}" if self.broken_name else ""
-        return f"python -m tests.sim {self.seed} --nodes {len(self.names)}{broken}"
+        flag = f" {self.flag}" if self.flag else ""
+        return f"python -m tests.sim {self.seed} --nodes {len(self.names)}{flag}"
 
     @contextmanager
     def _replayable(self, seconds: float) -> Iterator[None]:
@@ -76,39 +95,41 @@ class Simulation:
     def _load(self, end_s: float) -> None:
         def propose() -> None:
             if self.world.now_s < end_s:
-                self._propose(self.names[self.world.rng.randrange(len(self.names))])
-                self.world.after(self.world.rng.expovariate(self.proposals_per_s), propose)
+                self._propose(self._rng.choice(self.names))
+                self.world.after(self._rng.expovariate(self.proposals_per_s), propose)
 
         self.world.after(0.3, propose)
 
     def _propose(self, name: str) -> bytes:
         self._proposed += 1
         proposal_id = self._proposed.to_bytes(16, "big")
-        self.history.proposed(proposal_id, proposal_id[-4:] * self.world.rng.randint(1, 8))
+        self.history.proposed(proposal_id, self._command(proposal_id))
         node = self.nodes[name]
         node.propose(proposal_id)
-        if self.world.rng.random() < 0.3:  # an impatient caller
-            self.world.after(self.world.rng.uniform(0.0, 1.0), lambda: node.give_up(proposal_id))
+        if self._rng.random() < 0.3:  # an impatient caller
+            self.world.after(self._rng.uniform(0.0, 1.0), lambda: node.give_up(proposal_id))
         return proposal_id
 
-    def _strike(self, end_s: float) -> None:
-        def strike() -> None:
-            if self.world.now_s < end_s:
-                self.history.trace.append(self.faults.strike())
-                self.world.after(self.world.rng.uniform(0.05, 0.6), strike)
+    def _command(self, proposal_id: bytes) -> bytes:
+        return proposal_id[-4:] * self._rng.randint(1, 8)
 
-        self.world.after(0.5, strike)
+    def _strike(self, script: Script) -> None:
+        def strike(fault: Fault) -> None:
+            self.history.trace.append(str(fault))
+            self.faults.strike(fault)
+
+        for fault in script:
+            self.world.after(fault.at_s, partial(strike, fault))
 
     def _recover(self) -> None:
         """Heals everything and lets the cluster come to rest."""
-        self.world.run_until(self.world.now_s + 1.0)  # what was begun may still strike
+        self.world.run_until(self.world.now_s + LONGEST_S + 0.2)  # what was begun may still strike
         for node in self.nodes.values():
-            node.sync_s = (0.0001, 0.001)
-            if not node.is_up:
-                node.start()
+            node.recover()
         self.faults.heal()
+        up = next(name for name, node in self.nodes.items() if not node.is_damaged)
         for _ in range(10):
-            probe = self._propose(self.names[0])
+            probe = self._propose(up)
             self.world.run_until(self.world.now_s + 1.0)
             if probe in self.history.acknowledged:
                 break
@@ -121,8 +142,9 @@ class Simulation:
         raise Stuck(f"the healed nodes are not equal: {sorted(self._applied_indexes())}")
 
     def _applied_indexes(self) -> set[int]:
-        return {node.machine.applied_index for node in self.nodes.values()}
+        return {node.machine.applied_index for node in self.nodes.values() if not node.is_damaged}
 
     def _check(self) -> None:
         for name, node in self.nodes.items():
-            self.history.check_acknowledged(name, node.machine.entries)
+            if not node.is_damaged:
+                self.history.check_acknowledged(name, node.machine.entries)

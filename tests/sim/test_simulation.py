@@ -1,4 +1,4 @@
-"""No seed loses anything; a broken cluster does, and the simulation sees it."""
+"""No seed loses anything, and a seed replays."""
 
 from __future__ import annotations
 
@@ -9,36 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.broken import BareSimulation, FalteringSimulation, HastySimulation
-from tests.sim.history import CommittedEntryLost
+from tests.sim.broken import VARIANTS
+from tests.sim.script import parse
 from tests.sim.simulation import Simulation
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 10
 
-HASTY_SEEDS = (24, 31, *range(100))
-"""Tried until one loses. The first are known to; to search again:
-python -m tests.sim 0..100 --broken hasty --seconds 6."""
-BARE_SEEDS = (19, 30, 46, 47, *range(100))
-"""Likewise: python -m tests.sim 0..100 --broken bare --seconds 6."""
-BROKEN_S = 6.0
-
-
-def _losing_seed(kind: type[Simulation], seeds: tuple[int, ...]) -> int:
-    """The first seed in which a cluster loses a committed entry; that it breaks in another way does not count."""
-    for seed in seeds:
-        try:
-            kind(seed).run(BROKEN_S)
-        except CommittedEntryLost:
-            return seed
-        except (AssertionError, LookupError):
-            continue
-    pytest.fail(f"{kind.broken_name}: nothing was lost in {len(seeds)} seeds")
+BROKEN = VARIANTS["callback"]
+"""A broken cluster that shows it soon."""
 
 
 @pytest.fixture(scope="module")
-def hasty_seed() -> int:
-    return _losing_seed(HastySimulation, HASTY_SEEDS)
+def failing_seed() -> int:
+    return next(BROKEN.finding((*BROKEN.seeds, *range(200))))
 
 
 def _run(*arguments: str, hash_seed: str = "random") -> subprocess.CompletedProcess[str]:
@@ -70,17 +54,6 @@ def test_two_nodes_keep_their_promises(seed: int) -> None:
     Simulation(seed, nodes=2).run()
 
 
-def test_without_fix_1_a_committed_entry_is_lost(hasty_seed: int) -> None:
-    """Raft deletes from the first conflict on only; `HastyLog` deletes as pysyncobj does."""
-    FalteringSimulation(hasty_seed).run(BROKEN_S)  # the same faults, with the fix
-
-
-def test_pysyncobjs_own_sending_loses_a_committed_entry() -> None:
-    """Without fix 1 and any of our flow control."""
-    seed = _losing_seed(BareSimulation, BARE_SEEDS)
-    FalteringSimulation(seed).run(BROKEN_S)
-
-
 def test_a_seed_replays_exactly() -> None:
     """Also in another process whose sets of strings have another order."""
     traces = {_run("7", "--seconds", "4", hash_seed=hash_seed).stdout.strip() for hash_seed in ("1", "2")}
@@ -88,18 +61,42 @@ def test_a_seed_replays_exactly() -> None:
     assert Simulation(8).run(4.0) not in traces
 
 
-def test_a_failing_seed_says_how_to_replay_it(hasty_seed: int) -> None:
-    command = f"python -m tests.sim {hasty_seed} --nodes 3 --broken hasty --seconds {BROKEN_S:g}"
-    with pytest.raises(CommittedEntryLost) as lost:
-        HastySimulation(hasty_seed).run(BROKEN_S)
-    assert lost.value.__notes__ == [f"replay with: {command}"]
+def test_a_failing_seed_says_how_to_replay_it(failing_seed: int) -> None:
+    command = f"python -m tests.sim {failing_seed} --nodes 3 --broken {BROKEN.name} --seconds {BROKEN.seconds:g}"
+    with pytest.raises(BROKEN.symptom) as broken:
+        BROKEN.broken(failing_seed).run(BROKEN.seconds)
+    assert broken.value.__notes__ == [f"replay with: {command}"]
     replayed = _run(*command.split()[3:])
     assert replayed.returncode == 1
-    assert str(lost.value) in replayed.stderr
+    assert str(broken.value) in replayed.stderr
     assert command in replayed.stderr
 
 
-def test_a_range_of_seeds_is_summed_up(hasty_seed: int) -> None:
-    summary = _run(f"{hasty_seed}..{hasty_seed + 1}", "--broken", "hasty", "--seconds", f"{BROKEN_S:g}")
+def test_a_failing_seed_is_shrunk_and_replayed(failing_seed: int, tmp_path: Path) -> None:
+    script = tmp_path / "short.txt"
+    asked = (str(failing_seed), "--broken", BROKEN.name, "--seconds", f"{BROKEN.seconds:g}")
+    shrunk = _run(*asked, "--shrink", str(script))
+    assert shrunk.returncode == 1
+    assert "PromiseBroken with 1 of" in shrunk.stdout
+    (fault,) = parse(script.read_text())
+    assert fault.kind == "caller_raises"
+    assert f"{BROKEN.broken(failing_seed).replay_command} --seconds 2 --script {script}" in shrunk.stdout
+    replayed = _run(*asked, "--script", str(script))
+    assert replayed.returncode == 1
+    assert "PromiseBroken" in replayed.stderr
+
+
+def test_a_range_of_seeds_is_summed_up(failing_seed: int) -> None:
+    seeds = f"{failing_seed}..{failing_seed + 1}"
+    summary = _run(seeds, "--broken", BROKEN.name, "--seconds", f"{BROKEN.seconds:g}")
     assert summary.returncode == 1
-    assert "1 seeds, 1 failed {'CommittedEntryLost': 1}" in summary.stdout
+    assert "1 seeds, 1 failed {'PromiseBroken': 1}" in summary.stdout
+
+
+def test_leaders_are_watched_and_disks_refuse() -> None:
+    """What the seeds above assert is not empty."""
+    simulations = [Simulation(seed) for seed in range(6)]
+    for simulation in simulations:
+        simulation.run()
+    assert sum(simulation.leadership.established_count for simulation in simulations) > 0
+    assert any(node.is_damaged for simulation in simulations for node in simulation.nodes.values())

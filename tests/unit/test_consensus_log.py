@@ -1,6 +1,7 @@
 """Faults 1 and 2 of pysyncobj: only a conflict deletes, and nothing but a matching log moves the commit index.
 
-Taken out by: `RaftLog._is_known` returning False and `Kernel._after_entry` without `settle` (tests/sim/broken.py).
+Taken out by: `RaftLog._is_known` returning False and `Kernel._after_entry` without `settle`
+(tests/sim/broken/hasty.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tallystick.peer.v1.peer_pb2 import AppendEntries, RaftMessage
 from tallystick_node.consensus.raft_log import CommittedEntryLostError, RaftLog
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
-from tests.sim.broken import HastyKernel
+from tests.sim.broken.hasty import HastyKernel
 from tests.sim.disk import SimFiles
 from tests.unit.consensus_kit import FOLDER, Member, append, bodies, voters
 
