@@ -19,7 +19,7 @@ from tests.sim.world import World
 KINDS: Final = (
     *("crash", "crash", "kill", "kill", "crash_leader", "crash_leader", "power_cut", "tear", "rot"),
     *("cut", "one_way", "isolate", "isolate", "split", "bridge", "flap", "flap", "drop", "straggle", "repeat"),
-    *("falter", "falter", "falter", "delay", "slow_link"),
+    *("falter", "falter", "falter", "rewind", "outage", "relapse", "delay", "slow_link"),
     *("slow_disk", "slow_disk", "stuck_disk", "full_disk", "pause", "machine_raises", "caller_raises"),
     *("heal", "heal", "heal", "heal", "heal"),
 )
@@ -54,6 +54,8 @@ class Faults:
             "repeat": self.repeat,
             "repeat_all": self.repeat_all,
             "falter": schemes.falter,
+            "rewind": schemes.rewind,
+            "outage": schemes.outage,
             "relapse": schemes.relapse,
             "delay": self.delay,
             "slow_link": self.slow_link,

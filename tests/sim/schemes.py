@@ -44,6 +44,45 @@ class Schemes:
             self.world.after(cut_s + rng.uniform(0.001, 0.03), lambda: self.network.restore(leader, reached))
         self.world.after(float(leave_s), lambda: self._leave_alone(leader))
 
+    def rewind(self, cut_s: str, variant: str) -> None:
+        """A leader decides with one follower, which then hears again, late, what it was sent first; then the leader is
+        gone.
+
+        Whoever deletes what comes behind an old message has lost what it acknowledged, and nobody sends it again.
+        """
+        rng = random.Random(variant)
+        roles = self._roles(rng)
+        if roles is None:
+            return
+        leader, (follower, *others) = roles
+        for other in others[len(others) // 2 :]:
+            self.network.cut(leader, other)
+        self.network.straggle(leader, follower, 0.05, float(cut_s) + 0.2)
+        self.world.after(float(cut_s), lambda: self.network.cut(leader, follower))
+        self.world.after(float(cut_s) + rng.uniform(0.1, 0.3), lambda: self._leave_alone(leader))
+
+    def outage(self, down_s: str, variant: str) -> None:
+        """The disks of all but the leader are slow; then the power goes everywhere, and the leader returns last.
+
+        What was acknowledged before it was synced is gone on a majority.
+        """
+        rng = random.Random(variant)
+        roles = self._roles(rng)
+        if roles is None:
+            return
+        leader, others = roles
+        for other in others:
+            self.nodes[other].slow_disk(0.4)
+
+        def crash() -> None:
+            for name, node in self.nodes.items():
+                if node.is_up:
+                    node.crash()
+                    node.slow_disk(QUICK_SYNC_S[1])
+                    self.world.after(float(down_s) if name == leader else rng.uniform(0.01, 0.1), node.start)
+
+        self.world.after(rng.uniform(0.05, 0.2), crash)
+
     def relapse(self, down_s: str, variant: str) -> None:
         """A leader loses what one follower has acknowledged, leads again, and hears these acknowledgements only now.
 

@@ -145,6 +145,8 @@ _DRAWERS: Final[dict[str, Callable[[_Drawing, float], None]]] = {
     "repeat": lambda drawing, at_s: drawing.between(at_s, "repeat", 0.05, 1.0),
     "repeat_all": lambda drawing, at_s: drawing.add(at_s, "repeat_all", drawing.number(0.2, 1.0)),
     "falter": lambda drawing, at_s: drawing.scheme(at_s, "falter", 0.05, 0.35),
+    "rewind": lambda drawing, at_s: drawing.scheme(at_s, "rewind", 0.1, 0.25),
+    "outage": lambda drawing, at_s: drawing.scheme(at_s, "outage", 0.5, 0.8),
     "relapse": lambda drawing, at_s: drawing.scheme(at_s, "relapse", 0.01, 0.1),
     "delay": lambda drawing, at_s: drawing.add(at_s, "delay", drawing.pick(0.002, 0.02, 0.1)),
     "slow_link": lambda drawing, at_s: drawing.add(at_s, "slow_link", *drawing.pair(), drawing.pick(0.03, 0.3, 1.0)),

@@ -64,4 +64,4 @@ class BareSimulation(Faltering):
     flag = "--broken bare"
 
 
-BARE: Final = Variant("bare", 1, BareSimulation, Faltering, LOSS, 6.0)
+BARE: Final = Variant("bare", 1, BareSimulation, Faltering, LOSS, 6.0, (0,))

@@ -69,17 +69,26 @@ class Faltering(Simulation):
     pysyncobj alone loses entries."""
 
     fault_kinds = ("falter", "falter", "falter", "crash_leader", "delay", "heal")
-    fault_gap_s = (0.3, 0.8)
-    proposals_per_s = 800.0
+    proposals_per_s = 400.0
+    recovers = False
+    flag = "--fixed bare"
+
+
+class Rewinding(Simulation):
+    """Nothing is broken; what leaders sent comes late, and then they are gone."""
+
+    fault_kinds = ("rewind",)
+    fault_gap_s = (0.8, 1.5)
+    proposals_per_s = 200.0
     recovers = False
     flag = "--fixed hasty"
 
 
-class HastySimulation(Faltering):
+class HastySimulation(Rewinding):
     """Only fix 1 is out."""
 
     node_class = HastyNode
     flag = "--broken hasty"
 
 
-HASTY: Final = Variant("hasty", 1, HastySimulation, Faltering, LOSS, 6.0)
+HASTY: Final = Variant("hasty", 1, HastySimulation, Rewinding, LOSS, 4.0, (0,))

@@ -54,4 +54,4 @@ class ObligingSimulation(Returning):
     flag = "--broken obliging"
 
 
-OBLIGING: Final = Variant("obliging", 12, ObligingSimulation, Returning, (LeaderDeposed,), 8.0)
+OBLIGING: Final = Variant("obliging", 12, ObligingSimulation, Returning, (LeaderDeposed,), 8.0, (0, 1))

@@ -126,4 +126,4 @@ class PiecesSimulation(LargeEntries):
             return super().run(seconds)
 
 
-PIECES: Final = Variant("pieces", 7, PiecesSimulation, LargeEntries, (Stuck,), 1.0)
+PIECES: Final = Variant("pieces", 7, PiecesSimulation, LargeEntries, (Stuck,), 1.0, (0,))

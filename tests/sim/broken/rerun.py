@@ -115,5 +115,5 @@ class CallingBackSimulation(RerunSimulation):
     flag = "--broken callback"
 
 
-RERUN: Final = Variant("rerun", 8, RerunSimulation, Raising, (PromiseBroken,), 2.0)
-CALLBACK: Final = Variant("callback", 8, CallingBackSimulation, Raising, (PromiseBroken,), 2.0)
+RERUN: Final = Variant("rerun", 8, RerunSimulation, Raising, (PromiseBroken,), 2.0, (0, 2))
+CALLBACK: Final = Variant("callback", 8, CallingBackSimulation, Raising, (PromiseBroken,), 2.0, (1, 2))

@@ -9,6 +9,7 @@ from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.consensus.kernel import Kernel
 from tallystick_node.consensus.replica import Replica
 from tests.sim.broken.variant import LOSS, UNCOMPACTED, Variant
+from tests.sim.leadership import LeaderDeposed
 from tests.sim.node import SimNode
 from tests.sim.simulation import Simulation
 
@@ -81,5 +82,5 @@ class TwiceSimulation(SplitVotes):
     flag = "--broken twice"
 
 
-STALE: Final = Variant("stale", 6, StaleSimulation, LateAnswers, LOSS, 6.0)
-TWICE: Final = Variant("twice", 6, TwiceSimulation, SplitVotes, LOSS, 6.0, nodes=5)
+STALE: Final = Variant("stale", 6, StaleSimulation, LateAnswers, LOSS, 6.0, (0, 4, 7))
+TWICE: Final = Variant("twice", 6, TwiceSimulation, SplitVotes, (*LOSS, LeaderDeposed), 6.0, (4,), nodes=5)

@@ -67,5 +67,5 @@ class ForgetfulSimulation(RottingSegment):
             return super().run(seconds)
 
 
-UNCHECKED: Final = Variant("unchecked", 5, UncheckedSimulation, Rotting, LOSS, 4.0)
-FORGETFUL: Final = Variant("forgetful", 5, ForgetfulSimulation, RottingSegment, LOSS, 4.0)
+UNCHECKED: Final = Variant("unchecked", 5, UncheckedSimulation, Rotting, LOSS, 4.0, (4, 16, 27))
+FORGETFUL: Final = Variant("forgetful", 5, ForgetfulSimulation, RottingSegment, LOSS, 4.0, (0,))

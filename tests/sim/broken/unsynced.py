@@ -32,11 +32,10 @@ class UnsyncedNode(SimNode):
 
 
 class PowerCuts(Simulation):
-    """Nothing is broken; the power goes on one or all, and disks are slow."""
+    """Nothing is broken; disks are slow, and the power goes."""
 
-    fault_kinds = ("power_cut", "power_cut", "crash_leader", "slow_disk", "slow_disk")
-    fault_gap_s = (0.1, 0.4)
-    proposals_per_s = 200.0
+    fault_kinds = ("outage", "outage", "power_cut", "crash_leader", "slow_disk")
+    fault_gap_s = (0.8, 1.5)
     flag = "--fixed unsynced"
 
 
@@ -47,4 +46,4 @@ class UnsyncedSimulation(PowerCuts):
     flag = "--broken unsynced"
 
 
-UNSYNCED: Final = Variant("unsynced", 3, UnsyncedSimulation, PowerCuts, LOSS, 4.0)
+UNSYNCED: Final = Variant("unsynced", 3, UnsyncedSimulation, PowerCuts, LOSS, 4.0, (0,))
