@@ -77,9 +77,10 @@ def test_a_failing_seed_is_shrunk_and_replayed(failing_seed: int, tmp_path: Path
     asked = (str(failing_seed), "--broken", BROKEN.name, "--seconds", f"{BROKEN.seconds:g}")
     shrunk = _run(*asked, "--shrink", str(script))
     assert shrunk.returncode == 1
-    assert "PromiseBroken with 1 of" in shrunk.stdout
-    (fault,) = parse(script.read_text())
-    assert fault.kind == "caller_raises"
+    short, drawn = parse(script.read_text()), BROKEN.broken(failing_seed).draw_script(BROKEN.seconds)
+    assert f"PromiseBroken with {len(short)} of {len(drawn)} faults" in shrunk.stdout
+    assert set(short) < set(drawn)
+    assert [fault.kind for fault in short].count("caller_raises") == 1
     assert f"{BROKEN.broken(failing_seed).replay_command} --seconds 2 --script {script}" in shrunk.stdout
     replayed = _run(*asked, "--script", str(script))
     assert replayed.returncode == 1

@@ -11,7 +11,7 @@ from tallystick_node.consensus import codec
 from tallystick_node.consensus.outbox import Outbox
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
-from tests.sim.broken.hasty import Faltering, HastyKernel
+from tests.sim.broken.hasty import HastyKernel, Rewinding
 from tests.sim.broken.variant import LOSS, UNCOMPACTED, Variant
 from tests.sim.node import SimNode
 
@@ -57,11 +57,11 @@ class BareNode(SimNode):
         return replica
 
 
-class BareSimulation(Faltering):
+class BareSimulation(Rewinding):
     """Fix 1 and our flow control are out."""
 
     node_class = BareNode
     flag = "--broken bare"
 
 
-BARE: Final = Variant("bare", 1, BareSimulation, Faltering, LOSS, 6.0, (0,))
+BARE: Final = Variant("bare", 1, BareSimulation, Rewinding, LOSS, 4.0, (0,))

@@ -64,16 +64,6 @@ class HastyNode(SimNode):
     tuning = UNCOMPACTED
 
 
-class Faltering(Simulation):
-    """Nothing is broken; leaders falter all the time, under load. A leader that has to rewind, and then goes, is where
-    pysyncobj alone loses entries."""
-
-    fault_kinds = ("falter", "falter", "falter", "crash_leader", "delay", "heal")
-    proposals_per_s = 400.0
-    recovers = False
-    flag = "--fixed bare"
-
-
 class Rewinding(Simulation):
     """Nothing is broken; what leaders sent comes late, and then they are gone."""
 
