@@ -384,7 +384,8 @@ class Kernel(engine.SyncObj):  # type: ignore[misc]
 
     def _take_over(self, peer_id: str, message: RaftMessage) -> None:
         """The leader asks this voter to call an election at once; heartbeats on their way do not put it off."""
-        if message.term == self.term and peer_id == self.leader_id and self._is_voter and not self.is_leader:
+        may_lead = self._is_voter and not self.is_leader and not self.stands_back
+        if message.term == self.term and peer_id == self.leader_id and may_lead:
             self._votes = _Votes(handed_over_term=self.term + 1)
             self._SyncObj__raftElectionDeadline = _ELECTION_GRANTED_S
             self._SyncObj__transferInProgress = True

@@ -143,7 +143,7 @@ class Replica(Generic[Result]):
             rng=rng,
         )
 
-        self.kernel.stands_back = self._is_behind
+        self.kernel.stands_back = self.is_behind
 
     _make_kernel = Kernel
 
@@ -207,14 +207,20 @@ class Replica(Generic[Result]):
         between two cycles. What was on its way may be part of it, or not."""
         self._to_apply.clear()
         self.kernel.restart(self._machine.applied_index, self._applied_members())
-        self.kernel.stands_back = self._is_behind or not self._accepts_writes
+        self.kernel.stands_back = self.is_behind or not self._accepts_writes
         for proposal_id in self._proposals.sent():
             self._give_verdict(proposal_id, Undecided.UNDECIDED)
 
     @property
+    def is_behind(self) -> bool:
+        """The journal begins behind what the state machine has applied: that was lost, and a snapshot must replace it.
+        Until then this member neither applies nor leads, and nothing should be read from it."""
+        return self._machine.applied_index < self._journal.base_index
+
+    @property
     def wanted_index(self) -> int:
         """0, or: a snapshot that reaches at least this index is needed to go on."""
-        return max(self.kernel.wanted_index, self._journal.base_index if self._is_behind else 0)
+        return max(self.kernel.wanted_index, self._journal.base_index if self.is_behind else 0)
 
     @property
     def has_leader(self) -> bool:
@@ -236,7 +242,7 @@ class Replica(Generic[Result]):
         if self._accepts_writes and not accepts and self.kernel.is_leader:
             self.kernel.resign()  # the others may have room; if none has, one of them leads for the reads
         self._accepts_writes = accepts
-        self.kernel.stands_back = self._is_behind or not accepts
+        self.kernel.stands_back = self.is_behind or not accepts
 
     def give_up(self, proposal_id: bytes, *, only_queued: bool = False) -> bool:
         """The caller waits no longer; with `only_queued`, unless it went out. True: it never did, nothing happened."""
@@ -495,11 +501,6 @@ class Replica(Generic[Result]):
         applied = self._machine.members
         return self._first_members if applied is None else decode_members(applied)
 
-    @property
-    def _is_behind(self) -> bool:
-        """The journal begins behind what the state machine has applied: it was lost, and a snapshot must replace it."""
-        return self._machine.applied_index < self._journal.base_index
-
     def _ask_to_read(self) -> None:
         leader_id = self.node_id if self.kernel.is_leader else self._leader_in_reach
         if leader_id is None or not self._read.must_ask(leader_id, self.kernel.term, self._clock()):
@@ -555,7 +556,7 @@ class Replica(Generic[Result]):
 
     def _apply_is_due(self) -> bool:
         """Whether to apply now. A follower at which no caller waits gathers a few entries for one transaction."""
-        if not self._to_apply or self._to_apply[0] > self._journal.durable_index or self._is_behind:
+        if not self._to_apply or self._to_apply[0] > self._journal.durable_index or self.is_behind:
             return False
         is_awaited = self.kernel.is_leader or self._proposals.has_callers or self._read.is_waiting
         return is_awaited or len(self._to_apply) >= FOLLOWER_APPLY_ENTRIES or self._clock() >= self._apply_due_s

@@ -113,6 +113,11 @@ class Runner(Generic[Result]):
         """Who is of the cluster, by this node's log."""
         return self._replica.members
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the state here was put aside and a peer's copy is still awaited."""
+        return self._replica.is_behind
+
     async def change_members(self, kind: MemberChange.Kind.ValueType, member: Member, timeout_s: float) -> Members:
         """Changes who is of the cluster, by one node; the members as this node then knows them.
 
