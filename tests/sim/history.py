@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tallystick_node.consensus.intake import Verdict
 from tallystick_node.consensus.machine import CommittedEntry
 from tallystick_node.consensus.proposals import Applied, Refused
-from tallystick_node.consensus.replica import Verdict
 
 
 class PromiseBroken(AssertionError):

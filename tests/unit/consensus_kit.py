@@ -9,8 +9,9 @@ from pathlib import Path
 from tallystick.peer.v1.peer_pb2 import AppendEntries, AppendReply, LogEntry, RaftMessage, VoteReply, VoteRequest
 from tallystick_node.consensus import members as cluster
 from tallystick_node.consensus.entries import encode_commands
+from tallystick_node.consensus.intake import Addressed, Verdict
 from tallystick_node.consensus.machine import CommittedEntry
-from tallystick_node.consensus.replica import Addressed, Replica, Verdict
+from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.journal import SEGMENT_BYTES, Flush, Journal
 from tests.sim.disk import SimFiles

@@ -10,8 +10,9 @@ from pysyncobj.node import Node
 
 from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage, VoteReply
 from tallystick_node.consensus import codec
+from tallystick_node.consensus.intake import Addressed
 from tallystick_node.consensus.kernel import Kernel
-from tallystick_node.consensus.replica import Addressed, Replica
+from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tests.unit.consensus_kit import Member, accepted, append, bodies
 

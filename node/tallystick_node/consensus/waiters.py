@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from tallystick.errors import NoLeader, Reason, TallystickError, Undecided, error_for
+from tallystick_node.consensus.intake import Verdict
 from tallystick_node.consensus.proposals import Applied, Refused
-from tallystick_node.consensus.replica import Verdict
 
 Result = TypeVar("Result")
 
