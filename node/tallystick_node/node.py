@@ -117,8 +117,8 @@ class Node:
         )
         self._roster = Roster(self._replica.members, self._links, self._peers, lambda: self._status.has_leader)
         self._roster.update(self._replica.members)
-        copies = Copies(config.data_folder, database, host.files)
-        self._snapshots = SnapshotServer(self._peers.admission, copies, host=host)
+        copies = Copies(config.data_folder, database)
+        self._snapshots = SnapshotServer(self._peers.admission, copies)
         self._catch_up = CatchUp(
             Parts(self._replica, self._runner, self._machine, database, journal),
             local,
@@ -331,9 +331,9 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
         )
         journal = Journal.open(host.files, folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
-        recover(folder, journal, files=host.files)
+        recover(folder, journal)
         if has_peers:
-            opened.push(_putting_damage_aside(folder, host))
+            opened.push(_putting_damage_aside(folder))
         database = _open_database(folder, host, has_peers=has_peers)
         opened.callback(database.close)
         _check_match(folder, journal, database)
@@ -349,23 +349,23 @@ def _open_database(folder: Path, host: Host, *, has_peers: bool) -> Database:
     except DatabaseDamaged as error:
         if not has_peers:
             raise
-        _put_aside(folder, host, error)
+        _put_aside(folder, error)
         return host.open_database(folder / STATE_NAME)
 
 
-def _putting_damage_aside(folder: Path, host: Host) -> Callable[[object, BaseException | None, object], None]:
+def _putting_damage_aside(folder: Path) -> Callable[[object, BaseException | None, object], None]:
     """An exit of `open_node`, after the state is closed: the next start fetches another."""
 
     def leave(_kind: object, error: BaseException | None, _trace: object) -> None:
         found = first_error(error) if error is not None else None
         if isinstance(found, DatabaseDamaged):
-            _put_aside(folder, host, found)
+            _put_aside(folder, found)
 
     return leave
 
 
-def _put_aside(folder: Path, host: Host, error: DatabaseDamaged) -> None:
-    damaged = set_aside(folder, files=host.files)
+def _put_aside(folder: Path, error: DatabaseDamaged) -> None:
+    damaged = set_aside(folder)
     log.error("state put aside", extra={"event": "state_put_aside", "path": str(damaged), "why": str(error)})
 
 

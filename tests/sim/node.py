@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
+from tallystick_node.consensus.intake import Verdict
 from tallystick_node.consensus.members import Member, Members
 from tallystick_node.consensus.proposals import Applied
-from tallystick_node.consensus.replica import Replica, Verdict
+from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.errors import DiskFull, JournalDamaged, UnknownFormat
 from tallystick_node.storage.journal import Flush, Journal

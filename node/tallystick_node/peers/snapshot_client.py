@@ -27,7 +27,7 @@ from tallystick_node.peers.options import FETCH_METHOD, PEER_SERVICE
 from tallystick_node.peers.refusals import describe, refusal_of
 from tallystick_node.peers.snapshot_parts import Assembly, BadPartError
 from tallystick_node.peers.tls import PeerCredentials
-from tallystick_node.storage.files import AppendFile, FileSystem
+from tallystick_node.storage.files import AppendFile, FileSystem, RealFiles
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes so far and the size of all, on the event loop, after each part."""
@@ -87,7 +87,7 @@ async def fetch_snapshot(
         max_bytes: a larger one is refused before anything is written: the free space less what is to be left.
         on_progress: see `Progress`.
         patience: how long to wait; none: as `limits.py` has it.
-        host: the disk and the network; none: this machine's.
+        host: the network; none: this machine's.
 
     Raises:
         SnapshotFailed: the peer refused, or cannot be reached, or sends nothing more, or sent what is of no use; or
@@ -95,7 +95,7 @@ async def fetch_snapshot(
     """
     host, patience = host or RealHost(), patience or Patience()
     assembly = Assembly(reach_index, max_bytes)
-    sink = _Sink(host.files, target, assembly)
+    sink = _Sink(RealFiles(), target, assembly)  # the state's files are the operating system's, like SQLite's own
     channel = open_channel(host, peer_id, endpoint, credentials)
     try:
         await sink.open()

@@ -18,7 +18,6 @@ from typing import Final, TypeAlias, cast
 import grpc
 
 from tallystick.peer.v1.peer_pb2 import SnapshotRequest
-from tallystick_node.host import Host, RealHost
 from tallystick_node.peers.admission import Admission
 from tallystick_node.peers.counters import Refusal, SnapshotCounters
 from tallystick_node.peers.identity import Caller
@@ -34,6 +33,7 @@ from tallystick_node.peers.refusals import Refused, stopping
 from tallystick_node.peers.snapshot_parts import Cutter
 from tallystick_node.peers.snapshot_source import SnapshotFile, SnapshotSource
 from tallystick_node.storage.errors import DiskFull
+from tallystick_node.storage.files import FileSystem, RealFiles
 
 _log: Final = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ class SnapshotServer:
     Args:
         admission: who may have one; the servicer's, so that it knows the members of now.
         source: makes the copies.
-        host: the disk that they are on; none: this machine's.
         copy_s: how long making one may take.
         stall_s: how long a peer may take to read a part.
     """
@@ -59,13 +58,12 @@ class SnapshotServer:
         admission: Admission,
         source: SnapshotSource,
         *,
-        host: Host | None = None,
         copy_s: float = SNAPSHOT_COPY_S,
         stall_s: float = SNAPSHOT_STALL_S,
     ) -> None:
         self._admission = admission
         self._source = source
-        self._files = (host or RealHost()).files
+        self._files: FileSystem = RealFiles()  # the state's files are the operating system's, like SQLite's own
         self._copy_s = copy_s
         self._stall_s = stall_s
         self._under_way = 0

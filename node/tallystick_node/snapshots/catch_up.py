@@ -124,7 +124,7 @@ class CatchUp:
         )
 
     def _install(self) -> None:
-        finish_install(self._folder, self._parts.journal, files=self._host.files)
+        finish_install(self._folder, self._parts.journal)
 
     async def _exchange(self, peer_id: str, fetched: Fetched) -> None:
         parts = self._parts

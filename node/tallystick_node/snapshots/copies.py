@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick_node.storage.database import Database
-from tallystick_node.storage.files import FileSystem
 from tallystick_node.storage.install import EXPORT_PREFIX
 
 
@@ -27,10 +26,9 @@ class Copy:
 class Copies:
     """Makes copies (`peers.snapshot_source.SnapshotSource`)."""
 
-    def __init__(self, folder: Path, database: Database, files: FileSystem) -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         self._folder = folder
         self._database = database
-        self._files = files
         self._numbers = itertools.count(1)
 
     @asynccontextmanager
@@ -53,4 +51,4 @@ class Copies:
             if not making.done():
                 await asyncio.wait((making,))  # a thread is not cancelled; what it writes is to be removed
             with suppress(OSError):
-                self._files.remove(path)
+                path.unlink()

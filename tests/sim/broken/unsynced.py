@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick_node.consensus.replica import Addressed, Replica
+from tallystick_node.consensus.intake import Addressed
+from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.stand_ins import MatchIndex
 from tallystick_node.storage.journal import Journal
 from tests.sim.broken.variant import LOSS, UNCOMPACTED, Variant
