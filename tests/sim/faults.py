@@ -20,7 +20,8 @@ KINDS: Final = (
     *("crash", "crash", "kill", "kill", "crash_leader", "crash_leader", "power_cut", "tear", "rot"),
     *("cut", "one_way", "isolate", "isolate", "split", "bridge", "flap", "flap", "drop", "straggle", "repeat"),
     *("falter", "falter", "falter", "rewind", "outage", "relapse", "delay", "slow_link"),
-    *("slow_disk", "slow_disk", "stuck_disk", "full_disk", "pause", "machine_raises", "caller_raises"),
+    *("slow_disk", "slow_disk", "stuck_disk", "full_disk", "pause"),
+    *("machine_raises", "caller_raises", "crash_in_install"),
     *("heal", "heal", "heal", "heal", "heal"),
 )
 """What a seed draws from; twice means twice as often."""
@@ -65,6 +66,7 @@ class Faults:
             "pause": self.pause,
             "machine_raises": self.machine_raises,
             "caller_raises": self.caller_raises,
+            "crash_in_install": self.crash_in_install,
             "heal": self.heal,
         }
 
@@ -120,6 +122,10 @@ class Faults:
     def caller_raises(self, name: str) -> None:
         """A caller fails on the verdict it is given."""
         self._nodes[name].caller_raises = True
+
+    def crash_in_install(self, name: str) -> None:
+        """It crashes in the middle of taking a peer's copy of the state, when it next does."""
+        self._nodes[name].crashes_in_install = True
 
     # Disks.
 

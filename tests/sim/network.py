@@ -142,6 +142,10 @@ class Network:
             link.delay_s = None
         self.join()
 
+    def is_joined(self, source: str, target: str) -> bool:
+        """Whether something can be sent."""
+        return not self._link(source, target).is_cut and source in self._tell and target in self._deliver
+
     def ill_s(self, source: str, target: str) -> float:
         """When a link was last not well; now, if it is not."""
         link = self._link(source, target)

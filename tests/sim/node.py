@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +16,23 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.storage.errors import DiskFull, JournalDamaged, UnknownFormat
 from tallystick_node.storage.journal import Flush, Journal
+from tests.sim.copying import FETCH_S, RETRY_S, Copy, fetch, prepare_journal
 from tests.sim.disk import ROOM_BYTES, SimFiles
-from tests.sim.history import CommittedEntryLost, History, Stuck
+from tests.sim.history import CommittedEntryLost, History
 from tests.sim.machine import MachineError, SimMachine
 from tests.sim.network import Network
 from tests.sim.world import World
 
 TUNING = Tuning(
-    heartbeat_s=0.05, election_min_s=0.2, election_max_s=0.4, append_batch_bytes=150, journal_tail_entries=10
+    heartbeat_s=0.05,
+    election_min_s=0.2,
+    election_max_s=0.4,
+    append_batch_bytes=150,
+    journal_tail_entries=10,
+    journal_kept_bytes=8192,
 )
-"""Small messages: a resend is cut short often, which is where pysyncobj loses entries."""
+"""Small messages: a resend is cut short often, which is where pysyncobj loses entries. Small journals: who was away
+needs a copy of the state."""
 QUICK_SYNC_S: Final = (0.0001, 0.001)
 DISK_RETRY_S: Final = 0.1
 """A full disk is tried again after this long."""
@@ -72,6 +79,11 @@ class SimNode:
         self.known_term = 0
         self._sync_s = QUICK_SYNC_S
         self._is_stuck = False
+        self._staged: Copy | None = None
+        self._is_fetching = False
+        self.crashes_in_install = False
+        self.installed_count = 0
+        self.peers: Mapping[str, SimNode] = {}
         self._late: list[Callable[[], None]] | None = None
         self._busy = False
         self._woken = False
@@ -98,7 +110,8 @@ class SimNode:
             return
         self._run += 1
         try:
-            self._journal = Journal.open(self.disk, FOLDER, segment_bytes=self.segment_bytes, cache_bytes=1024)
+            self._journal = self._open_journal()
+            self._finish_install(self._journal)
         except DiskFull:
             self._world.after(DISK_RETRY_S, self._in_this_run(self.start))
             return
@@ -112,10 +125,14 @@ class SimNode:
             raise CommittedEntryLost(f"{self.name} has applied entries that its journal lacks")
         self.may_be_damaged = False
         self.is_up, self._busy, self._woken = True, False, False
+        self._is_fetching = False
         self._timer_s = math.inf
         self._replica = self._make_replica(self._journal)
         self._network.attach(self.name, self._receive, self._link)
         self._wake()
+
+    def _open_journal(self) -> Journal:
+        return Journal.open(self.disk, FOLDER, segment_bytes=self.segment_bytes, cache_bytes=1024)
 
     def _make_replica(self, journal: Journal) -> Replica[int]:
         return self.replica_class(
@@ -263,6 +280,8 @@ class SimNode:
         if self._busy:
             return
         self._woken = False
+        if self._staged is not None and not self._install():
+            return
         ready = self.replica.step()
         self._send(ready.send_now)
         if ready.flush is None:
@@ -305,10 +324,52 @@ class SimNode:
         if self._rng.random() < 0.05:
             self.machine.checkpoint()
             self.replica.compact()
+        self._fetch_if_wanted()
         if self.replica.has_work:
             self._wake()
         else:
             self._set_timer()
+
+    # How it takes a copy of a peer's state.
+
+    def _fetch_if_wanted(self) -> None:
+        if not self.replica.wanted_index or self._is_fetching or self._staged is not None:
+            return
+        machines = ((name, peer.machine) for name, peer in self.peers.items() if name != self.name)
+        leader = self.replica.kernel.leader_id
+        copy = fetch(self.name, leader, machines, self._network, self.replica.wanted_index)
+        self._is_fetching = True
+        delay_s = RETRY_S if copy is None else self._rng.uniform(*FETCH_S)
+        self._world.after(delay_s, self._in_this_run(lambda: self._fetched(copy)))
+
+    def _fetched(self, copy: Copy | None) -> None:
+        self._is_fetching = False
+        self._staged = copy
+        self._wake()
+
+    def _install(self) -> bool:
+        """Between two cycles; False if the node went down."""
+        try:
+            self._finish_install(self.journal)
+        except DiskFull:
+            self.crashes_in_install = True
+        if self.crashes_in_install:
+            self.crashes_in_install = False
+            self.crash()
+            self._world.after(0.1, self.start)
+            return False
+        self.replica.restart()
+        return True
+
+    def _finish_install(self, journal: Journal) -> None:
+        if self._staged is None:
+            return
+        is_of_use = prepare_journal(journal, self._staged)
+        if is_of_use and not self.crashes_in_install:
+            self.machine.install(self._staged)
+            self.installed_count += 1
+        if not self.crashes_in_install:
+            self._staged = None
 
     def _tell(self, proposal_id: bytes, verdict: Verdict[int]) -> None:
         if self.caller_raises and isinstance(verdict, Applied):
@@ -334,6 +395,4 @@ class SimNode:
 
     def _send(self, messages: list[tuple[str, RaftMessage]]) -> None:
         for peer, message in messages:
-            if message.append_entries.needs_snapshot:
-                raise Stuck(f"{self.name} has let go of entries that {peer} needs")
             self._network.send(self.name, peer, message)

@@ -160,5 +160,6 @@ _DRAWERS: Final[dict[str, Callable[[_Drawing, float], None]]] = {
         at_s, "machine_raises", drawing.victim(), drawing._rng.choice(("before", "after"))
     ),
     "caller_raises": lambda drawing, at_s: drawing.add(at_s, "caller_raises", drawing.victim()),
+    "crash_in_install": lambda drawing, at_s: drawing.add(at_s, "crash_in_install", drawing.victim()),
     "heal": lambda drawing, at_s: drawing.add(at_s, "heal"),
 }

@@ -44,6 +44,8 @@ class Simulation:
         self.nodes = {
             name: self.node_class(name, self.names, self.world, self.network, self.history) for name in self.names
         }
+        for node in self.nodes.values():
+            node.peers = self.nodes
         self.faults = Faults(self.world, self.network, self.nodes)
         self.leadership = Leadership(self.world, self.network, self.nodes)
         self.script = script

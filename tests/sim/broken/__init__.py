@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from tests.sim.broken.bare import BARE
+from tests.sim.broken.clearing import CLEARING
 from tests.sim.broken.hasty import HASTY
 from tests.sim.broken.obliging import OBLIGING
 from tests.sim.broken.pieces import PIECES
+from tests.sim.broken.presuming import PRESUMING
 from tests.sim.broken.rerun import CALLBACK, RERUN
 from tests.sim.broken.stale import STALE, TWICE
 from tests.sim.broken.unchecked import FORGETFUL, UNCHECKED
 from tests.sim.broken.unsynced import UNSYNCED
 from tests.sim.broken.variant import Variant
 
-VARIANTS: Final[dict[str, Variant]] = {
-    variant.name: variant
-    for variant in (HASTY, BARE, UNSYNCED, UNCHECKED, FORGETFUL, STALE, TWICE, PIECES, RERUN, CALLBACK, OBLIGING)
-}
+_ALL: Final = (
+    *(HASTY, BARE, PRESUMING, UNSYNCED, CLEARING, UNCHECKED, FORGETFUL, STALE),
+    *(TWICE, PIECES, RERUN, CALLBACK, OBLIGING),
+)
+VARIANTS: Final[dict[str, Variant]] = {variant.name: variant for variant in _ALL}
 """The broken clusters by name."""
