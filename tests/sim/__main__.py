@@ -17,9 +17,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallystick_node.sim.shrink import shrink
 from tests.sim.broken import VARIANTS
 from tests.sim.script import Script, parse, show
-from tests.sim.shrink import shrink
 from tests.sim.simulation import Simulation
 
 
@@ -67,7 +67,7 @@ def run_shrinking(seed: int, options: Options, target: Path) -> int:
     if not failure:
         print(f"seed {seed} is fine")
         return 0
-    short = shrink(script, lambda tried: options.failure(seed, tried) == failure)
+    short = tuple(shrink(script, lambda tried: options.failure(seed, tuple(tried)) == failure))
     target.write_text(show(short))
     print(f"{failure} with {len(short)} of {len(script)} faults:\n{show(short)}", end="")
     print(f"replay with: {simulation.replay_command} --seconds {options.seconds:g} --script {target}")
