@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from tallystick_node.consensus.intake import Verdict
 from tallystick_node.consensus.proposals import Applied, Refused
-from tallystick_node.consensus.replica import Replica, Verdict
+from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
 from tests.sim.history import History
 from tests.sim.network import Network
