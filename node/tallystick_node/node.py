@@ -73,7 +73,13 @@ class Node:
     """One node, put together; `run` runs it until `stop`."""
 
     def __init__(
-        self, config: NodeConfig, host: Host, identity: Identity, journal: Journal, database: Database
+        self,
+        config: NodeConfig,
+        host: Host,
+        tuning: Tuning,
+        identity: Identity,
+        journal: Journal,
+        database: Database,
     ) -> None:
         self._config = config
         self._host = host
@@ -86,7 +92,7 @@ class Node:
             _first_members(config),
             journal,
             self._machine,
-            tuning=_tuning(config),
+            tuning=tuning,
             clock=host.clock,
             rng=random.Random(host.random_bytes(16)),
         )
@@ -293,7 +299,8 @@ async def serve(config: NodeConfig) -> None:
             raise first from group
 
 
-def _tuning(config: NodeConfig) -> Tuning:
+def tuning_of(config: NodeConfig) -> Tuning:
+    """What the configuration says of consensus."""
     return Tuning(
         heartbeat_s=config.heartbeat_s,
         election_min_s=config.election_timeout_min_s,
@@ -318,8 +325,11 @@ def first_error(error: BaseException) -> BaseException:
 
 
 @contextlib.asynccontextmanager
-async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
+async def open_node(config: NodeConfig, host: Host, tuning: Tuning | None = None) -> AsyncIterator[Node]:
     """A node on its data folder, to be run; leaving closes what it has open.
+
+    Args:
+        tuning: of consensus, in place of what the configuration says.
 
     Raises:
         StorageError: the data folder is another node's, in use, or damaged; the sentence says which and what to do.
@@ -337,7 +347,7 @@ async def open_node(config: NodeConfig, host: Host) -> AsyncIterator[Node]:
         database = _open_database(folder, host, has_peers=has_peers)
         opened.callback(database.close)
         _check_match(folder, journal, database)
-        yield Node(config, host, identity, journal, database)
+        yield Node(config, host, tuning or tuning_of(config), identity, journal, database)
         with contextlib.suppress(DiskFull):
             await asyncio.to_thread(database.checkpoint)
 

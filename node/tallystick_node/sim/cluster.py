@@ -27,12 +27,14 @@ import random
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from tallystick import Client, Consistency, NodeStatus, Role, TallystickError
 from tallystick.testing.local_wait import eventually
+from tallystick_node.node import tuning_of
 from tallystick_node.sim.faults import Faults
 from tallystick_node.sim.loop import SimLoop, current_process
 from tallystick_node.sim.network import CLIENTS, Network
@@ -50,6 +52,9 @@ TIMEOUT_S: Final = 20.0
 WITHIN_S: Final = 3600.0
 """How long a scenario may take, unless it says otherwise."""
 
+_SMALL_SETTINGS: Final = {"journal_segment_bytes": 2048}
+_SMALL_ENTRIES: Final = 5
+_SMALL_BYTES: Final = 2048
 _NAMES: Final = "abcdefghi"
 _OBSERVER: Final = "observer"
 _STATUS_S: Final = 1.0
@@ -65,13 +70,16 @@ class SimCluster(Faults):
     Args:
         nodes: how many (they are called a, b, c, ...), or their names.
         seed: what everything comes from.
+        small_journals: journals keep little, so that a node which was away for a moment needs a copy of the state.
         settings: of all nodes, by their names in the configuration, for example `heartbeat_s=0.05`.
 
     Attributes:
         rng: randomness from the seed, for the scenario's own use.
     """
 
-    def __init__(self, nodes: int | Sequence[str] = 3, *, seed: int = 0, **settings: float) -> None:
+    def __init__(
+        self, nodes: int | Sequence[str] = 3, *, seed: int = 0, small_journals: bool = False, **settings: float
+    ) -> None:
         names = list(_NAMES[:nodes] if isinstance(nodes, int) else nodes)
         if not 1 <= len(names) <= NODES_MAX or (isinstance(nodes, int) and nodes != len(names)):
             raise ValueError(f"a simulated cluster has 1 to {NODES_MAX} nodes")
@@ -85,7 +93,8 @@ class SimCluster(Faults):
         self.rng = random.Random(source.random())
         self._source = source
         self.network = Network(self.loop, random.Random(source.random()), self.trace)
-        self._settings = settings
+        self._small_journals = small_journals
+        self._settings = {**(_SMALL_SETTINGS if small_journals else {}), **settings}
         self._folder: Path | None = None
         self._collected_garbage = False
         self.nodes: dict[str, SimNode] = {}
@@ -104,7 +113,10 @@ class SimCluster(Faults):
         for name in self.node_ids:
             rng = random.Random(self._source.random())
             config = make_config(name, list(self.node_ids), self._folder, **self._settings)
-            self.nodes[name] = SimNode(name, config, self.loop, self.network, rng, self.trace)
+            tuning = tuning_of(config)
+            if self._small_journals:
+                tuning = replace(tuning, journal_tail_entries=_SMALL_ENTRIES, journal_kept_bytes=_SMALL_BYTES)
+            self.nodes[name] = SimNode(name, config, tuning, self.loop, self.network, rng, self.trace)
         return self
 
     def __exit__(

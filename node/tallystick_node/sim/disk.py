@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from tallystick_node.storage.errors import DiskFull
+from tallystick_node.storage.files import AppendFile, FileSystem, RealFiles
 
 SECTOR_BYTES: Final = 512
+JOURNAL_FOLDER: Final = "journal"
+"""The folder in a data folder that holds the journal."""
 _HOLE_SHARE: Final = 0.3
 _PLENTY_BYTES: Final = 1 << 40
 
@@ -171,3 +174,60 @@ class SimFiles:
             return self._files[path]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from None
+
+
+class SimDisk:
+    """`FileSystem` of a node: the journal's folder is on `journal`, all else (SQLite's) in a scratch folder.
+
+    Both share the room that `journal` has.
+    """
+
+    def __init__(self, journal: SimFiles) -> None:
+        self._journal = journal
+        self._scratch = RealFiles()
+
+    def list_names(self, folder: Path) -> list[str]:
+        """See `FileSystem`."""
+        return self._of_folder(folder).list_names(folder)
+
+    def make_folder(self, folder: Path) -> None:
+        """See `FileSystem`."""
+        self._of_folder(folder).make_folder(folder)
+
+    def open_append(self, path: Path) -> AppendFile:
+        """See `FileSystem`."""
+        return self._of(path).open_append(path)
+
+    def read(self, path: Path) -> bytes:
+        """See `FileSystem`."""
+        return self._of(path).read(path)
+
+    def read_at(self, path: Path, offset: int, size_bytes: int) -> bytes:
+        """See `FileSystem`."""
+        return self._of(path).read_at(path, offset, size_bytes)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """See `FileSystem`."""
+        self._of(source).replace(source, target)
+
+    def remove(self, path: Path) -> None:
+        """See `FileSystem`."""
+        self._of(path).remove(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        """See `FileSystem`."""
+        self._of_folder(folder).sync_folder(folder)
+
+    def size(self, path: Path) -> int:
+        """See `FileSystem`."""
+        return self._of(path).size(path)
+
+    def free_bytes(self, folder: Path) -> int:
+        """See `FileSystem`."""
+        return self._journal.free_bytes(folder)
+
+    def _of(self, path: Path) -> FileSystem:
+        return self._of_folder(path.parent)
+
+    def _of_folder(self, folder: Path) -> FileSystem:
+        return self._journal if folder.name == JOURNAL_FOLDER else self._scratch

@@ -20,7 +20,7 @@ from tallystick_node.consensus.syncer import Syncing
 from tallystick_node.host import Options
 from tallystick_node.sim.channel import SimChannel
 from tallystick_node.sim.database import SimDatabase
-from tallystick_node.sim.disk import SimFiles
+from tallystick_node.sim.disk import SimDisk, SimFiles
 from tallystick_node.sim.loop import SimLoop
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.server import SimServer
@@ -149,7 +149,7 @@ class SimHost:
         self._rng = rng
         self._databases: list[SimDatabase] = []
         self._identities: list[Identity] = []
-        self.files: FileSystem = machine.files
+        self.files: FileSystem = SimDisk(machine.files)
 
     def clock(self) -> float:
         """See `Host`."""

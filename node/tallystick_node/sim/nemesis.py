@@ -5,7 +5,9 @@
     4.300 start b
 
 A line is a time in seconds after the begin, a kind, and its arguments. "leader" stands for every node that believes it
-leads when the line's time has come. Any line can be left out: what is not mended by the script is mended at its end.
+leads when the line's time has come, and in a line that helps (start, resume) for those that were hit so.
+
+Any line can be left out: what is not mended by the script is mended at its end.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.network import CLIENTS
 
 LEADER: Final = "leader"
+CLOCK_STOOD: Final = "clock_stood"
 MAX_STEPS: Final = 10_000
 """Lines in a script."""
 
@@ -76,9 +79,10 @@ def load_script(path: Path) -> list[Step]:
 async def run_script(cluster: SimCluster, script: Sequence[Step]) -> None:
     """Carries a script out, from now on."""
     began_s = cluster.now_s
+    hand = _Hand(cluster)
     for step in sorted(script):
         await asyncio.sleep(max(0.0, began_s + step.at_s - cluster.now_s))
-        _ACTIONS[step.kind](cluster, *step.args)
+        _ACTIONS[step.kind](hand, *step.args)
 
 
 class Nemesis:
@@ -123,13 +127,21 @@ class Nemesis:
 
     def kill(self, at_s: float) -> None:
         """A process is killed, and started again soon."""
-        self._add(at_s, "kill", self._victim())
-        self._add(at_s + self._rng.uniform(0.05, 2.0), "start", "all")
+        victim = self._victim()
+        self._add(at_s, "kill", victim)
+        self._add(at_s + self._rng.uniform(0.05, 2.0), "start", victim)
+
+    def stop(self, at_s: float) -> None:
+        """A process is asked to end, and started again."""
+        victim = self._victim()
+        self._add(at_s, "stop", victim)
+        self._add(at_s + self._rng.uniform(0.05, 4.0), "start", victim)
 
     def power_cut(self, at_s: float) -> None:
         """A machine loses its power."""
-        self._add(at_s, "power_cut", self._victim())
-        self._add(at_s + self._rng.uniform(0.05, 2.0), "start", "all")
+        victim = self._victim()
+        self._add(at_s, "power_cut", victim)
+        self._add(at_s + self._rng.uniform(0.05, 2.0), "start", victim)
 
     def blackout(self, at_s: float) -> None:
         """Several machines lose their power at once, and come back one by one."""
@@ -138,15 +150,23 @@ class Nemesis:
         for victim in victims:
             self._add(at_s + self._rng.uniform(0.05, 1.5), "start", victim)
 
+    def absence(self, at_s: float) -> None:
+        """A machine is dark for so long that the others may have let go of what it lacks."""
+        victim = self._node()
+        self._add(at_s, "power_cut", victim)
+        self._add(at_s + self._rng.uniform(6.0, 14.0), "start", victim)
+
     def pause(self, at_s: float) -> None:
         """A process stands for a while."""
-        self._add(at_s, "pause", self._victim())
-        self._add(at_s + self._rng.choice((0.3, 1.0, 3.0, 8.0)) * self._rng.random(), "resume", "all")
+        victim = self._victim()
+        self._add(at_s, "pause", victim)
+        self._add(at_s + self._rng.choice((0.3, 1.0, 3.0, 8.0)) * self._rng.random(), "resume", victim)
 
     def suspend(self, at_s: float) -> None:
         """A machine stands, its clock too."""
-        self._add(at_s, "pause", self._victim())
-        self._add(at_s + self._rng.choice((1.0, 5.0)) * self._rng.random(), "resume", "all", "clock_stood")
+        victim = self._victim()
+        self._add(at_s, "pause", victim)
+        self._add(at_s + self._rng.choice((1.0, 5.0)) * self._rng.random(), "resume", victim, CLOCK_STOOD)
 
     def partition(self, at_s: float) -> None:
         """The nodes are in two groups that do not hear each other; clients reach both, or one."""
@@ -247,8 +267,10 @@ class Nemesis:
 
 _DRAWS: Final[Mapping[str, Callable[[Nemesis, float], None]]] = {
     "kill": Nemesis.kill,
+    "stop": Nemesis.stop,
     "power_cut": Nemesis.power_cut,
     "blackout": Nemesis.blackout,
+    "absence": Nemesis.absence,
     "pause": Nemesis.pause,
     "suspend": Nemesis.suspend,
     "partition": Nemesis.partition,
@@ -271,39 +293,59 @@ KINDS: Final[tuple[str, ...]] = (*_DRAWS, "kill", "power_cut", "partition", "dro
 # What the lines do.
 
 
-def _meant(cluster: SimCluster, names: Collection[str]) -> list[str]:
-    if "all" in names:
-        return list(cluster.node_ids)
-    leaders = [name for name, node in cluster.nodes.items() if node.is_leader] if LEADER in names else []
-    return [*leaders, *(name for name in names if name != LEADER)]
+class _Hand:
+    """Carries lines out, and remembers whom "leader" meant."""
 
+    def __init__(self, cluster: SimCluster) -> None:
+        self.cluster = cluster
+        self._struck: dict[str, None] = {}
 
-def _start(cluster: SimCluster, *names: str) -> None:
-    for name in _meant(cluster, names):
-        cluster.nodes[name].start()
+    def hurt(self, names: Collection[str]) -> list[str]:
+        """Who is meant."""
+        leaders = [name for name, node in self.cluster.nodes.items() if node.is_leader] if LEADER in names else []
+        self._struck.update(dict.fromkeys(leaders))
+        return [*leaders, *(name for name in names if name not in (LEADER, *leaders))]
 
+    def help(self, names: Collection[str]) -> list[str]:
+        """Who is meant."""
+        struck = list(self._struck) if LEADER in names else []
+        if struck:
+            self._struck.clear()
+        return [*struck, *(name for name in names if name not in (LEADER, *struck))]
 
-def _resume(cluster: SimCluster, *names: str) -> None:
-    meant = _meant(cluster, [name for name in names if name != "clock_stood"])
-    cluster.resume(*meant, clock_stood="clock_stood" in names)
+    def start(self, *names: str) -> None:
+        """Power on."""
+        for name in self.help(names):
+            self.cluster.nodes[name].start()
+
+    def stop(self, *names: str) -> None:
+        """SIGTERM."""
+        for name in self.hurt(names):
+            self.cluster.nodes[name].stop()
+
+    def resume(self, *words: str) -> None:
+        """Names, and perhaps the word for a clock that stood."""
+        names = self.help([word for word in words if word != CLOCK_STOOD])
+        self.cluster.resume(*names, clock_stood=CLOCK_STOOD in words)
 
 
 _ACTIONS: Final[Mapping[str, Callable[..., object]]] = {
-    "kill": lambda cluster, *names: cluster.kill(*_meant(cluster, names)),
-    "power_cut": lambda cluster, *names: cluster.power_cut(*_meant(cluster, names)),
-    "start": _start,
-    "pause": lambda cluster, *names: cluster.pause(*_meant(cluster, names)),
-    "resume": _resume,
-    "partition": lambda cluster, *groups: cluster.partition(*(group.split(",") for group in groups)),
-    "cut": lambda cluster, source, target: cluster.cut(source, target),
-    "mend": lambda cluster, source, target: cluster.mend(source, target),
-    "drop": lambda cluster, one, other: cluster.drop(one, other),
-    "delay": lambda cluster, source, target, most_s: cluster.delay(source, target, float(most_s)),
-    "heal": lambda cluster: cluster.heal(),
-    "slow_disk": lambda cluster, name, most_s: cluster.slow_disk(name, float(most_s)),
-    "stick_disk": lambda cluster, name: cluster.stick_disk(name),
-    "fill_disk": lambda cluster, name, room: cluster.fill_disk(name, int(room)),
-    "heal_disk": lambda cluster, name: cluster.heal_disk(name),
-    "rot": lambda cluster, name: cluster.rot(name),
-    "jump": lambda cluster, name, offset_s: cluster.jump_clock(name, float(offset_s)),
+    "kill": lambda hand, *names: hand.cluster.kill(*hand.hurt(names)),
+    "power_cut": lambda hand, *names: hand.cluster.power_cut(*hand.hurt(names)),
+    "start": _Hand.start,
+    "stop": _Hand.stop,
+    "pause": lambda hand, *names: hand.cluster.pause(*hand.hurt(names)),
+    "resume": _Hand.resume,
+    "partition": lambda hand, *groups: hand.cluster.partition(*(group.split(",") for group in groups)),
+    "cut": lambda hand, source, target: hand.cluster.cut(source, target),
+    "mend": lambda hand, source, target: hand.cluster.mend(source, target),
+    "drop": lambda hand, one, other: hand.cluster.drop(one, other),
+    "delay": lambda hand, source, target, most_s: hand.cluster.delay(source, target, float(most_s)),
+    "heal": lambda hand: hand.cluster.heal(),
+    "slow_disk": lambda hand, name, most_s: hand.cluster.slow_disk(name, float(most_s)),
+    "stick_disk": lambda hand, name: hand.cluster.stick_disk(name),
+    "fill_disk": lambda hand, name, room: hand.cluster.fill_disk(name, int(room)),
+    "heal_disk": lambda hand, name: hand.cluster.heal_disk(name),
+    "rot": lambda hand, name: hand.cluster.rot(name),
+    "jump": lambda hand, name, offset_s: hand.cluster.jump_clock(name, float(offset_s)),
 }

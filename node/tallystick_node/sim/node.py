@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick_node.config import Member, NodeConfig
+from tallystick_node.consensus.settings import Tuning
 from tallystick_node.node import Node, open_node
 from tallystick_node.sim.host import SimHost, SimMachine
 from tallystick_node.sim.loop import Process, SimLoop, State
@@ -27,10 +28,18 @@ class SimNode:
     """
 
     def __init__(
-        self, name: str, config: NodeConfig, loop: SimLoop, network: Network, rng: random.Random, trace: Trace
+        self,
+        name: str,
+        config: NodeConfig,
+        tuning: Tuning,
+        loop: SimLoop,
+        network: Network,
+        rng: random.Random,
+        trace: Trace,
     ) -> None:
         self.name = name
         self.config = config
+        self.tuning = tuning
         self.machine = SimMachine(name, loop, network, rng)
         self.failure: BaseException | None = None
         self._loop = loop
@@ -113,7 +122,7 @@ class SimNode:
     async def _live(self, host: SimHost) -> None:
         process = self._process
         try:
-            async with open_node(self.config, host) as node:
+            async with open_node(self.config, host, self.tuning) as node:
                 self._node = node
                 await node.run()
         except Exception as error:  # noqa: BLE001 - the process ends with it, and whoever looks is told
