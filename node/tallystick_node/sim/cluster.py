@@ -75,6 +75,7 @@ class SimCluster(Faults):
 
     Attributes:
         rng: randomness from the seed, for the scenario's own use.
+        folder: where SQLite's files are, once entered; gone at the end.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class SimCluster(Faults):
         self.network = Network(self.loop, random.Random(source.random()), self.trace)
         self._small_journals = small_journals
         self._settings = {**(_SMALL_SETTINGS if small_journals else {}), **settings}
-        self._folder: Path | None = None
+        self.folder: Path | None = None
         self._collected_garbage = False
         self.nodes: dict[str, SimNode] = {}
         self._observer: Client | None = None
@@ -104,15 +105,15 @@ class SimCluster(Faults):
     # Its life.
 
     def __enter__(self) -> Self:
-        if self._folder is not None:
+        if self.folder is not None:
             raise RuntimeError("this cluster was used before: make another")
         self._collected_garbage = gc.isenabled()
         gc.disable()
         memory = Path("/dev/shm")  # noqa: S108 - a folder of ours is made in it, by mkdtemp
-        self._folder = Path(tempfile.mkdtemp(prefix="tallystick-sim-", dir=memory if memory.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="tallystick-sim-", dir=memory if memory.is_dir() else None))
         for name in self.node_ids:
             rng = random.Random(self._source.random())
-            config = make_config(name, list(self.node_ids), self._folder, **self._settings)
+            config = make_config(name, list(self.node_ids), self.folder, **self._settings)
             tuning = tuning_of(config)
             if self._small_journals:
                 tuning = replace(tuning, journal_tail_entries=_SMALL_ENTRIES, journal_kept_bytes=_SMALL_BYTES)
@@ -129,8 +130,8 @@ class SimCluster(Faults):
         finally:
             if self._collected_garbage:
                 gc.enable()
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            if self.folder is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, scenario: Callable[[SimCluster], Awaitable[T]], *, within_s: float = WITHIN_S) -> T:
         """Runs a scenario to its end; the first time, once the nodes are up and follow a leader.

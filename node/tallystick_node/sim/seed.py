@@ -72,7 +72,8 @@ def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Faile
 
 
 def _failed(cluster: SimCluster, kind: str, error: BaseException) -> Failed:
-    return Failed(kind, str(error), cluster.trace_hash, tuple(cluster.trace.tail()))
+    text = str(error).replace(str(cluster.folder), "")  # a scratch folder's name differs each time
+    return Failed(kind, text, cluster.trace_hash, tuple(cluster.trace.tail()))
 
 
 async def _life(cluster: SimCluster, seconds: float, script: Sequence[Step]) -> tuple[int, int]:
