@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from tallystick_node.sim.loop import SimLoop
-from tallystick_node.sim.network import Connection, End, Frame, Network
+from tallystick_node.sim.network import CLIENT, SERVER, Connection, End, Frame, Network
 from tallystick_node.sim.trace import Trace
 
 ADDRESS = "b:1"
@@ -93,7 +93,7 @@ def test_frames_arrive_in_order_whatever_the_delay(world: World) -> None:
         connection, _, theirs = await _connected(world)
         world.network.delay_s["a", "b"] = (0.0, 0.5)
         for number in range(50):
-            connection.send("b", ("data", number, 0))
+            connection.send(SERVER, ("data", number, 0))
             await asyncio.sleep(0.01)
         await asyncio.sleep(2.0)
         assert theirs.frames == list(range(50))
@@ -106,12 +106,12 @@ def test_a_cut_holds_back_and_a_mend_brings_it_late_in_order(world: World) -> No
         connection, mine, theirs = await _connected(world)
         world.network.delay_s["a", "b"] = (0.0, 0.5)
         for number in range(40):
-            connection.send("b", ("data", number, 0))
+            connection.send(SERVER, ("data", number, 0))
             if number == 10:
                 world.network.cut("a", "b")
             if number == 30:
                 world.network.restore("a", "b")
-            connection.send("a", ("data", number, 0))
+            connection.send(CLIENT, ("data", number, 0))
             await asyncio.sleep(0.05)
         await asyncio.sleep(3.0)
         assert theirs.frames == list(range(40))
@@ -125,8 +125,8 @@ def test_a_cut_one_way_lets_the_other_pass(world: World) -> None:
     async def scenario(world: World) -> None:
         connection, mine, theirs = await _connected(world)
         world.network.cut("a", "b")
-        connection.send("b", ("data", 1, 0))
-        connection.send("a", ("data", 2, 0))
+        connection.send(SERVER, ("data", 1, 0))
+        connection.send(CLIENT, ("data", 2, 0))
         await asyncio.sleep(1.0)
         assert (theirs.frames, mine.frames) == ([], [2])
 
@@ -137,7 +137,7 @@ def test_a_cut_that_lasts_breaks_the_connection_at_both_ends(world: World) -> No
     async def scenario(world: World) -> None:
         connection, mine, theirs = await _connected(world)
         world.network.cut("a", "b")
-        connection.send("b", ("data", 1, 0))
+        connection.send(SERVER, ("data", 1, 0))
         await asyncio.sleep(KEEPALIVE_S * 2)
         world.network.heal()
         await asyncio.sleep(1.0)
@@ -163,10 +163,10 @@ def test_two_cuts_that_end_in_time_break_nothing(world: World) -> None:
 def test_a_drop_loses_what_is_on_its_way_and_one_may_connect_again(world: World) -> None:
     async def scenario(world: World) -> None:
         connection, mine, theirs = await _connected(world)
-        connection.send("b", ("data", "lost", 0))
+        connection.send(SERVER, ("data", "lost", 0))
         world.network.drop("b", "a")
         again, _, new = await _connected(world)
-        again.send("b", ("data", "new", 0))
+        again.send(SERVER, ("data", "new", 0))
         await asyncio.sleep(1.0)
         assert mine.why and theirs.why
         assert (theirs.frames, new.frames) == ([], ["new"])

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import grpc
 
 from tallystick_node.sim.frames import CANCEL, DATA, END, GOAWAY, HALF, OPEN, ROOM, Intake, Window
-from tallystick_node.sim.network import Connection, Frame, Network
+from tallystick_node.sim.network import CLIENT, SERVER, Connection, Frame, Network
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -49,7 +49,6 @@ class SimChannel:
         self._loop = network.loop
         self._place = place
         self._address = address
-        self._target = address.rpartition(":")[0]
         self._keepalive_s = (figures["grpc.keepalive_time_ms"] + figures["grpc.keepalive_timeout_ms"]) / 1000
         self._attempt_s = figures["grpc.min_reconnect_backoff_ms"] / 1000
         self._backoff_from_s = figures["grpc.initial_reconnect_backoff_ms"] / 1000
@@ -167,14 +166,14 @@ class SimChannel:
     def _connected(self, attempt: int, connection: Connection | None) -> _Link | None:
         if attempt != self._attempt or self._state is not State.CONNECTING:
             if connection is not None:
-                connection.lose(self._place, is_told=True)
+                connection.close(CLIENT)
             return None
         if connection is None:
             self._failed(attempt)
             return None
         self._attempt += 1
         self._backoff_s = self._backoff_from_s
-        self._link = _Link(self, connection, self._target)
+        self._link = _Link(self, connection)
         self._set_state(State.READY)
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
@@ -210,10 +209,9 @@ class SimChannel:
 class _Link:
     """A channel's end of one connection, and the calls on it."""
 
-    def __init__(self, channel: SimChannel, connection: Connection, target: str) -> None:
+    def __init__(self, channel: SimChannel, connection: Connection) -> None:
         self._channel = channel
         self._connection = connection
-        self._target = target
         self._calls: dict[int, _Call[Any, Any]] = {}
         self._count = 0
 
@@ -225,7 +223,7 @@ class _Link:
 
     def send(self, frame: Frame) -> None:
         """Sends something of a call."""
-        self._connection.send(self._target, frame)
+        self._connection.send(SERVER, frame)
 
     def leave(self, number: int) -> None:
         """The call is over."""
@@ -233,8 +231,7 @@ class _Link:
 
     def close(self) -> None:
         """Ends the connection."""
-        (place,) = self._connection.places - {self._target}
-        self._connection.lose(place, is_told=True)
+        self._connection.close(CLIENT)
 
     def arrived(self, frame: Frame) -> None:
         """See `End`."""

@@ -161,6 +161,8 @@ class SimCluster(Faults):
         for failure in self.loop.failures:
             raise SimulationFailed(f"seed {self.seed}: {failure}")
         for node in self.nodes.values():
+            if node.machine.wrongly_damaged:
+                raise SimulationFailed(f"seed {self.seed}: node {node.name}: {node.machine.wrongly_damaged}")
             if node.failure is not None and not node.may_fail(node.failure):
                 raise SimulationFailed(f"seed {self.seed}: node {node.name} ended: {node.failure!r}") from node.failure
 

@@ -149,6 +149,19 @@ class Faults:
         node.machine.is_rotten = node.machine.is_rotten or bool(where)
         return bool(where)
 
+    def rot_state(self, node_id: str) -> bool:
+        """Flips a bit of the database of a node that is down; whether there was any. It has to fetch a peer's.
+
+        Raises:
+            ValueError: the node runs.
+        """
+        (node,) = self._known([node_id])
+        if node.is_up:
+            raise ValueError(f"node {node_id} runs: its database may be read at any time")
+        where = node.rot_state()
+        self.trace.add(f"rot state {node_id} {where}")
+        return where >= 0
+
     # Of clocks.
 
     def jump_clock(self, node_id: str, offset_s: float) -> None:

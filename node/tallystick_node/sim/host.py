@@ -24,7 +24,7 @@ from tallystick_node.sim.disk import SimDisk, SimFiles
 from tallystick_node.sim.loop import SimLoop
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.server import SimServer
-from tallystick_node.storage.errors import StorageError
+from tallystick_node.storage.errors import DatabaseDamaged, StorageError
 from tallystick_node.storage.files import FileSystem
 from tallystick_node.storage.identity import Identity, open_identity
 
@@ -43,6 +43,8 @@ class SimMachine:
         wall_offset_s: how far the wall clock is off.
         lag_s: how long the monotonic clock stood still.
         is_rotten: its journal was damaged at rest.
+        is_state_rotten: its database was.
+        wrongly_damaged: what was wrong with a database that nobody had damaged; empty: nothing.
     """
 
     def __init__(self, name: str, loop: SimLoop, network: Network, rng: random.Random) -> None:
@@ -55,6 +57,8 @@ class SimMachine:
         self.wall_offset_s = 0.0
         self.lag_s = 0.0
         self.is_rotten = False
+        self.is_state_rotten = False
+        self.wrongly_damaged = ""
         self._stuck: list[Callable[[], None]] | None = None
         self._on_disk: Callable[[], None] | None = None
 
@@ -176,7 +180,12 @@ class SimHost:
 
     def open_database(self, path: Path) -> SimDatabase:
         """See `Host`."""
-        database = SimDatabase.open(path)
+        try:
+            database = SimDatabase.open(path)
+        except DatabaseDamaged as error:
+            if not self._machine.is_state_rotten:
+                self._machine.wrongly_damaged = str(error)
+            raise
         assert isinstance(database, SimDatabase)  # noqa: S101 - for the type
         self._databases.append(database)
         return database

@@ -233,6 +233,13 @@ class Nemesis:
             self._add(at_s + 0.1, "rot", self._rotten)
             self._add(at_s + self._some_s(), "start", self._rotten)
 
+    def rot_state(self, at_s: float) -> None:
+        """A bit of a database flips while the node is down; it fetches another from a peer."""
+        node = self._node()
+        self._add(at_s, "kill", node)
+        self._add(at_s + 0.1, "rot_state", node)
+        self._add(at_s + self._some_s(), "start", node)
+
     def jump(self, at_s: float) -> None:
         """A wall clock jumps, forth or back."""
         offset_s = self._rng.choice((0.0, 0.5, -0.5, 60.0, -60.0, _DAY_S, -_DAY_S))
@@ -282,6 +289,7 @@ _DRAWS: Final[Mapping[str, Callable[[Nemesis, float], None]]] = {
     "stuck_disk": Nemesis.stuck_disk,
     "full_disk": Nemesis.full_disk,
     "rot": Nemesis.rot,
+    "rot_state": Nemesis.rot_state,
     "jump": Nemesis.jump,
     "heal": Nemesis.heal,
 }
@@ -323,6 +331,11 @@ class _Hand:
         for name in self.hurt(names):
             self.cluster.nodes[name].stop()
 
+    def rot_state(self, name: str) -> None:
+        """Nothing, if the node runs."""
+        if not self.cluster.nodes[name].is_up:
+            self.cluster.rot_state(name)
+
     def resume(self, *words: str) -> None:
         """Names, and perhaps the word for a clock that stood."""
         names = self.help([word for word in words if word != CLOCK_STOOD])
@@ -347,5 +360,6 @@ _ACTIONS: Final[Mapping[str, Callable[..., object]]] = {
     "fill_disk": lambda hand, name, room: hand.cluster.fill_disk(name, int(room)),
     "heal_disk": lambda hand, name: hand.cluster.heal_disk(name),
     "rot": lambda hand, name: hand.cluster.rot(name),
+    "rot_state": _Hand.rot_state,
     "jump": lambda hand, name, offset_s: hand.cluster.jump_clock(name, float(offset_s)),
 }

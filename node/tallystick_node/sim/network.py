@@ -21,6 +21,9 @@ from tallystick_node.sim.loop import SimLoop
 from tallystick_node.sim.trace import Trace
 
 CLIENTS: Final = "clients"
+CLIENT: Final = 0
+"""The side of a connection that asked for it."""
+SERVER: Final = 1
 QUICK_S: Final = (0.0002, 0.002)
 """How long a message is on its way when all is well."""
 _APART_S: Final = 1e-6
@@ -157,13 +160,13 @@ class Network:
                 return
             connection = Connection(self, place, target, keepalive_s)
             self._connections[connection] = None
-            connection.set_end(target, listener.accept(connection), listener.context)
+            connection.set_end(SERVER, listener.accept(connection), listener.context)
             self.loop.call_later(back_s, opened, connection, context=context)
 
         def opened(connection: Connection) -> None:
             end = done(connection) if connection in self._connections else done(None)
             if end is not None:
-                connection.set_end(place, end, context)
+                connection.set_end(CLIENT, end, context)
 
         if not self.is_cut(place, target):
             self.loop.call_later(self.travel_s(place, target), arrive, context=_NOBODY)
@@ -177,7 +180,7 @@ class Network:
         self._connections.pop(connection, None)
 
     def _between(self, one: str, other: str) -> list[Connection]:
-        return [connection for connection in self._connections if connection.places == {one, other}]
+        return [connection for connection in self._connections if set(connection.places) == {one, other}]
 
     def _watch_silence(self, source: str, target: str | None) -> None:
         """Whoever hears nothing from there gives up after its keepalive time."""
@@ -198,7 +201,7 @@ class Network:
 
     def _silence_of(self, connection: Connection) -> frozenset[int]:
         """What keeps the connection silent: the numbers of cuts and silences."""
-        one, other = connection.ordered
+        one, other = connection.places
         causes = (self._cuts.get((one, other)), self._cuts.get((other, one)), *map(self._silent.get, (one, other)))
         return frozenset(cause for cause in causes if cause is not None)
 
@@ -228,40 +231,38 @@ class Connection:
 
     def __init__(self, network: Network, one: str, other: str, keepalive_s: float) -> None:
         self._network = network
-        self.ordered = (one, other)
-        self.places = {one, other}
+        self.places = (one, other)
         self.keepalive_s = keepalive_s
         self.is_broken = False
-        self._ways = {other: _Way(one, other), one: _Way(other, one)}  # by who gets it
+        self._ways = (_Way(other, one), _Way(one, other))  # by the side that gets it
 
-    def set_end(self, place: str, end: End, context: contextvars.Context) -> None:
-        """Who gets what arrives at a place."""
-        way = self._ways[place]
+    def set_end(self, side: int, end: End, context: contextvars.Context) -> None:
+        """Who gets what arrives at a side."""
+        way = self._ways[side]
         way.end, way.context = end, context
         early, way.early = way.early, []
         for frame in early:
             self._network.loop.call_soon(self._deliver, way, frame, context=context)
 
-    def send(self, target: str, frame: Frame) -> None:
-        """Puts a frame on its way."""
+    def send(self, side: int, frame: Frame) -> None:
+        """Puts a frame on its way to a side."""
         if self.is_broken:
             return
-        way = self._ways[target]
+        way = self._ways[side]
         way.queue.append(frame)
-        if self._network.is_cut(way.source, target):
+        if self._network.is_cut(way.source, way.target):
             way.owed += 1
         else:
             self._launch(way, 0.0)
 
     def flush(self, source: str, target: str) -> None:
         """A cut of this way has ended."""
-        if self.is_broken or self.places != {source, target}:
-            return
-        way = self._ways[target]
-        owed, way.owed = way.owed, 0
-        again_s = self._network.rng.uniform(0.0, _AGAIN_S) if owed else 0.0
-        for _ in range(owed):
-            self._launch(way, again_s)
+        for way in self._ways:
+            if not self.is_broken and (way.source, way.target) == (source, target):
+                owed, way.owed = way.owed, 0
+                again_s = self._network.rng.uniform(0.0, _AGAIN_S) if owed else 0.0
+                for _ in range(owed):
+                    self._launch(way, again_s)
 
     def break_off(self, why: str) -> None:
         """Both ends lose it now; what was on its way is lost."""
@@ -269,24 +270,27 @@ class Connection:
             return
         self.is_broken = True
         self._network.forget(self)
-        self._network.trace.add(f"break {self.ordered[0]}-{self.ordered[1]} {why}")
-        for way in self._ways.values():
+        self._network.trace.add(f"break {self.places[0]}-{self.places[1]} {why}")
+        for way in self._ways:
             if way.end is not None:
                 self._network.loop.call_soon(way.end.broke, why, context=way.context)
 
     def lose(self, place: str, *, is_told: bool) -> None:
         """The end at a place is gone. The other hears of it, after all that was sent before; or by its keepalive."""
-        if place not in self.places or self.is_broken:
-            return
-        mine = self._ways[place]
+        for side in (CLIENT, SERVER):
+            if self.places[side] == place:
+                self.close(side, is_told=is_told)
+
+    def close(self, side: int, *, is_told: bool = True) -> None:
+        """The end at a side is gone, likewise."""
+        mine, other = self._ways[side], self._ways[1 - side]
         mine.end = None
         mine.early.clear()
-        (other,) = self.places - {place}
         if is_told:
-            self.send(other, (RESET, 0))
+            self.send(1 - side, (RESET, 0))
         else:
-            self._ways[other].queue.clear()
-            self._ways[other].owed = 0
+            other.queue.clear()
+            other.owed = 0
 
     def _launch(self, way: _Way, again_s: float) -> None:
         network = self._network

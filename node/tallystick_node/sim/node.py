@@ -15,6 +15,7 @@ from tallystick_node.sim.loop import Process, SimLoop, State
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.trace import Trace
 from tallystick_node.storage.errors import JournalBroken, JournalDamaged, UnknownFormat
+from tallystick_node.storage.install import STATE_NAME
 
 CLIENT_PORT: Final = 7420
 PEER_PORT: Final = 7421
@@ -118,6 +119,18 @@ class SimNode:
                 self.machine.lag_s += self._loop.now_s - self._stood_at_s
             self._network.wake(self.name)
             self._loop.release(self._process)
+
+    def rot_state(self) -> int:
+        """Flips a bit of its database, while it is down; where, or -1 if there is none."""
+        path = self.config.data_folder / STATE_NAME
+        if not path.exists():
+            return -1
+        data = bytearray(path.read_bytes())
+        place = self.machine.rng.randrange(len(data))
+        data[place] ^= 1 << self.machine.rng.randrange(8)
+        path.write_bytes(data)
+        self.machine.is_state_rotten = True
+        return place
 
     async def _live(self, host: SimHost) -> None:
         process = self._process

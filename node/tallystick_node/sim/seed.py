@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from tallystick_node.sim.cluster import SimCluster, SimulationFailed
+from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.judge import PromiseBroken, recover
-from tallystick_node.sim.loop import Deadlock
 from tallystick_node.sim.nemesis import Nemesis, Step, run_script
 from tallystick_node.sim.workload import Workload
 
@@ -66,7 +65,7 @@ def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Faile
             records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))
         except PromiseBroken as error:
             return _failed(cluster, error.kind, error)
-        except (SimulationFailed, Deadlock, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told with its seed
             return _failed(cluster, type(error).__name__, error)
         return Passed(cluster.trace_hash, cluster.trace.count, *records)
 

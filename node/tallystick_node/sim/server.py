@@ -18,7 +18,7 @@ import grpc
 
 from tallystick_node.sim.channel import Metadata
 from tallystick_node.sim.frames import CANCEL, DATA, END, GOAWAY, HALF, OPEN, ROOM, Intake, Window
-from tallystick_node.sim.network import Connection, End, Frame, Network
+from tallystick_node.sim.network import CLIENT, SERVER, Connection, End, Frame, Network
 
 log = logging.getLogger(__name__)
 
@@ -121,16 +121,15 @@ class _Link:
     def __init__(self, server: SimServer, connection: Connection) -> None:
         self._server = server
         self._connection = connection
-        (self._client,) = connection.places - {server.place}
         self._calls: dict[int, _Call] = {}
 
     def send(self, frame: Frame) -> None:
         """To the client."""
-        self._connection.send(self._client, frame)
+        self._connection.send(CLIENT, frame)
 
     def close(self) -> None:
         """Ends the connection."""
-        self._connection.lose(self._server.place, is_told=True)
+        self._connection.close(SERVER)
 
     def arrived(self, frame: Frame) -> None:
         """See `End`."""

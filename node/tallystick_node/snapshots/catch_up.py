@@ -104,7 +104,7 @@ class CatchUp:
     def _whom_to_ask(self) -> list[tuple[str, str]]:
         """The leader first: it is never behind."""
         leader_id = self._parts.replica.kernel.leader_id
-        endpoints = self._endpoints()
+        endpoints = {node_id: at for node_id, at in self._endpoints().items() if node_id != self._local.node_id}
         return sorted(endpoints.items(), key=lambda item: (item[0] != leader_id, item[0]))
 
     async def _fetch(self, peer_id: str, endpoint: str, reach_index: int, incoming: Path) -> Fetched:
