@@ -11,7 +11,8 @@ from typing import Final
 
 from tests.sim.disk import ROOM_BYTES
 from tests.sim.network import Network
-from tests.sim.node import QUICK_SYNC_S, SimNode
+from tests.sim.node import SimNode
+from tests.sim.running import QUICK_SYNC_S
 from tests.sim.schemes import Schemes
 from tests.sim.script import Fault
 from tests.sim.world import World

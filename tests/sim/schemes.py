@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.sim.network import Network
-from tests.sim.node import QUICK_SYNC_S, SimNode
+from tests.sim.node import SimNode
+from tests.sim.running import QUICK_SYNC_S
 from tests.sim.world import World
 
 _LOOK_EVERY_S: Final = 0.0001

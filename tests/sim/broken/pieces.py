@@ -19,7 +19,8 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
 from tests.sim.broken.variant import Variant
 from tests.sim.history import Stuck
-from tests.sim.node import TUNING, SimNode
+from tests.sim.node import SimNode
+from tests.sim.running import TUNING
 from tests.sim.simulation import Simulation
 
 _PIECES: Final = ("start", "process", "finish")

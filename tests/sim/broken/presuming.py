@@ -14,7 +14,8 @@ from tallystick_node.consensus.outbox import Outbox
 from tallystick_node.consensus.replica import Replica
 from tallystick_node.storage.journal import Journal
 from tests.sim.broken.variant import LOSS, Variant
-from tests.sim.node import TUNING, SimNode
+from tests.sim.node import SimNode
+from tests.sim.running import TUNING
 from tests.sim.simulation import Simulation
 
 SHORT: Final = replace(TUNING, journal_tail_entries=4, journal_kept_bytes=0)

@@ -8,7 +8,7 @@ from typing import Final
 
 from tallystick_node.consensus.raft_log import CommittedEntryLostError
 from tests.sim.history import CommittedEntryLost
-from tests.sim.node import TUNING
+from tests.sim.running import TUNING
 from tests.sim.simulation import Simulation
 
 UNCOMPACTED: Final = replace(TUNING, journal_tail_entries=1 << 30)
