@@ -18,8 +18,11 @@ from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
 
 INITIAL_S: Final = 0.020
 MAX_S: Final = 1.0
+FIRST_ATTEMPT_S: Final = 1.5
+"""Longest that a call's first attempt may take: a frozen node is left about when the others have elected."""
 ATTEMPT_S: Final = 3.0
-"""Longest that one attempt may take: a frozen node must not eat the whole deadline."""
+"""Longest that any other attempt may take: a frozen node must not eat the whole deadline, nor a slow one be left again
+and again."""
 
 _DOUBLINGS: Final = 6  # 20 ms * 2**6 > 1 s
 
@@ -66,7 +69,8 @@ class Retry:
 
     def attempt_s(self, now_s: float) -> float:
         """How long the next attempt may take."""
-        return min(ATTEMPT_S, self.deadline_s - now_s)
+        longest_s = ATTEMPT_S if self._attempt else min(FIRST_ATTEMPT_S, ATTEMPT_S)
+        return min(longest_s, self.deadline_s - now_s)
 
     def after(self, failure: Failure, now_s: float) -> float:
         """How long to wait before the next attempt.

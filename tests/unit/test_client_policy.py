@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from tallystick import errors
-from tallystick._backoff import ATTEMPT_S, INITIAL_S, MAX_S, Failure, Retry, wait_s
+from tallystick._backoff import ATTEMPT_S, FIRST_ATTEMPT_S, INITIAL_S, MAX_S, Failure, Retry, wait_s
 from tallystick._channel import Endpoint
 from tallystick._endpoints import MAX_ENDPOINTS, Endpoints
 from tallystick._failures import failure_of
@@ -34,8 +34,10 @@ def test_waits_have_full_jitter_and_a_limit() -> None:
 
 def test_attempts_are_shorter_than_the_whole() -> None:
     retry = Retry(deadline_s=10.0, rng=Random(1))
-    assert retry.attempt_s(now_s=0.0) == ATTEMPT_S
+    assert retry.attempt_s(now_s=0.0) == FIRST_ATTEMPT_S
     assert retry.attempt_s(now_s=9.5) == 0.5
+    retry.after(Failure(errors.NoLeader("nobody")), now_s=1.5)
+    assert retry.attempt_s(now_s=2.0) == ATTEMPT_S, "a node that is only slow must be let finish"
 
 
 def test_a_refusal_is_final() -> None:
