@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, NoReturn, TypeVar
 
 from tallystick import Client, Consistency
@@ -53,9 +53,11 @@ class PromiseBroken(AssertionError):
 async def recover(cluster: SimCluster, records: Records) -> None:
     """Heals everything, lets the cluster come to rest, and judges what happened."""
     cluster.heal()
-    for name, node in cluster.nodes.items():
+    for name in cluster.node_ids:
         cluster.heal_disk(name)
         cluster.resume(name)
+    await _until(lambda: not any(node.is_ending for node in cluster.nodes.values()), "all that were to end have ended")
+    for node in cluster.nodes.values():
         node.start()
     await asyncio.sleep(1.0)  # a rotten one ends when it has looked
     living = [name for name, node in cluster.nodes.items() if node.failure is None]
@@ -152,14 +154,18 @@ async def _log(client: Client, records: Records) -> list[Event]:
 
 async def _watched_all(log: list[Event], records: Records) -> None:
     """The watch gets to the end, in its time."""
+    ends = log[-1].revision if log else 0
+    await _until(lambda: (records.watched[-1].revision if records.watched else 0) >= ends, f"the watch gets to {ends}")
 
-    async def is_there() -> bool:
-        return not log or bool(records.watched and records.watched[-1].revision >= log[-1].revision)
+
+async def _until(is_so: Callable[[], bool], what: str) -> None:
+    async def look() -> bool:
+        return is_so()
 
     try:
-        await eventually(is_there, within_s=RECOVERY_S, what=f"the watch gets to {log[-1].revision if log else 0}")
+        await eventually(look, within_s=RECOVERY_S, what=what)
     except AssertionError as error:
-        _fail("watch", str(error))
+        _fail("stuck", str(error))
 
 
 def _fail(kind: str, text: str) -> NoReturn:

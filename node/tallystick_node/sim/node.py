@@ -26,6 +26,7 @@ class SimNode:
 
     Attributes:
         failure: what its last process ended with by itself, or None.
+        is_ending: its process was asked to end, and has not yet.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class SimNode:
         self.tuning = tuning
         self.machine = SimMachine(name, loop, network, rng)
         self.failure: BaseException | None = None
+        self.is_ending = False
         self._loop = loop
         self._network = network
         self._trace = trace
@@ -90,6 +92,7 @@ class SimNode:
         """Asks it to end, as SIGTERM does."""
         self._trace.add(f"stop {self.name}")
         if self._node is not None:
+            self.is_ending = True
             self._node.stop()
 
     def kill(self, *, power: bool = False) -> None:
@@ -147,6 +150,7 @@ class SimNode:
 
     def _end(self, process: Process, host: SimHost, *, power: bool) -> None:
         process.state = State.GONE
+        self.is_ending = False
         self._network.lose(self.name, is_told=not power)
         host.end(power=power)
         self._past.append((process, host, self._node, self._life))
