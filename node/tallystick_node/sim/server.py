@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, cast
 
 import grpc
 
-from tallystick_node.sim.channel import Metadata
+from tallystick_node.sim.calls import Metadata
 from tallystick_node.sim.frames import CANCEL, DATA, END, GOAWAY, HALF, OPEN, ROOM, Intake, Window
 from tallystick_node.sim.network import CLIENT, SERVER, Connection, End, Frame, Network
 
