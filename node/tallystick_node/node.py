@@ -51,7 +51,7 @@ from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageErr
 from tallystick_node.storage.identity import Identity
 from tallystick_node.storage.install import STATE_NAME, recover, set_aside
 from tallystick_node.storage.journal import Journal
-from tallystick_node.storage.quarantine import quarantine
+from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Node:
         )
         self._roster = Roster(self._replica.members, self._links, self._peers, lambda: self._status.has_leader)
         self._roster.update(self._replica.members)
-        copies = Copies(config.data_folder, database)
+        copies = Copies(config.data_folder, database, self._fail)
         self._snapshots = SnapshotServer(self._peers.admission, copies)
         self._catch_up = CatchUp(
             Parts(self._replica, self._runner, self._machine, database, journal),
@@ -181,7 +181,7 @@ class Node:
                     task.cancel()
         except* ReplicaDivergedError as group:
             self._quarantine(group)
-            raise
+            check_not_quarantined(self._config.data_folder)  # raises what each later start raises
         finally:
             self._peers.close()
             self._snapshots.close()
@@ -341,7 +341,8 @@ async def open_node(config: NodeConfig, host: Host, tuning: Tuning | None = None
         )
         journal = Journal.open(host.files, folder / "journal", segment_bytes=config.journal_segment_bytes)
         opened.callback(journal.close)
-        recover(folder, journal)
+        if recover(folder, journal):
+            log.info("installed the snapshot that was fetched before", extra={"event": "snapshot_installed"})
         if has_peers:
             opened.push(_putting_damage_aside(folder))
         database = _open_database(folder, host, has_peers=has_peers)

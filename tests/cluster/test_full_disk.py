@@ -6,9 +6,6 @@ Each node's data folder is a small tmpfs of its own, filled up by a file.
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -17,6 +14,7 @@ import pytest
 
 from tallystick import Client, Consistency, Mutation, Overloaded, Reason, TallystickError, Undecided, ops
 from tests.cluster.harness import Cluster
+from tests.cluster.harness_disk import fill, free, small_disk
 from tests.cluster.harness_wait import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("cluster_full_disk")]
@@ -30,36 +28,8 @@ NODES: Final = ("a", "b", "c")
 @pytest.fixture
 def disks(tmp_path: Path) -> Iterator[Mapping[str, Path]]:
     """A mounted tmpfs for each node."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root and Linux")
-    mounted: dict[str, Path] = {}
-    with contextlib.ExitStack() as unmounting:
-        for node_id in NODES:
-            place = tmp_path / f"disk-{node_id}"
-            place.mkdir()
-            mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
-            done = subprocess.run(mount, check=False, capture_output=True)
-            if done.returncode != 0:
-                pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-            unmounting.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
-            mounted[node_id] = place / "data"
-        yield mounted
-
-
-def _fill(disk: Path, leave_bytes: int = 0) -> None:
-    """Takes all but so much of the free space."""
-    room = os.statvfs(disk)
-    with _filler(disk).open("ab") as file:
-        for _ in range(max(room.f_bavail - leave_bytes // room.f_frsize, 0)):
-            file.write(b"x" * room.f_frsize)
-
-
-def _free(disk: Path) -> None:
-    _filler(disk).unlink(missing_ok=True)
-
-
-def _filler(data_folder: Path) -> Path:
-    return data_folder.parent / "filler"
+    with contextlib.ExitStack() as mounted:
+        yield {n: mounted.enter_context(small_disk(tmp_path / f"disk-{n}", DISK_BYTES)) for n in NODES}
 
 
 async def _alarmed(cluster: Cluster, *node_ids: str) -> bool:
@@ -83,7 +53,7 @@ async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
     async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
         await client.agent("x").append(ops.set("/n", 1))
         for node_id in NODES:
-            _fill(disks[node_id], RESERVE_BYTES // 2)
+            fill(disks[node_id], RESERVE_BYTES // 2)
         await eventually(lambda: _alarmed(cluster, *NODES), within_s=NOTICE_S, what="all nodes raise the alarm")
         before = await cluster.wait_equal()
         for node_id in NODES:
@@ -95,7 +65,7 @@ async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
                     assert (await there.agent("x").read(consistency=consistency)).state == {"n": 1}
         assert (await cluster.wait_equal()).state_digest == before.state_digest
         for node_id in NODES:
-            _free(disks[node_id])
+            free(disks[node_id])
         await client.agent("x").append(ops.set("/n", 3), timeout_s=NOTICE_S)
         assert not await _alarmed(cluster, await cluster.wait_for_leader())
         await cluster.wait_equal()
@@ -118,10 +88,10 @@ async def test_one_full_disk_does_not_stop_the_cluster(
         await client.agent("x").append(ops.set("/n", 0))
         leader = await cluster.wait_for_leader()
         full = leader if whose == "the leader" else cluster.others(leader)[0]
-        _fill(disks[full])
+        fill(disks[full])
         for n in range(20):
             await client.agent("x").append(ops.set("/n", n), cause="c" * 1000)
-        _free(disks[full])
+        free(disks[full])
         await cluster.wait_equal()
 
 
@@ -132,7 +102,7 @@ async def test_no_room_at_all_and_kills_in_it_lose_nothing(tmp_path: Path, disks
         number = 0
         for _ in range(2):
             for disk in disks.values():
-                _fill(disk, 200_000)
+                fill(disk, 200_000)
             while await _written(client, number):  # until the journals and the databases meet the end of the disk
                 acknowledged.append(number)
                 number += 1
@@ -141,7 +111,7 @@ async def test_no_room_at_all_and_kills_in_it_lose_nothing(tmp_path: Path, disks
             number += 1
             cluster.kill(*NODES)
             for disk in disks.values():
-                _free(disk)
+                free(disk)
             await cluster.start(*NODES)
             await cluster.wait_for_leader()
             for _ in range(5):

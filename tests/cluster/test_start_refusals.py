@@ -96,15 +96,6 @@ async def test_a_damaged_journal(cluster: Cluster) -> None:
     await _starts_again(cluster)
 
 
-async def test_a_damaged_state(cluster: Cluster) -> None:
-    state = cluster.nodes["c"].plan.data_folder / "state.db"
-    whole = state.read_bytes()
-    state.write_bytes(b"\0" * 100 + whole[100:])
-    await _refused(cluster, cluster.nodes["c"], code=ExitCode.CORRUPT, says="state.db")
-    state.write_bytes(whole)
-    await _starts_again(cluster)
-
-
 async def test_a_state_that_is_newer_than_its_journal(cluster: Cluster) -> None:
     folder = cluster.nodes["c"].plan.data_folder
     (folder / "journal").rename(folder.parent / "journal-away")

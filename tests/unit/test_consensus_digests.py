@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.peer.v1.peer_pb2 import RaftMessage
-from tallystick_node.consensus.digests import BALLOTS_KEPT, DIGESTS_EVERY_S, DigestBallots, ReplicaDivergedError
+from tallystick.peer.v1.peer_pb2 import RaftMessage, StateDigest
+from tallystick_node.consensus.digests import (
+    BALLOTS_KEPT,
+    DIGESTS_EVERY_S,
+    LAST_REPORT_S,
+    DigestBallots,
+    DigestExchange,
+    ReplicaDivergedError,
+)
 from tallystick_node.consensus.members import Member as ClusterMember
 from tests.unit.consensus_kit import Group, voters
 
@@ -79,3 +86,14 @@ def test_the_odd_replica_stops_and_the_others_know(odd: str) -> None:
     group.wait(3.0, step_s=0.05)
     for member in group.members.values():
         assert member.replica.status().odd == {victim.replica.node_id}
+
+
+def test_who_finds_itself_odd_tells_the_others_before_it_stops() -> None:
+    exchange = DigestExchange("b", lambda _index: b"wrong")
+    for node_id in "ac":
+        exchange.heard(node_id, StateDigest(index=7, digest=b"right"), voters("abc"))
+    report = exchange.take_report(7, voters("abc"), now_s=1.0)
+    assert report is not None and (report.index, report.digest) == (7, b"wrong")
+    assert exchange.take_report(7, voters("abc"), now_s=1.0 + LAST_REPORT_S / 2) is None
+    with pytest.raises(ReplicaDivergedError):
+        exchange.take_report(7, voters("abc"), now_s=1.0 + LAST_REPORT_S)

@@ -22,6 +22,10 @@ DIGESTS_EVERY_S: Final = 5.0
 """How often a leader names an index."""
 
 
+LAST_REPORT_S: Final = 0.5
+"""How long an odd member goes on, so that its report reaches the others: they are to know who it is."""
+
+
 class ReplicaDivergedError(Exception):
     """This replica's state is not what a majority has: it must not answer anybody any more."""
 
@@ -90,6 +94,7 @@ class DigestExchange:
         self._wanted_index = 0
         self._reported_index = 0
         self._next_s = 0.0
+        self._ends_s: float | None = None
 
     @property
     def odd(self) -> frozenset[str]:
@@ -107,11 +112,11 @@ class DigestExchange:
         self._ballots.report(node_id, report.index, report.digest, members)
         self._wanted_index = max(self._wanted_index, report.index)
 
-    def take_report(self, applied_index: int, members: Members) -> StateDigest | None:
+    def take_report(self, applied_index: int, members: Members, now_s: float) -> StateDigest | None:
         """What to tell all others now, if anything.
 
         Raises:
-            ReplicaDivergedError: a majority says otherwise.
+            ReplicaDivergedError: a majority says otherwise, and all others had the time to hear what this one says.
         """
         self._ballots.forget(members)
         report = None
@@ -122,5 +127,9 @@ class DigestExchange:
                 report = StateDigest(index=self._reported_index, digest=digest)
                 self._ballots.report(self._node_id, report.index, digest, members)
         if self._node_id in self._ballots.odd:
-            raise ReplicaDivergedError(self._ballots.odd[self._node_id])
+            self._ends_s = now_s + LAST_REPORT_S if self._ends_s is None else self._ends_s
+            if now_s >= self._ends_s:
+                raise ReplicaDivergedError(self._ballots.odd[self._node_id])
+        else:
+            self._ends_s = None
         return report

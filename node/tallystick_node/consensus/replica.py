@@ -276,7 +276,7 @@ class Replica(Intake[Result]):
         applied_index, members = self._machine.applied_index, self.kernel.members
         if self.kernel.is_leader:
             self._digests.name_index(applied_index, self._clock())
-        report = self._digests.take_report(applied_index, members)
+        report = self._digests.take_report(applied_index, members, self._clock())
         if report is not None:
             message = RaftMessage(term=self.kernel.term, state_digest=report)
             self._held += [(node_id, message) for node_id in members.node_ids if node_id != self.node_id]

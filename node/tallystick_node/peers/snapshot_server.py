@@ -32,7 +32,7 @@ from tallystick_node.peers.options import FETCH_METHOD, PEER_SERVICE
 from tallystick_node.peers.refusals import Refused, stopping
 from tallystick_node.peers.snapshot_parts import Cutter
 from tallystick_node.peers.snapshot_source import SnapshotFile, SnapshotSource
-from tallystick_node.storage.errors import DiskFull
+from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.files import FileSystem, RealFiles
 
 _log: Final = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ class SnapshotServer:
                     return Refused(Refusal.OVERLOADED, f"This node could not make a snapshot within {self._copy_s} s.")
                 except DiskFull:
                     return Refused(Refusal.OVERLOADED, "This node's disk has no room for a snapshot.")
+                except StorageError as error:
+                    return Refused(Refusal.OVERLOADED, f"This node could not make a snapshot: {error}.")
                 if file.index < reach_index:
                     return Refused(Refusal.BEHIND, f"This node has applied entry {file.index}, not {reach_index}.")
                 return await self._send(caller, file, context)
@@ -133,6 +135,8 @@ class SnapshotServer:
                         await context.write(part)
                 except TimeoutError:
                     return Refused(Refusal.STALLED, f"Node {caller.node_id} read nothing for {self._stall_s} s.")
+                except grpc.aio.InternalError:  # the peer hung up, and gRPC has not cancelled us yet
+                    return None
                 self.counters.size_bytes += len(part)
         self.counters.sent += 1
         _log.info("sent a snapshot", extra={"event": "snapshot_sent", **about})

@@ -42,5 +42,6 @@ class SnapshotSource(Protocol):
 
         Raises:
             DiskFull: there is no room for a copy.
+            StorageError: there is none to be had at the moment.
         """
         ...

@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -96,6 +97,8 @@ class CatchUp:
                     "no snapshot from a peer",
                     extra={"event": "snapshot_failed", "peer_id": peer_id, "why": str(error)},
                 )
+                with contextlib.suppress(FileNotFoundError):
+                    await asyncio.to_thread(self._host.files.remove, incoming)  # or they would fill the disk
                 continue
             await self._exchange(peer_id, fetched)
             return True
