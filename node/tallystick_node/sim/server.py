@@ -45,7 +45,7 @@ class SimServer:
         self._addresses: list[str] = []
         self._links: dict[_Link, None] = {}
         self.tasks: dict[asyncio.Task[None], None] = {}
-        self._is_stopping = False
+        self.is_stopping = False
 
     # What grpc.aio.Server has.
 
@@ -74,7 +74,7 @@ class SimServer:
         """See gRPC."""
         for address in self._addresses:
             self._network.unlisten(address, self)
-        self._is_stopping = True
+        self.is_stopping = True
         for link in self._links:
             link.send((GOAWAY, 0))
         if grace and self.tasks:
@@ -112,7 +112,7 @@ class SimServer:
     @property
     def is_full(self) -> bool:
         """Whether no call more is taken."""
-        return self._is_stopping or (self._max_calls is not None and len(self.tasks) >= self._max_calls)
+        return self._max_calls is not None and len(self.tasks) >= self._max_calls
 
 
 class _Link:
@@ -160,6 +160,8 @@ class _Link:
         handler = self._server.find(method, metadata)
         if handler is None:
             self.send((END, number, grpc.StatusCode.UNIMPLEMENTED, method, (), 0))
+        elif self._server.is_stopping:
+            self.send((END, number, grpc.StatusCode.UNAVAILABLE, "the server is stopping", (), 0))
         elif self._server.is_full:
             self.send((END, number, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls", (), 0))
         else:
