@@ -2,7 +2,7 @@
 
 Rules of this file:
 - A status of ours carries a google.rpc.ErrorInfo with a reason; the table in `tallystick.errors` gives the class. The
-  text is never looked at.
+  text of such a one is never looked at.
 - A status without one comes from gRPC itself. The request had been sent, for calls leave only over connected
   channels: of a write it is then not known whether it was applied.
 """
@@ -21,6 +21,7 @@ from tallystick.errors import (
     Corrupt,
     Denied,
     Invalid,
+    Overloaded,
     Reason,
     TallystickError,
     Unavailable,
@@ -30,6 +31,8 @@ from tallystick.errors import (
 
 _DETAILS: Final = "grpc-status-details-bin"
 _MAX_RETRY_AFTER_S: Final = 60.0
+_ABOVE_A_SIZE: Final = "message larger than max"
+"""In the text of gRPC's RESOURCE_EXHAUSTED where the message, not the server, is at fault."""
 
 _TRANSPORT: Final = frozenset(
     {
@@ -83,8 +86,10 @@ def _without_details(code: grpc.StatusCode, text: str, *, writes: bool) -> Failu
     if code in _TRANSPORT:
         error: TallystickError = (Undecided if writes else Unavailable)(text, metadata=metadata)
         return Failure(error, maybe_applied=writes)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message above the size limit of either side
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _ABOVE_A_SIZE in text:
         return Failure(Invalid(text, reason=Reason.TOO_LARGE, metadata=metadata))
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # more calls at once than the server takes: it saw nothing of this
+        return Failure(Overloaded(text, metadata=metadata))
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return Failure(Denied(text, metadata=metadata))
     if code is grpc.StatusCode.UNAUTHENTICATED:

@@ -92,7 +92,7 @@ def test_a_broken_connection_leaves_a_write_unknown(code: str) -> None:
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        ("RESOURCE_EXHAUSTED", errors.Invalid),
+        ("RESOURCE_EXHAUSTED", errors.Overloaded),
         ("PERMISSION_DENIED", errors.Denied),
         ("UNAUTHENTICATED", errors.Denied),
         ("DATA_LOSS", errors.Corrupt),
