@@ -52,6 +52,7 @@ class Network:
 
     Attributes:
         longest_s: no message was ever on its way for longer.
+        is_calm: nothing is cut any more, whatever a scheme that began earlier still wants.
     """
 
     def __init__(self, world: World) -> None:
@@ -61,6 +62,7 @@ class Network:
         self._links: dict[tuple[str, str], _Link] = {}
         self._delay_s = QUICK_S
         self.longest_s = QUICK_S[1]
+        self.is_calm = False
 
     # What nodes do.
 
@@ -93,6 +95,8 @@ class Network:
 
     def cut(self, source: str, target: str) -> None:
         """Cuts one direction."""
+        if self.is_calm:
+            return
         self._link(source, target).is_cut = True
         self._break(source, target)
 

@@ -126,6 +126,7 @@ class Simulation:
     def _recover(self) -> None:
         """Heals everything and lets the cluster come to rest."""
         self.world.run_until(self.world.now_s + LONGEST_S + 0.2)  # what was begun may still strike
+        self.network.is_calm = True
         for node in self.nodes.values():
             node.recover()
         self.faults.heal()
