@@ -36,6 +36,16 @@ def test_learners_are_judged_and_do_not_judge() -> None:
     assert set(ballots.odd) == {"d", "e"}
 
 
+def test_one_voter_is_not_right_alone() -> None:
+    members = voters("a").having(ClusterMember("b", is_learner=True)).having(ClusterMember("c", is_learner=True))
+    ballots = DigestBallots()
+    for node_id, digest in {"a": b"wrong", "b": b"right"}.items():
+        ballots.report(node_id, 7, digest, members)
+    assert ballots.odd == {}
+    ballots.report("c", 7, b"wrong", members)
+    assert set(ballots.odd) == {"b"}
+
+
 def test_who_is_repaired_is_odd_no_more() -> None:
     ballots = DigestBallots()
     for index, digest in ((7, b"wrong"), (9, b"right")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage, ReadRequest
 from tallystick_node.consensus.own_read import READ_RETRY_S
 from tallystick_node.consensus.read_rounds import ReadRounds
-from tests.unit.consensus_kit import Group, Member
+from tests.unit.consensus_kit import Group, Member, append, bodies
 
 
 def majority_of_three(node_ids: object) -> bool:
@@ -130,3 +130,21 @@ def test_a_follower_answers_no_read_request() -> None:
     member = Member()
     member.receive("b", RaftMessage(term=0, read_request=ReadRequest(number=1)))
     assert not any(message.HasField("read_reply") for _, message in member.settle())
+
+
+def test_the_answer_to_an_older_leadership_confirms_no_round_of_this_one() -> None:
+    """A follower that heard of the newer term first answers what was on its way in the older one. Whom it answers may
+    lead in the newer term by then, and its rounds begin anew: their numbers are small."""
+    follower = Member()
+    old = append(1, (1, 0))
+    old.append_entries.round = 40
+    follower.receive("b", old)
+    follower.settle()
+    heard = RaftMessage(term=2)
+    heard.pre_vote_request.last_index = 1
+    follower.receive("c", heard)
+    follower.settle()
+    follower.receive("b", old)
+    (answer,) = bodies(follower.settle(), "append_reply")
+    assert answer.term == 2
+    assert answer.append_reply.round == 0

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.peer.v1.peer_pb2 import AppendEntries, RaftMessage
+from tallystick_node.consensus.machine import CommittedEntry
 from tallystick_node.consensus.proposals import Undecided
 from tallystick_node.consensus.settings import SEND_WINDOW_TIMEOUT_S
-from tests.unit.consensus_kit import TUNING, Group, Member, append
+from tests.unit.consensus_kit import TUNING, Group, Member, append, bodies
 
 SHORT = replace(TUNING, journal_tail_entries=4, journal_kept_bytes=0)
 """Slow members are waited for by nobody."""
@@ -123,3 +124,65 @@ def test_a_state_that_was_put_aside_is_wanted_again() -> None:
     assert again.replica.wanted_index == 0
     assert again.journal.last_index == kept, "what it acknowledged is still there"
     assert again.kernel.commit_index >= leader.machine.applied_index
+
+
+def test_who_has_lost_its_state_never_leads() -> None:
+    """Who the members are may be lost with it. Elected by those of long ago, it would decide against those of now."""
+    group, leader, laggard = _group_with_a_laggard()
+    follower = next(member for member in group.members.values() if member not in (leader, laggard))
+    follower.replica.compact()
+    leader.replica.propose(b"p" * 16, b"the next flush removes what was dropped")
+    group.wait(0.1)
+    again = Member(follower.peers, name=follower.replica.node_id, files=follower.files, segment_bytes=256, tuning=SHORT)
+    assert again.replica.is_behind
+    again.settle()
+    term = again.kernel.term
+    for _ in range(100):
+        sent = again.wait(0.1)
+        assert bodies(sent, "pre_vote_request") == bodies(sent, "vote_request") == []
+    assert again.kernel.term == term
+    again.receive(leader.replica.node_id, append(leader.kernel.term, leader.log()[-1], commit_index=1 << 30))
+    again.settle()
+    assert again.replica.next_deadline_s > again.clock.now_s + 1.0, "there is nothing to do but to wait for the copy"
+
+
+def test_a_copy_of_a_newer_term_brings_the_term() -> None:
+    """Else the log would be ahead of its member's term, and what an older leader still sends would be taken."""
+    member = Member()
+    member.receive("b", append(3, (1, 0), [(2, 3)]))
+    member.settle()
+    member.journal.set_hard_state(5, None)
+    member.journal.restart_at(9, 5)
+    member.sync(member.journal.take_flush())
+    member.machine.entries = [CommittedEntry(9, 5, ())]
+    member.replica.restart()
+    assert member.kernel.term == 5
+    assert member.kernel.leader_id is None
+    member.receive("b", append(3, (8, 3), [(9, 3), (10, 3)]))
+    (answer,) = bodies(member.settle(), "append_reply")
+    assert (answer.term, answer.append_reply.success) == (5, False)
+    assert member.journal.last_index == 9
+
+
+def test_who_takes_a_copy_does_not_lead() -> None:
+    """It was fetched for long, and an election came first."""
+    member = Member()
+    member.lead()
+    member.replica.restart()
+    assert not member.kernel.is_leader
+    member.settle()
+    assert member.replica.next_deadline_s > member.clock.now_s
+
+
+def test_what_another_leader_still_has_makes_the_copy_needless() -> None:
+    member = Member()
+    member.receive("b", append(1, (1, 0), [(2, 1)], commit_index=2))
+    member.receive("b", RaftMessage(term=1, append_entries=AppendEntries(needs_snapshot=True, prev_index=4)))
+    member.settle()
+    assert member.replica.wanted_index == 4
+    member.receive("c", append(2, (2, 1), [(3, 1), (4, 1)], commit_index=3))
+    member.settle()
+    assert member.replica.wanted_index == 4
+    member.receive("c", append(2, (4, 1), commit_index=4))
+    member.settle()
+    assert member.replica.wanted_index == 0

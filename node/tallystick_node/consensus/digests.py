@@ -68,7 +68,7 @@ class DigestBallots:
         votes = Counter(digest for node_id, digest in reports.items() if members.is_voter(node_id))
         for digest, _ in votes.most_common(1):
             agreeing = [node_id for node_id, reported in reports.items() if reported == digest]
-            if members.is_majority(agreeing):
+            if len(agreeing) > 1 and members.is_majority(agreeing):  # where one votes alone, it is not right alone
                 self._take_verdict(index, digest, reports)
 
     def _take_verdict(self, index: int, right: bytes, reports: dict[str, bytes]) -> None:

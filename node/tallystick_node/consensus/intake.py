@@ -92,7 +92,7 @@ class Intake(Generic[Result]):
             rng=rng,
         )
 
-        self.kernel.stands_back = self.is_behind
+        self.kernel.is_behind = self.is_behind
 
     _make_kernel = Kernel
 
@@ -171,7 +171,8 @@ class Intake(Generic[Result]):
     @property
     def is_behind(self) -> bool:
         """The journal begins behind what the state machine has applied: that was lost, and a snapshot must replace it.
-        Until then this member neither applies nor leads, and nothing should be read from it."""
+        Until then this member neither applies nor leads, and nothing should be read from it. Who the members are may
+        have been lost with it: elected by those of long ago it could decide against those of now."""
         return self._machine.applied_index < self._journal.base_index
 
     @property
@@ -184,7 +185,7 @@ class Intake(Generic[Result]):
         if self._accepts_writes and not accepts and self.kernel.is_leader:
             self.kernel.resign()  # the others may have room; if none has, one of them leads for the reads
         self._accepts_writes = accepts
-        self.kernel.stands_back = self.is_behind or not accepts
+        self.kernel.stands_back = not accepts
 
     # What arrived.
 

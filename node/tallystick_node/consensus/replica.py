@@ -155,7 +155,7 @@ class Replica(Intake[Result]):
         between two cycles. What was on its way may be part of it, or not."""
         self._to_apply.clear()
         self.kernel.restart(self._machine.applied_index, self._applied_members())
-        self.kernel.stands_back = self.is_behind or not self._accepts_writes
+        self.kernel.is_behind = self.is_behind
         for proposal_id in self._proposals.sent():
             self._give_verdict(proposal_id, Undecided.UNDECIDED)
 
@@ -175,9 +175,9 @@ class Replica(Intake[Result]):
     def next_deadline_s(self) -> float:
         """When to step at the latest, on the clock given."""
         due_s = min(self.kernel.next_deadline_s, self._read.retry_s if self._leader_in_reach else math.inf)
-        if self._to_apply:
+        if self._to_apply and not self.is_behind:
             due_s = min(due_s, self._apply_due_s)
-        if len(self._proposals) and self.kernel.is_leader:
+        if len(self._proposals) and self.kernel.is_leader and self._handover is None:
             due_s = min(due_s, self._proposed_s + GATHER_S)
         return due_s
 

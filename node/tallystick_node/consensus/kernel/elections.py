@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pysyncobj.syncobj as engine
 
 from tallystick.peer.v1.peer_pb2 import AppendReply, RaftMessage, TimeoutNow
-from tallystick_node.consensus.kernel.held import ELECTION_GRANTED_S, Votes
+from tallystick_node.consensus.kernel.held import ELECTION_GRANTED_S
 from tallystick_node.consensus.kernel.sending import Sending
 from tallystick_node.consensus.settings import RESIGN_ELECTIONS
 
@@ -19,6 +21,8 @@ class Elections(Sending):
         if self.is_leader:
             waits = self._rounds_of_term().is_asked and self.has_committed_in_term
             return 0.0 if waits else float(self._SyncObj__newAppendEntriesTime)
+        if not self._may_lead:
+            return math.inf  # what there is to do comes as a message
         return float(self._SyncObj__raftElectionDeadline) + (self._stand_back_s if self.stands_back else 0.0)
 
     @property
@@ -45,11 +49,18 @@ class Elections(Sending):
 
     def _take_over(self, peer_id: str, message: RaftMessage) -> None:
         """The leader asks this voter to call an election at once; heartbeats on their way do not put it off."""
-        may_lead = self._is_voter and not self.is_leader and not self.stands_back
+        may_lead = self._may_lead and not self.is_leader and not self.stands_back
         if message.term == self.term and peer_id == self.leader_id and may_lead:
-            self._votes = Votes(handed_over_term=self.term + 1)
-            self._SyncObj__raftElectionDeadline = ELECTION_GRANTED_S
+            self._grant(handed_over=True)
             self._SyncObj__transferInProgress = True
+
+    def _grant(self, *, handed_over: bool) -> None:
+        """pysyncobj's own election begins with the next step, unless there is a newer term, or a leader, by then."""
+        votes = self._votes
+        votes.before, votes.before_term = set(), 0
+        votes.granted_term = self.term + 1
+        votes.handed_over_term = self.term + 1 if handed_over else 0
+        self._SyncObj__raftElectionDeadline = ELECTION_GRANTED_S
 
     def _adopt_term(self, message: RaftMessage) -> None:
         """A newer term in any message but those that pysyncobj adopts itself makes this member a follower in it."""
@@ -66,9 +77,8 @@ class Elections(Sending):
         if message.HasField("append_reply"):
             return message.term != self.term or peer_id not in self._members.node_ids
         if message.HasField("vote_reply"):
-            if message.term != self.term or peer_id in self._votes.real or not self._members.is_voter(peer_id):
-                return True
-            self._votes.real.add(peer_id)
+            counts = message.term == self.term and self._members.is_voter(peer_id)
+            return not counts or not self._votes.is_new(peer_id, self.term)
         return False
 
     def _is_withheld_vote(self, message: RaftMessage) -> bool:
@@ -87,7 +97,7 @@ class Elections(Sending):
 
     def _election_is_due(self) -> bool:
         """Time to ask; not when the answer is there already, and never alone: then there is nobody to ask."""
-        if self.is_leader or not self._is_voter or not self._SyncObj__otherNodes:
+        if self.is_leader or not self._may_lead or not self._SyncObj__otherNodes:
             return False
         is_answered = self._SyncObj__raftElectionDeadline == ELECTION_GRANTED_S
         return not is_answered and self.next_deadline_s < self._clock()
@@ -95,7 +105,7 @@ class Elections(Sending):
     def _ask_before_election(self) -> None:
         self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()
         self._SyncObj__raftLeader = None
-        self._votes = Votes(before_term=self.term + 1)
+        self._votes.before, self._votes.before_term = set(), self.term + 1
         last = self._raft_log[-1]
         for peer_id in self._members.voter_ids:
             if peer_id == self._node_id:
@@ -122,5 +132,4 @@ class Elections(Sending):
             return
         self._votes.before.add(peer_id)
         if self._members.is_majority((self._node_id, *self._votes.before)):
-            self._votes = Votes()
-            self._SyncObj__raftElectionDeadline = ELECTION_GRANTED_S  # pysyncobj's own begins with the next step
+            self._grant(handed_over=False)

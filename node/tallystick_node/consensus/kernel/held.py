@@ -22,7 +22,8 @@ from tallystick_node.consensus.settings import COMMIT_NOTICE_S, Tuning
 from tallystick_node.consensus.stand_ins import MatchIndex, NoDumps, Peer
 
 ELECTION_GRANTED_S: Final = 0.0
-"""In the place of an election deadline: a majority would vote for us. No clock shows it; any vote or leader ends it."""
+"""In the place of an election deadline: a majority would vote for us in the next term. No clock shows it; any vote,
+leader or newer term ends it."""
 
 
 @dataclass(slots=True)
@@ -30,10 +31,21 @@ class Votes:
     """Who voted for us, once each (fault 6 of pysyncobj), in the real election and in the one before it."""
 
     real: set[str] = field(default_factory=set)
+    real_term: int = 0
     before: set[str] = field(default_factory=set)
     before_term: int = 0
+    granted_term: int = 0
+    """The election of this term was granted."""
     handed_over_term: int = 0
     """The leader itself asked for the election of this term."""
+
+    def is_new(self, voter_id: str, term: int) -> bool:
+        """Counts a vote; False if it was counted before. pysyncobj's count lasts as long as the term, so this does."""
+        if self.real_term != term:
+            self.real, self.real_term = set(), term
+        was_counted = voter_id in self.real
+        self.real.add(voter_id)
+        return not was_counted
 
 
 class Held(engine.SyncObj):  # type: ignore[misc]
@@ -74,6 +86,8 @@ class Held(engine.SyncObj):  # type: ignore[misc]
         """Indexes that were found committed, in order, for the replica to take."""
         self.stands_back = False
         """Lets every other member ask for votes first: this one could lead, but take no writes."""
+        self.is_behind = False
+        """Its state is lost, and who the members are with it: it calls no election."""
         self.prompt_index = 0
         """Followers wait for entries up to here: they are told at once when these are committed."""
         self.refused = 0
@@ -146,6 +160,10 @@ class Held(engine.SyncObj):  # type: ignore[misc]
     def _is_voter(self) -> bool:
         return self._members.is_voter(self._node_id)
 
+    @property
+    def _may_lead(self) -> bool:
+        return self._is_voter and not self.is_behind
+
     def take_messages(self) -> list[tuple[str, RaftMessage]]:
         """What was sent since the last call, in order: (peer id, message)."""
         taken, self._outbox.messages = self._outbox.messages, []
@@ -170,7 +188,10 @@ class Held(engine.SyncObj):  # type: ignore[misc]
         """pysyncobj's turn. It sees no election deadline but a granted one: it looks at the clock again, and one that
         comes between two looks would begin an election that nobody was asked about. A grant counts now or never."""
         deadline_s = self._SyncObj__raftElectionDeadline
-        is_alone = self._is_voter and not self._SyncObj__otherNodes
+        is_granted = self._may_lead and self._votes.granted_term == self.term + 1
+        if deadline_s == ELECTION_GRANTED_S and not is_granted:  # it was for an older term, or as a voter
+            deadline_s = self._clock() + self._SyncObj__generateRaftTimeout()
+        is_alone = self._may_lead and not self._SyncObj__otherNodes
         if not is_alone and deadline_s != ELECTION_GRANTED_S:
             self._SyncObj__raftElectionDeadline = math.inf
         self.doTick(0.0)
@@ -178,6 +199,7 @@ class Held(engine.SyncObj):  # type: ignore[misc]
             self._SyncObj__raftElectionDeadline = deadline_s
         elif self._SyncObj__raftElectionDeadline == ELECTION_GRANTED_S:  # no peer in reach
             self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()
+        self._SyncObj__transferInProgress = False  # else, where nothing came of it, no heartbeat would count any more
 
     def _peer(self, node_id: str) -> Peer:
         """By its id, also one that is no member as far as this log tells: it may be a leader that knows more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import pysyncobj.syncobj as engine
 from pysyncobj.node import Node
 
 from tallystick.peer.v1.peer_pb2 import RaftMessage
@@ -71,6 +72,7 @@ class Kernel(Elections):
             self._take_over(peer_id, message)
         elif message.HasField("append_entries") and message.term < self.term:
             # pysyncobj is silent here; without this answer a leader of an older term never learns that it is one
+            self.answer_round = 0  # the sender may lead in our term by now: this answers no round of that one
             self._answer(peer, next_index=1, reset=False)
         elif not self._is_stale_reply(peer_id, message):
             self._handle(peer, message)
@@ -81,7 +83,10 @@ class Kernel(Elections):
         self._rounds_of_term().ask(node_id, number)
 
     def restart(self, applied_index: int, members: Members) -> None:
-        """The state machine and the journal were exchanged for what a snapshot brought; never on a leader."""
+        """The state machine and the journal were exchanged for what a snapshot brought. It may be of a newer term, and
+        a candidate asked for votes with another log: whatever this member was, it follows."""
+        self._bind()
+        self._follow()
         self._raft_log.restart(applied_index, members)
         self._SyncObj__raftLastApplied = self._raft_log.committed_index
         self._SyncObj__raftCommitIndex = max(
@@ -92,6 +97,15 @@ class Kernel(Elections):
         self.committed.clear()
         self.wanted_index = 0
         self._follow_members()
+
+    def _follow(self) -> None:
+        newer_term = self._raft_log.getCurrentTerm()
+        if self.is_leader or self.is_candidate or newer_term > self.term:
+            self._SyncObj__raftLeader = None
+            self._SyncObj__setState(engine._RAFT_STATE.FOLLOWER)  # noqa: SLF001
+            self._SyncObj__raftElectionDeadline = self._clock() + self._SyncObj__generateRaftTimeout()
+        if newer_term > self.term:
+            self._SyncObj__setCurrentTerm(newer_term, None)
 
     def _handle(self, peer: Node, message: RaftMessage) -> None:
         next_index, known_index = self._SyncObj__raftNextIndex.get(peer, 0), self._beat_index(peer)
@@ -117,6 +131,8 @@ class Kernel(Elections):
             # computed while the tail was hidden: what was decided stays decided
             self._SyncObj__raftCommitIndex = self._raft_log.committed_index
         self._raft_log.committed_index = self.commit_index
+        if self.wanted_index <= self.commit_index:
+            self.wanted_index = 0  # another leader's journal reached back far enough
         self._follow_members()
         if self.is_leader:
             self.reads += self._rounds_of_term().take_confirmed(self._node_id, self._members.is_majority)
