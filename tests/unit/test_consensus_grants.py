@@ -1,4 +1,4 @@
-"""What a granted election is good for, and what must not become of it: the corners of votes, grants and handing over."""
+"""What a granted election is good for, and what must not come of it: the corners of votes, grants, handing over."""
 
 from __future__ import annotations
 

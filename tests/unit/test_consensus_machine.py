@@ -21,6 +21,7 @@ from tallystick_node.consensus.runner import Runner
 from tallystick_node.storage.errors import DiskFull
 from tallystick_node.storage.files import RealFiles
 from tallystick_node.storage.journal import Journal
+from tests.sim.disk import SimFiles
 from tests.unit.consensus_kit import TUNING, Clock, Group, Member, RecordingMachine, append, voters
 
 
@@ -75,6 +76,28 @@ async def test_what_the_machine_raises_stops_the_node(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             await running
     assert machine.asked == 1
+    journal.close()
+
+
+async def test_a_node_whose_disk_is_full_can_be_stopped() -> None:
+    """It waits for room, and not for ever."""
+    files = SimFiles(random.Random(1))
+    journal = Journal.open(files, Path("/journal"))
+    clock = asyncio.get_running_loop().time
+    replica = Replica("a", voters("a"), journal, RecordingMachine(), tuning=TUNING, clock=clock, rng=random.Random(1))
+    runner = Runner(replica, journal, clock)
+    running = asyncio.create_task(runner.run(_NoTransport()))
+    async with asyncio.timeout(10.0):
+        while not replica.kernel.is_leader:
+            await asyncio.wait([running], timeout=0.01)
+        files.room_bytes = 0
+        proposing = asyncio.create_task(runner.propose(b"x", 30.0))
+        while runner.full_disk is None:
+            await asyncio.wait([running], timeout=0.01)
+        runner.stop()
+        await running
+        with pytest.raises(Undecided):
+            await proposing
     journal.close()
 
 

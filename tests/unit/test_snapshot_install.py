@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick_node.snapshots.catch_up import adopt_staged
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.files import RealFiles
@@ -354,3 +355,22 @@ def test_an_empty_state_can_be_copied(tmp_path: Path) -> None:
     assert (made.index, made.term) == (0, 0)
     assert stage(tmp_path, tmp_path / f"{INCOMING_PREFIX}1") == made
     database.close()
+
+
+def test_a_state_never_goes_back(tmp_path: Path, killed: Path, copy: Path) -> None:
+    """The log came further than the copy while that was fetched: what was read and watched here is not undone."""
+    folder = tmp_path / "node"
+    shutil.copytree(killed, folder)
+    shutil.rmtree(folder / "journal")
+    journal = make_journal(folder, NEW_INDEX + 3)
+    database = Database.open(folder / "state.db")
+    database.apply([(NEW_INDEX + 1, NEW_TERM, [], None)])
+    stage(folder, incoming(folder, copy))
+    database.hold_off()
+    assert not adopt_staged(folder, database, journal)
+    assert database.applied_index == NEW_INDEX + 1
+    assert NEXT_NAME not in names(folder)
+    database.checkpoint()
+    assert database.durable_index == NEW_INDEX + 1, "what was held off goes on"
+    database.close()
+    journal.close()

@@ -74,7 +74,7 @@ class Runner(Generic[Result]):
         self._members: Members | None = None
         self._reader: asyncio.Future[None] | None = None
         self._reader_number = 0
-        self._exchange: tuple[Callable[[], None], asyncio.Future[None]] | None = None
+        self._exchange: tuple[Callable[[], bool], asyncio.Future[bool]] | None = None
         self._leader_changed = asyncio.Event()
         self._snapshot_wanted = asyncio.Event()
         self.full_disk: str | None = None
@@ -178,6 +178,9 @@ class Runner(Generic[Result]):
         """
         if not self._replica.kernel.is_leader:
             raise NoLeader("this node does not lead")
+        others = self._replica.members.without(self._replica.node_id)
+        if to_node_id is not None and not others.is_voter(to_node_id):  # nothing is proposed while one is waited for
+            raise NoLeader(f"node {to_node_id} is no other voter")
         if not self._replica.can_hand_over:
             raise NoLeader("no other voter is in reach")
         self._replica.hand_over(to_node_id)
@@ -197,13 +200,13 @@ class Runner(Generic[Result]):
             self._snapshot_wanted.clear()
             await self._snapshot_wanted.wait()
 
-    async def exchange_state(self, exchange: Callable[[], None]) -> None:
+    async def exchange_state(self, exchange: Callable[[], bool]) -> bool:
         """Runs `exchange` between two cycles, when nothing else touches journal or state machine, and goes on from
-        what it left. What it raises ends `run`."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        what it left, if it says that it exchanged anything. What it raises ends `run`."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._exchange = (exchange, done)
         self._wake.set()
-        await done
+        return await done
 
     def _not_now(self) -> TallystickError:
         if self._stopping:
@@ -243,7 +246,8 @@ class Runner(Generic[Result]):
             await asyncio.sleep(0)  # let it leave before the sync takes the processor: the others' syncs take as long
         flush = ready.flush
         while flush is not None:
-            await self._sync(syncer, flush)
+            if not await self._sync(syncer, flush):
+                return  # what it would send now is not on disk
             flush = self._journal.take_flush()
         self._send(self._replica.take_held())
         await self._apply()
@@ -254,7 +258,8 @@ class Runner(Generic[Result]):
             self._snapshot_wanted.set()
         self._compact_now_and_then()
 
-    async def _sync(self, syncer: Syncing, flush: Flush) -> None:
+    async def _sync(self, syncer: Syncing, flush: Flush) -> bool:
+        """Has a flush on disk; False if there is no room and the node stops."""
         syncing = syncer.run(lambda: self._journal.write_flush(flush))
         if self._replica.kernel.is_leader:
             # What is on disk already is applied while the disk works. Not on a follower: someone waits for its answer.
@@ -265,9 +270,12 @@ class Runner(Generic[Result]):
                 break
             except DiskFull:
                 await self._wait_for_room("journal")
+                if self._stopping:
+                    return False
                 syncing = syncer.run(lambda: self._journal.write_flush(flush))
         self._journal.finish_flush(flush)
         self._has_room("journal")
+        return True
 
     async def _apply(self) -> None:
         try:
@@ -324,10 +332,11 @@ class Runner(Generic[Result]):
             return
         exchange, done = self._exchange
         self._exchange = None
-        exchange()
-        self._replica.restart()
+        is_exchanged = exchange()
+        if is_exchanged:
+            self._replica.restart()
         if not done.done():
-            done.set_result(None)
+            done.set_result(is_exchanged)
 
     def _settle_reader(self) -> None:
         number = self._replica.take_read()

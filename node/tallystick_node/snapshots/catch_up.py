@@ -7,6 +7,7 @@ So it is with a node that was away for too long, with a new one, and with one wh
 Rules of this file:
 - Fetching and checking are done beside everything else; only the exchange stands between two cycles of consensus.
 - Whatever goes wrong before the exchange leaves the node as it was; it is tried again as long as it is wanted.
+- A state never goes back: what was read and watched here would be undone. A copy that the log has overtaken is dropped.
 - What goes wrong in the exchange stops the node; the next start finishes it (`storage.install`).
 """
 
@@ -30,7 +31,7 @@ from tallystick_node.peers.snapshot_client import Fetched, SnapshotFailed, fetch
 from tallystick_node.peers.tls import PeerCredentials
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
-from tallystick_node.storage.install import INCOMING_PREFIX, finish_install, stage
+from tallystick_node.storage.install import INCOMING_PREFIX, discard, finish_install, stage, staged
 from tallystick_node.storage.journal import Journal
 
 RETRY_S: Final = 1.0
@@ -126,13 +127,12 @@ class CatchUp:
             host=self._host,
         )
 
-    def _install(self) -> None:
-        finish_install(self._folder, self._parts.journal)
-
     async def _exchange(self, peer_id: str, fetched: Fetched) -> None:
         parts = self._parts
         await asyncio.to_thread(parts.database.hold_off)
-        await parts.runner.exchange_state(lambda: parts.database.adopt(self._install))
+        if not await parts.runner.exchange_state(lambda: adopt_staged(self._folder, parts.database, parts.journal)):
+            log.info("a snapshot came too late", extra={"event": "snapshot_needless", "peer_id": peer_id})
+            return
         parts.machine.replaced()
         log.info(
             "installed a snapshot",
@@ -143,3 +143,21 @@ class CatchUp:
                 "size_bytes": fetched.size_bytes,
             },
         )
+
+
+def adopt_staged(folder: Path, database: Database, journal: Journal) -> bool:
+    """Exchanges the state, and the journal where it has to be, for what is staged; False: it was of no use any more.
+
+    Raises as `Database.adopt` and `storage.install.finish_install` do.
+    """
+    copy = staged(folder)
+    if copy is None or copy.index <= database.applied_index:
+        discard(folder)
+        database.resume()
+        return False
+    database.adopt(lambda: _install(folder, journal))
+    return True
+
+
+def _install(folder: Path, journal: Journal) -> None:
+    finish_install(folder, journal)

@@ -106,6 +106,13 @@ def finish_install(folder: Path, journal: Journal, *, files: FileSystem | None =
     return True
 
 
+def discard(folder: Path, *, files: FileSystem | None = None) -> None:
+    """Remove what is staged: the state has come so far by itself."""
+    files = files or RealFiles()
+    _remove(files, folder / NEXT_NAME)
+    files.sync_folder(folder)
+
+
 def recover(folder: Path, journal: Journal, *, files: FileSystem | None = None) -> bool:
     """At every start, before the state is opened: clear away what a crash left, and `finish_install`."""
     files = files or RealFiles()
