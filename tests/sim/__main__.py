@@ -2,6 +2,7 @@
 
 python -m tests.sim 17
 python -m tests.sim 0..1000 --nodes 5
+python -m tests.sim 0..1000 --members            # members change, leaders hand over, clients read
 python -m tests.sim 0..100 --broken hasty       # which seeds find the loss when a fix is taken out
 python -m tests.sim 17 --shrink short.txt       # if it fails: the fewest faults with which it still does
 python -m tests.sim 17 --script short.txt       # with these faults instead of its own
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from tallystick_node.sim.shrink import shrink
 from tests.sim.broken import VARIANTS
+from tests.sim.members.simulation import MembersSimulation
 from tests.sim.script import Script, parse, show
 from tests.sim.simulation import Simulation
 
@@ -74,7 +76,9 @@ def run_shrinking(seed: int, options: Options, target: Path) -> int:
     return 1
 
 
-def _kind(broken: str | None, fixed: str | None) -> type[Simulation]:
+def _kind(broken: str | None, fixed: str | None, *, members: bool) -> type[Simulation]:
+    if members:
+        return MembersSimulation
     if broken is not None:
         return VARIANTS[broken].broken
     return Simulation if fixed is None else VARIANTS[fixed].fixed
@@ -91,8 +95,9 @@ def main(arguments: list[str]) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--broken", choices=sorted(VARIANTS), help="a cluster with a fix taken out")
     kind.add_argument("--fixed", choices=sorted(VARIANTS), help="the same faults with the fix in place")
+    kind.add_argument("--members", action="store_true", help="members change, leaders hand over, clients read")
     asked = parser.parse_args(arguments)
-    options = Options(_kind(asked.broken, asked.fixed), asked.nodes, asked.seconds)
+    options = Options(_kind(asked.broken, asked.fixed, members=asked.members), asked.nodes, asked.seconds)
     first, is_range, end = asked.seeds.partition("..")
     if is_range:
         return 1 if run_range(int(first), int(end), options) else 0

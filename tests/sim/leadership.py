@@ -62,7 +62,7 @@ class Leadership:
             self._establish(well_since_s)
             return
         well = self._well_followers(known.leader, well_since_s, known.since_s) & known.followers
-        if not self._is_majority(well) or well_since_s[known.leader] > known.since_s:
+        if not self._is_majority(known.leader, well) or well_since_s[known.leader] > known.since_s:
             self._established = None
             return
         kernel = self._nodes[known.leader].replica.kernel
@@ -78,7 +78,7 @@ class Leadership:
             if not node.is_up or not node.replica.kernel.is_leader or well_since_s[name] > since_s:
                 continue
             followers = self._well_followers(name, well_since_s, since_s)
-            if self._is_majority(followers) and node.replica.kernel.term == newest_term:
+            if self._is_majority(name, followers) and node.replica.kernel.term == newest_term:
                 self._established = _Established(name, newest_term, followers, since_s)
                 self.established_count += 1
 
@@ -97,7 +97,7 @@ class Leadership:
             node.strike()
         return node.ill_s
 
-    def _is_majority(self, followers: frozenset[str]) -> bool:
+    def _is_majority(self, leader: str, followers: frozenset[str]) -> bool:
         return 2 * (len(followers) + 1) > len(self._nodes)
 
     def _term(self, node: SimNode) -> int:

@@ -46,7 +46,7 @@ class SimMachine:
 
     @property
     def members(self) -> bytes | None:
-        return None
+        return next((entry.members for entry in reversed(self.entries) if entry.members is not None), None)
 
     def digest_at(self, index: int) -> bytes | None:
         return None

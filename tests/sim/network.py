@@ -33,12 +33,14 @@ class _Link:
         delay_s: its own delay, instead of the network's.
         straggles_until_s, late_s: until then, what is sent arrives up to so much later, in any order.
         repeats_until_s: until then, what is sent arrives twice.
+        epoch, life: what is on its way is lost when one changes; what straggles, only with `life`.
         ill_s: when it was last not well.
     """
 
     rng: random.Random
     is_cut: bool = False
     epoch: int = 0
+    life: int = 0
     free_at_s: float = 0.0
     delay_s: tuple[float, float] | None = None
     straggles_until_s: float = 0.0
@@ -90,6 +92,13 @@ class Network:
         self._put(link, source, target, data)
         if link.repeats_until_s > self._world.now_s and not message.HasField("forward"):
             self._put(link, source, target, data)
+
+    def forget(self, node: str) -> None:
+        """Nothing that is on its way from a node, or to it, arrives any more."""
+        for (source, target), link in self._links.items():
+            if node in (source, target):
+                link.epoch += 1
+                link.life += 1
 
     # What goes wrong.
 
@@ -174,7 +183,13 @@ class Network:
 
     def _put(self, link: _Link, source: str, target: str, data: bytes) -> None:
         if self._world.now_s < link.straggles_until_s:
-            self._world.after(link.rng.uniform(0.0, link.late_s), lambda: self._arrive(source, target, data))
+            life = link.life
+
+            def straggle() -> None:
+                if link.life == life:
+                    self._arrive(source, target, data)
+
+            self._world.after(link.rng.uniform(0.0, link.late_s), straggle)
             return
         epoch = link.epoch
         at_s = max(self._world.now_s + link.rng.uniform(*self._range(link)), link.free_at_s)

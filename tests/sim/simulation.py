@@ -6,7 +6,7 @@ Rules of this file: everything comes from the seed. `Simulation(seed).run()` giv
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
@@ -39,18 +39,21 @@ class Simulation:
         self.seed = seed
         self.world = World(seed)
         self.network = Network(self.world)
-        self.history = History()
         self.names = [chr(ord("a") + place) for place in range(nodes)]
-        self.nodes = {
-            name: self.node_class(name, self.names, self.world, self.network, self.history) for name in self.names
-        }
+        self._build()
         for node in self.nodes.values():
             node.peers = self.nodes
-        self.faults = Faults(self.world, self.network, self.nodes)
-        self.leadership = Leadership(self.world, self.network, self.nodes)
         self.script = script
         self._rng = self.world.rng_for("clients")
         self._proposed = 0
+
+    def _build(self) -> None:
+        self.history = History()
+        self.nodes: Mapping[str, SimNode] = {
+            name: self.node_class(name, self.names, self.world, self.network, self.history) for name in self.names
+        }
+        self.faults = Faults(self.world, self.network, self.nodes)
+        self.leadership = Leadership(self.world, self.network, self.nodes)
 
     def run(self, seconds: float = 10.0) -> str:
         """Runs the seed, with its own script if none was given; returns the hash of its trace.
@@ -84,7 +87,12 @@ class Simulation:
     def replay_command(self) -> str:
         """What runs this seed again."""
         flag = f" {self.flag}" if self.flag else ""
-        return f"python -m tests.sim {self.seed} --nodes {len(self.names)}{flag}"
+        return f"python -m tests.sim {self.seed} --nodes {self._size}{flag}"
+
+    @property
+    def _size(self) -> int:
+        """Nodes that the cluster begins with."""
+        return len(self.names)
 
     @contextmanager
     def _replayable(self, seconds: float) -> Iterator[None]:
@@ -130,9 +138,8 @@ class Simulation:
         for node in self.nodes.values():
             node.recover()
         self.faults.heal()
-        up = next(name for name, node in self.nodes.items() if not node.is_damaged)
         for _ in range(10):
-            probe = self._propose(up)
+            probe = self._propose(self._survivors()[0])
             self.world.run_until(self.world.now_s + 1.0)
             if probe in self.history.acknowledged:
                 break
@@ -145,9 +152,12 @@ class Simulation:
         raise Stuck(f"the healed nodes are not equal: {sorted(self._applied_indexes())}")
 
     def _applied_indexes(self) -> set[int]:
-        return {node.machine.applied_index for node in self.nodes.values() if not node.is_damaged}
+        return {self.nodes[name].machine.applied_index for name in self._survivors()}
+
+    def _survivors(self) -> list[str]:
+        """Who must have everything in the end."""
+        return [name for name, node in self.nodes.items() if not node.is_damaged]
 
     def _check(self) -> None:
-        for name, node in self.nodes.items():
-            if not node.is_damaged:
-                self.history.check_acknowledged(name, node.machine.entries)
+        for name in self._survivors():
+            self.history.check_acknowledged(name, self.nodes[name].machine.entries)
