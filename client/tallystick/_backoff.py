@@ -23,6 +23,8 @@ FIRST_ATTEMPT_S: Final = 1.5
 ATTEMPT_S: Final = 3.0
 """Longest that any other attempt may take: a frozen node must not eat the whole deadline, nor a slow one be left again
 and again."""
+LEAST_ATTEMPT_S: Final = 0.1
+"""With less time than this left there is no further attempt: cut short, it would only make a clear word unclear."""
 
 _DOUBLINGS: Final = 6  # 20 ms * 2**6 > 1 s
 
@@ -83,7 +85,7 @@ class Retry:
             raise failure.error
         pause_s = max(failure.retry_after_s, wait_s(self._attempt, self._rng))
         self._attempt += 1
-        if now_s + pause_s >= self.deadline_s:
+        if now_s + pause_s + LEAST_ATTEMPT_S >= self.deadline_s:
             raise self.final(failure.error)
         return pause_s
 

@@ -274,7 +274,7 @@ class Node:
         while True:
             free_bytes = self._host.files.free_bytes(self._config.data_folder)
             self._replica.accepts_writes = free_bytes >= self._config.disk_reserve_bytes
-            await self._clients.set_serving(self._status.has_leader and not self._replica.is_behind)
+            await self._clients.set_serving(self._status.has_leader and self._replica.may_be_read)
             await asyncio.sleep(_LOOK_EVERY_S)
 
 

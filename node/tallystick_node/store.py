@@ -284,8 +284,8 @@ class Store:
 
     async def _ready(self, read_from: ReadFrom) -> None:
         """Waits until this node may answer."""
-        if self._runner.is_behind:
-            raise Unavailable("this node has put its state aside and awaits a peer's copy", reason=Reason.BEHIND)
+        if not self._runner.may_be_read:
+            raise Unavailable("this node's state is damaged, and a peer's copy is awaited", reason=Reason.BEHIND)
         if read_from.consistency is Consistency.LINEARIZABLE:
             try:
                 async with asyncio.timeout(read_from.timeout_s):

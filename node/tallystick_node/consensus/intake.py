@@ -176,6 +176,11 @@ class Intake(Generic[Result]):
         return self._machine.applied_index < self._journal.base_index
 
     @property
+    def may_be_read(self) -> bool:
+        """Whether what is applied here may be answered with: it was not lost, and a majority does not say otherwise."""
+        return not self.is_behind and self.node_id not in self._digests.odd
+
+    @property
     def accepts_writes(self) -> bool:
         """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, so reads, pass."""
         return self._accepts_writes

@@ -114,9 +114,9 @@ class Runner(Generic[Result]):
         return self._replica.members
 
     @property
-    def is_behind(self) -> bool:
-        """Whether the state here was put aside and a peer's copy is still awaited."""
-        return self._replica.is_behind
+    def may_be_read(self) -> bool:
+        """Whether what is applied here may be answered with: it was not put aside, and is not known to be wrong."""
+        return self._replica.may_be_read
 
     async def change_members(self, kind: MemberChange.Kind.ValueType, member: Member, timeout_s: float) -> Members:
         """Changes who is of the cluster, by one node; the members as this node then knows them.
