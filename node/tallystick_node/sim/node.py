@@ -16,6 +16,7 @@ from tallystick_node.sim.network import Network
 from tallystick_node.sim.trace import Trace
 from tallystick_node.storage.errors import JournalBroken, JournalDamaged, UnknownFormat
 from tallystick_node.storage.install import STATE_NAME
+from tallystick_node.storage.replay import UNDECIDABLE
 
 CLIENT_PORT: Final = 7420
 PEER_PORT: Final = 7421
@@ -85,7 +86,10 @@ class SimNode:
         )
 
     def may_fail(self, error: BaseException) -> bool:
-        """Whether what was done to it explains this end: damage that was made, and found."""
+        """Whether what was done to it explains this end: damage that was made, and found, or a torn write that looks
+        like damage to any format."""
+        if isinstance(error, JournalDamaged) and error.what.endswith(UNDECIDABLE):
+            return True
         return self.machine.is_rotten and isinstance(error, JournalDamaged | JournalBroken | UnknownFormat)
 
     def stop(self) -> None:

@@ -44,6 +44,9 @@ from tallystick_node.storage.segment import (
 SECTOR_BYTES: Final = 512
 """What a disk writes whole or not at all; larger ones are multiples of it."""
 
+UNDECIDABLE: Final = "whether it was written whole cannot be told"
+"""Damage, or a write that the power cut short: the rarest of cases, and the node must not guess (DESIGN.md)."""
+
 
 @dataclass(slots=True)
 class Replayed:
@@ -202,7 +205,7 @@ def _damage_at(data: bytes, offset: int, key: int) -> str | None:
     if not _has_hole(data, offset, end):
         return "all of it was written"
     if header is not None and header.has_zeros:
-        return "whether it was written whole cannot be told"
+        return UNDECIDABLE
     return None
 
 
