@@ -20,6 +20,11 @@ def test_members_change_and_promises_are_kept(first: int) -> None:
         MembersSimulation(seed).run()
 
 
+def test_two_voters_of_whom_one_is_to_go_do_not_stand_still() -> None:
+    """This seed did: see `RaftLog.hide_own_removal`."""
+    MembersSimulation(137).run()
+
+
 def test_a_member_alone_and_its_spares() -> None:
     for seed in range(3):
         MembersSimulation(seed, nodes=1).run()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tallystick.errors import Reason
-from tallystick.peer.v1.peer_pb2 import MemberChange
+from tallystick.peer.v1.peer_pb2 import MemberChange, RaftMessage
+from tallystick_node.consensus.entries import encode_members_entry
 from tallystick_node.consensus.members import MAX_MEMBERS, Members, decode_members
 from tallystick_node.consensus.members import Member as ClusterMember
 from tallystick_node.consensus.membership import LEARNER_LAG_ENTRIES, Leadership, changed_members
 from tallystick_node.consensus.proposals import Applied, Refused
 from tallystick_node.consensus.settings import SEND_WINDOW_TIMEOUT_S
-from tests.unit.consensus_kit import Group, Member, voters
+from tests.unit.consensus_kit import Group, Member, append, voters
 
 ADD, PROMOTE, REMOVE = MemberChange.KIND_ADD, MemberChange.KIND_PROMOTE, MemberChange.KIND_REMOVE
 
@@ -210,3 +211,29 @@ def test_a_node_that_knows_nothing_of_its_leader_follows_it() -> None:
     group.wait(SEND_WINDOW_TIMEOUT_S + 1.0)  # the links never broke: what was lost must be missed first
     assert group.members[away].kernel.leader_id == "d"
     assert group.members[away].replica.members.voter_ids == ("a", "b", "c", "d")
+
+
+def test_who_is_to_go_is_still_needed_for_a_vote() -> None:
+    """Until its removal is decided. Its log has the entry, so that it does not stand itself, and its leader lost it."""
+    group = Group("ab")
+    leader = group.elect()
+    going = next(member for member in group.members.values() if member is not leader)
+    term, last = leader.kernel.term, leader.journal.last_index
+    message = append(term, leader.log()[-1], [(last + 1, term)])
+    message.append_entries.entries[0].data = encode_members_entry(b"1" * 16, voters(leader.replica.node_id))
+    going.receive(leader.replica.node_id, message)
+    going.settle()
+    assert not going.replica.members.is_voter(going.replica.node_id)
+    going.wait(5.0)
+    request = RaftMessage(term=term)
+    request.pre_vote_request.last_index, request.pre_vote_request.last_term = last, term
+    going.receive(leader.replica.node_id, request)
+    assert any(message.HasField("pre_vote_reply") for _, message in going.settle())
+    request = RaftMessage(term=term + 1)
+    request.vote_request.last_index, request.vote_request.last_term = last - 1, term
+    going.receive(leader.replica.node_id, request)
+    assert not any(message.HasField("vote_reply") for _, message in going.settle()), "it lacks what counted"
+    request.vote_request.last_index = last
+    going.receive(leader.replica.node_id, request)
+    assert any(message.HasField("vote_reply") for _, message in going.settle())
+    assert going.journal.last_index == last + 1

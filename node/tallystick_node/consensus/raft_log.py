@@ -130,6 +130,17 @@ class RaftLog:
         """Ends the handling of a message: what was hidden and did not conflict is there again."""
         self._last = self._journal.last_index
 
+    def hide_own_removal(self, node_id: str) -> None:
+        """Until `settle`: the log ends before the entry by which this node is no member, if that is not decided.
+
+        For a vote: the node may be needed for one until the entry is decided (Ongaro's thesis, 4.2.2), it does not
+        stand itself, and none who stand may have the entry. Its copy counts for no majority, so nothing decided is at
+        stake: any majority of the members before has a node in common with any of those after, this one left out.
+        """
+        index, members = self._members[-1]
+        if index > self.committed_index and members.get(node_id) is None:
+            self._last = min(self._last, index - 1)
+
     def window(self, first: int | None, count: int | None, max_bytes: int | None) -> list[LogTuple]:
         """Entries from index `first` on, at most `count` and about `max_bytes`; none if `first` is not in the log.
 

@@ -64,6 +64,8 @@ class Kernel(Elections):
         self._hold_full_windows()
         peer = self._peer(peer_id)
         self._adopt_term(message)
+        if message.HasField("vote_request") or message.HasField("pre_vote_request"):
+            self._raft_log.hide_own_removal(self._node_id)
         if message.HasField("pre_vote_request"):
             self._answer_before_election(peer_id, message)
         elif message.HasField("pre_vote_reply"):
