@@ -12,8 +12,7 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, NoReturn
 
 import grpc
@@ -35,6 +34,7 @@ from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
 from tallystick_node.host import Host, RealHost
 from tallystick_node.machine import Machine, Outcomes
+from tallystick_node.opening import first_error, open_data
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.options import SERVER_OPTIONS
@@ -47,9 +47,8 @@ from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
 from tallystick_node.storage.database import Database
-from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageError
+from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.identity import Identity
-from tallystick_node.storage.install import STATE_NAME, recover, set_aside
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
@@ -318,12 +317,6 @@ def _first_members(config: NodeConfig) -> Members:
     )
 
 
-def first_error(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 @contextlib.asynccontextmanager
 async def open_node(config: NodeConfig, host: Host, tuning: Tuning | None = None) -> AsyncIterator[Node]:
     """A node on its data folder, to be run; leaving closes what it has open.
@@ -334,61 +327,10 @@ async def open_node(config: NodeConfig, host: Host, tuning: Tuning | None = None
     Raises:
         StorageError: the data folder is another node's, in use, or damaged; the sentence says which and what to do.
     """
-    folder, has_peers = config.data_folder, len(config.members) > 1
-    with contextlib.ExitStack() as opened:
-        identity = opened.enter_context(
-            host.open_identity(folder, cluster_id=config.cluster_id, node_id=config.node_id)
-        )
-        journal = Journal.open(host.files, folder / "journal", segment_bytes=config.journal_segment_bytes)
-        opened.callback(journal.close)
-        if recover(folder, journal):
-            log.info("installed the snapshot that was fetched before", extra={"event": "snapshot_installed"})
-        if has_peers:
-            opened.push(_putting_damage_aside(folder))
-        database = _open_database(folder, host, has_peers=has_peers)
-        opened.callback(database.close)
-        _check_match(folder, journal, database)
-        yield Node(config, host, tuning or tuning_of(config), identity, journal, database)
+    with open_data(config, host) as data:
+        yield Node(config, host, tuning or tuning_of(config), data.identity, data.journal, data.database)
         with contextlib.suppress(DiskFull):
-            await asyncio.to_thread(database.checkpoint)
-
-
-def _open_database(folder: Path, host: Host, *, has_peers: bool) -> Database:
-    """The state. A damaged one is put aside if a peer can give another: the journal is sound, so no promise is lost."""
-    try:
-        return host.open_database(folder / STATE_NAME)
-    except DatabaseDamaged as error:
-        if not has_peers:
-            raise
-        _put_aside(folder, error)
-        return host.open_database(folder / STATE_NAME)
-
-
-def _putting_damage_aside(folder: Path) -> Callable[[object, BaseException | None, object], None]:
-    """An exit of `open_node`, after the state is closed: the next start fetches another."""
-
-    def leave(_kind: object, error: BaseException | None, _trace: object) -> None:
-        found = first_error(error) if error is not None else None
-        if isinstance(found, DatabaseDamaged):
-            _put_aside(folder, found)
-
-    return leave
-
-
-def _put_aside(folder: Path, error: DatabaseDamaged) -> None:
-    damaged = set_aside(folder)
-    log.error("state put aside", extra={"event": "state_put_aside", "path": str(damaged), "why": str(error)})
-
-
-def _check_match(folder: Path, journal: Journal, database: Database) -> None:
-    """The journal holds whatever the state machine has applied. Where the state lacks what the journal has dropped, it
-    was put aside, and a peer's copy is fetched before anything is answered."""
-    if database.applied_index > max(journal.last_index, 0):
-        raise StorageError(
-            f"{folder}: the state has applied entry {database.applied_index}, the journal has entries"
-            f" {journal.first_index} to {journal.last_index}: a part of the folder is missing or of another time."
-            " Restore the folder whole, or replace this node"
-        )
+            await asyncio.to_thread(data.database.checkpoint)
 
 
 def _peer_tls(tls: TLSConfig | None) -> PeerCredentials | None:

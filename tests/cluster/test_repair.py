@@ -92,6 +92,18 @@ async def test_a_damaged_state_is_made_anew_from_a_journal_that_holds_all(tmp_pa
         assert says(cluster.nodes["b"], "state_put_aside") and not says(cluster.nodes["b"], "snapshot_fetching")
 
 
+async def test_a_damaged_copy_that_waits_to_be_installed_is_dropped(tmp_path: Path) -> None:
+    """It would be in the way of every start; the state beside it is sound."""
+    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+        await client.agent("x").append(ops.set("/n", 1))
+        assert await cluster.stop("b") == 0
+        (tmp_path / "b" / "state.db.next").write_bytes(b"no copy of anything" * 100)
+        await cluster.start("b")
+        await same_as_all(cluster, "b")
+        assert says(cluster.nodes["b"], "snapshot_dropped")
+        assert not (tmp_path / "b" / "state.db.next").exists()
+
+
 async def test_damage_found_by_a_read_stops_the_node_and_nothing_wrong_is_answered(
     tmp_path: Path, compacted: Path
 ) -> None:
