@@ -26,7 +26,7 @@ def learner(node_id: str) -> ClusterMember:
 
 
 def leadership(members: Members, *, is_settled: bool = True, last_index: int = 10, **match: int) -> Leadership:
-    return Leadership("a", members, is_settled, last_index, match)
+    return Leadership("a", members, is_settled, last_index, match, members_index=5)
 
 
 def test_a_majority_is_of_voters_alone() -> None:
@@ -66,6 +66,25 @@ def test_a_learner_that_lacks_much_is_not_promoted() -> None:
     assert changed_members(change(PROMOTE, "d"), far) is Reason.LEARNER_BEHIND
     near = leadership(members, last_index=LEARNER_LAG_ENTRIES + 7, d=7)
     assert changed_members(change(PROMOTE, "d"), near) == voters("abcd")
+
+
+def test_a_learner_that_does_not_know_of_itself_is_not_promoted() -> None:
+    """Until it does, it gives no vote: a majority that needs it would elect nobody."""
+    members = voters("abc").having(learner("d"))
+    assert changed_members(change(PROMOTE, "d"), leadership(members, d=4)) is Reason.LEARNER_BEHIND
+    assert changed_members(change(PROMOTE, "d"), leadership(members, d=5)) == voters("abcd")
+
+
+def test_a_node_that_its_log_does_not_know_gives_no_vote() -> None:
+    """Who asks may count one of the same name that was removed, and that had acknowledged what this one has not."""
+    for first, is_answered in (("ab", False), ("abc", True)):
+        for kind, answer in (("vote_request", "vote_reply"), ("pre_vote_request", "pre_vote_reply")):
+            member = Member("ab", name="c", first=first)
+            request = RaftMessage(term=7)
+            getattr(request, kind).last_index, getattr(request, kind).last_term = 1 << 40, 6
+            member.receive("a", request)
+            answers = [message.WhichOneof("body") for _, message in member.settle()]
+            assert (answer in answers) is is_answered
 
 
 def test_the_last_voter_stays_and_there_are_not_too_many() -> None:

@@ -3,7 +3,8 @@
 Rules of this file:
 - One change at a time: the one before is decided, and so is an entry of this leader's own term (the error in the
   single-server change of Ongaro's thesis, found in 2015: without this rule two leaders can each decide a change).
-- A node begins as a learner; it is promoted when it has nearly all of the log, so that it never holds a majority up.
+- A node begins as a learner; it is promoted when it has nearly all of the log, so that it never holds a majority up,
+  and the entry that added it in any case: a node gives no vote before its own log knows it.
 - The leader does not remove itself (NO_LEADER): it hands over, and the next leader does it when it is asked again.
 """
 
@@ -30,6 +31,7 @@ class Leadership:
         is_settled: the members are decided, and so is an entry of the leader's own term.
         last_index: the end of its log.
         match_indexes: up to where each other member has the log on disk.
+        members_index: the entry that says who the members are.
     """
 
     leader_id: str
@@ -37,6 +39,7 @@ class Leadership:
     is_settled: bool
     last_index: int
     match_indexes: dict[str, int]
+    members_index: int
 
 
 def changed_members(change: MemberChange, leadership: Leadership) -> Members | Reason:
@@ -65,7 +68,8 @@ def _added(change: MemberChange, members: Members) -> Members | Reason:
 def _promoted(node_id: str, leadership: Leadership) -> Members | Reason:
     if leadership.members.is_voter(node_id):
         return Reason.MEMBER_EXISTS
-    if leadership.match_indexes.get(node_id, 0) + LEARNER_LAG_ENTRIES < leadership.last_index:
+    match_index = leadership.match_indexes.get(node_id, 0)
+    if match_index < max(leadership.members_index, leadership.last_index - LEARNER_LAG_ENTRIES):
         return Reason.LEARNER_BEHIND
     return leadership.members.promoting(node_id)
 

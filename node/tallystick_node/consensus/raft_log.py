@@ -165,6 +165,10 @@ class RaftLog:
         """The entry that says so: once it is decided, they are."""
         return self._members[-1][0]
 
+    def knows(self, node_id: str) -> bool:
+        """Whether this node is of the cluster by what is decided, or by what may come to be."""
+        return any(members.get(node_id) is not None for _, members in self._members)
+
     def settle_members(self, commit_index: int) -> None:
         """What was said before the newest decided members is of no use any more."""
         while len(self._members) > 1 and self._members[1][0] <= commit_index:

@@ -245,7 +245,12 @@ class Replica(Intake[Result]):
     def _members_entry(self, proposal_id: bytes, change: MemberChange) -> bytes | Reason:
         kernel = self.kernel
         leadership = Leadership(
-            self.node_id, kernel.members, kernel.is_settled, self._journal.last_index, kernel.match_indexes
+            self.node_id,
+            kernel.members,
+            kernel.is_settled,
+            self._journal.last_index,
+            kernel.match_indexes,
+            kernel.members_index,
         )
         members = changed_members(change, leadership)
         if isinstance(members, Reason):

@@ -87,6 +87,12 @@ class Elections(Sending):
         is_asked = message.HasField("vote_request") and not message.vote_request.handed_over
         return is_asked and self._leader_is_alive()
 
+    def _is_asked_as_a_stranger(self, message: RaftMessage) -> bool:
+        """A node that its own log does not know as a member gives no vote. Who asks may count a node of the same name
+        that was removed, and this one has none of what that one had acknowledged."""
+        is_asked = message.HasField("vote_request") or message.HasField("pre_vote_request")
+        return is_asked and not self._raft_log.knows(self._node_id)
+
     def _leader_is_alive(self) -> bool:
         if self.is_leader:
             return True

@@ -58,7 +58,7 @@ class Kernel(Elections):
 
     def receive(self, peer_id: str, message: RaftMessage) -> None:
         """Handles a message of a peer; what is stale, or asks for a vote that is not to be given, changes nothing."""
-        if self._is_withheld_vote(message):
+        if self._is_withheld_vote(message) or self._is_asked_as_a_stranger(message):
             return
         self._bind()
         self._hold_full_windows()

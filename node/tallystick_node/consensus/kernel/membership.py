@@ -15,6 +15,11 @@ class WithMembers(Held):
         return self._members
 
     @property
+    def members_index(self) -> int:
+        """The entry that says so; after a restart: at or before this one."""
+        return self._raft_log.members_index
+
+    @property
     def is_settled(self) -> bool:
         """On a leader: an entry of its own term is decided, and so are the members; they may change again."""
         return self.has_committed_in_term and self._raft_log.members_index <= self.commit_index
