@@ -3,7 +3,7 @@
 This is where consensus, which knows no agents, and core, which knows no log, meet.
 
 Rules of this file:
-- What was proposed holds commands, and has an outcome for each: one, those of a batch, or none (a barrier).
+- What was proposed holds commands, and has an outcome for each: one, those of a batch, or none (nothing changes).
 - Events are published after their transaction is committed, never before.
 """
 

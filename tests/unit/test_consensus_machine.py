@@ -88,7 +88,7 @@ async def test_a_node_whose_disk_is_full_can_be_stopped() -> None:
     runner = Runner(replica, journal, clock)
     running = asyncio.create_task(runner.run(_NoTransport()))
     async with asyncio.timeout(10.0):
-        while not replica.kernel.is_leader:
+        while not (replica.kernel.is_leader and replica.kernel.has_committed_in_term):  # its first entry is on disk
             await asyncio.wait([running], timeout=0.01)
         files.room_bytes = 0
         proposing = asyncio.create_task(runner.propose(b"x", 30.0))

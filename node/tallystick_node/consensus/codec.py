@@ -96,7 +96,7 @@ _DECODERS: Final = {
 
 
 def decode(message: RaftMessage) -> Message:
-    """What pysyncobj is given for a wire message that is its own (see `is_kernel_message`)."""
+    """What pysyncobj is given for a wire message that is its own (one of `_DECODERS`)."""
     return _DECODERS[message.WhichOneof("body") or ""](message)
 
 
@@ -116,8 +116,3 @@ def without_known(message: RaftMessage, first_index: int, first_term: int) -> Ra
         entries=[entry for entry in body.entries if entry.index > first_index],
     )
     return RaftMessage(term=message.term, append_entries=rest)
-
-
-def is_kernel_message(message: RaftMessage) -> bool:
-    """Whether pysyncobj handles this kind of message, rather than the replica."""
-    return message.WhichOneof("body") in _DECODERS

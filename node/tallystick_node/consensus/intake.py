@@ -91,7 +91,6 @@ class Intake(Generic[Result]):
             clock=clock,
             rng=rng,
         )
-
         self.kernel.is_behind = self.is_behind
 
     _make_kernel = Kernel
@@ -182,7 +181,7 @@ class Intake(Generic[Result]):
 
     @property
     def accepts_writes(self) -> bool:
-        """Off while the disk is nearly full: commands, forwarded ones too, are refused; barriers, so reads, pass."""
+        """Off while the disk is nearly full: commands, forwarded ones too, are refused; all else passes."""
         return self._accepts_writes
 
     @accepts_writes.setter
