@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, NoReturn
 
 import grpc
@@ -287,15 +287,30 @@ async def serve(config: NodeConfig) -> None:
     for address in (config.client_address, config.peer_address):
         await wait_for_port(address)
     async with open_node(config, RealHost()) as node:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, node.stop)
         try:
-            await node.run()
+            with _stopped_by_signals(node):
+                await node.run()
         except BaseExceptionGroup as group:  # one task failed and took the others along: its error is the one to tell
             first = first_error(group)
             log.critical("node failed", extra={"event": "node_failed", "why": f"{type(first).__name__}: {first}"})
             raise first from group
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(node: Node) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the node, once; from the end of this on they are ignored until the process is gone.
+
+    Not by `loop.add_signal_handler`: closing the loop gives a signal its default back, and a second SIGTERM between
+    that and the exit would end a node that stopped cleanly as if it had been killed.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(node.stop))
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def tuning_of(config: NodeConfig) -> Tuning:
