@@ -26,9 +26,8 @@ def generate_proto(out: Path) -> None:
     subprocess.run([*command, *protos], check=True, stderr=subprocess.DEVNULL)
     for package in {path.parent for path in out.rglob("*_pb2.py")}:
         (package / "__init__.py").write_text("")
-    log = out / "tallystick" / "log" / "__init__.py"
-    for package in (log, out / "tallystick" / "peer" / "__init__.py"):
-        package.write_text("")
+    for name in ("log", "peer", "worker"):
+        (out / "tallystick" / name / "__init__.py").write_text("")
 
 
 def generate_sync(out: Path) -> None:

@@ -44,7 +44,14 @@ class Reason(enum.StrEnum):
     CHECKPOINT_EXISTS = "CHECKPOINT_EXISTS"
     MEMBER_NOT_FOUND = "MEMBER_NOT_FOUND"
     MEMBER_EXISTS = "MEMBER_EXISTS"
+    CONTEXT_NOT_FOUND = "CONTEXT_NOT_FOUND"
+    VERSION_NOT_FOUND = "VERSION_NOT_FOUND"
+    CONTEXT_EXISTS = "CONTEXT_EXISTS"
+    VERSION_EXISTS = "VERSION_EXISTS"
     SEQ_CONFLICT = "SEQ_CONFLICT"
+    EPOCH_CONFLICT = "EPOCH_CONFLICT"
+    WRITER_IN_USE = "WRITER_IN_USE"
+    TASK_CLAIMED = "TASK_CLAIMED"
     STALE_OWNER = "STALE_OWNER"
     INVALID_NAME = "INVALID_NAME"
     INVALID_JSON = "INVALID_JSON"
@@ -54,15 +61,26 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TOO_DEEP = "TOO_DEEP"
     KEY_REUSED = "KEY_REUSED"
+    MALFORMED_UPDATE = "MALFORMED_UPDATE"
+    FOREIGN_WRITER = "FOREIGN_WRITER"
+    TYPE_CLASH = "TYPE_CLASH"
+    INVALID_VALUE = "INVALID_VALUE"
     COMPACTED = "COMPACTED"
     DENIED = "DENIED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     STATE_QUOTA = "STATE_QUOTA"
+    CONTEXT_QUOTA = "CONTEXT_QUOTA"
+    WRITERS_QUOTA = "WRITERS_QUOTA"
+    CONNECTION_QUOTA = "CONNECTION_QUOTA"
+    PRESENCE_QUOTA = "PRESENCE_QUOTA"
     INVALID_MEMBERS = "INVALID_MEMBERS"
     NO_LEADER = "NO_LEADER"
     BEHIND = "BEHIND"
     MEMBER_CHANGE_PENDING = "MEMBER_CHANGE_PENDING"
     LEARNER_BEHIND = "LEARNER_BEHIND"
+    CONTEXT_SEALED = "CONTEXT_SEALED"
+    CONTEXT_DAMAGED = "CONTEXT_DAMAGED"
+    WORKER_DOWN = "WORKER_DOWN"
     UNREACHABLE = "UNREACHABLE"
     STOPPING = "STOPPING"
     OVERLOADED = "OVERLOADED"
@@ -111,7 +129,7 @@ class Refused(TallystickError):
 
 
 class NotFound(Refused):
-    """The agent, branch, checkpoint, seq or time does not exist."""
+    """The agent, branch, checkpoint, seq, time, context or version does not exist."""
 
     default_reason = Reason.AGENT_NOT_FOUND
 
@@ -123,7 +141,7 @@ class AlreadyExists(Refused):
 
 
 class Conflict(Refused):
-    """The log does not end at the expected seq: another writer was here. `metadata["head_seq"]` says where it ends."""
+    """Another was here: the log does not end at the expected seq (`metadata["head_seq"]` says where), or the like."""
 
     default_reason = Reason.SEQ_CONFLICT
 
@@ -235,7 +253,24 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.MEMBER_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Remove the member of this node id first, or choose another id."
     ),
+    Reason.CONTEXT_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context ls` lists what there is."
+    ),
+    Reason.VERSION_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "List the versions of this context."),
+    Reason.CONTEXT_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Open the context that has this name, or choose another name."
+    ),
+    Reason.VERSION_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a version never changes."
+    ),
     Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
+    Reason.EPOCH_CONFLICT: Row(
+        Conflict, StatusCode.ABORTED, "Describe the context: it is in another epoch than was asked for."
+    ),
+    Reason.WRITER_IN_USE: Row(
+        Conflict, StatusCode.ABORTED, "Take a writer id of your own: another replica writes under this one."
+    ),
+    Reason.TASK_CLAIMED: Row(Conflict, StatusCode.ABORTED, "Choose another task: the metadata name who has this one."),
     Reason.STALE_OWNER: Row(StaleOwner, StatusCode.FAILED_PRECONDITION, "Stop writing: another owner took over."),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
@@ -249,6 +284,16 @@ REASONS: Final[Mapping[Reason, Row]] = {
     ),
     Reason.TOO_DEEP: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.KEY_REUSED: Row(Invalid, StatusCode.INVALID_ARGUMENT, "Use a new idempotency key for a new request."),
+    Reason.MALFORMED_UPDATE: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Drop this update: it is no Yjs update (v1) that a node may believe."
+    ),
+    Reason.FOREIGN_WRITER: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Write under writer ids of your own: `AllocateWriters` gives them."
+    ),
+    Reason.TYPE_CLASH: Row(
+        Invalid, StatusCode.INVALID_ARGUMENT, "Use the type that this root has; the message names it."
+    ),
+    Reason.INVALID_VALUE: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.COMPACTED: Row(
         Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."
     ),
@@ -258,6 +303,18 @@ REASONS: Final[Mapping[Reason, Row]] = {
     ),
     Reason.STATE_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."
+    ),
+    Reason.CONTEXT_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the document and compact it, or split it."
+    ),
+    Reason.WRITERS_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Compact the context: a new epoch begins without writers."
+    ),
+    Reason.CONNECTION_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Close contexts of this connection that are not in use."
+    ),
+    Reason.PRESENCE_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Say less in presence: it is for who is here, not for content."
     ),
     Reason.INVALID_MEMBERS: Row(
         Invalid, StatusCode.INVALID_ARGUMENT, "Add and promote another node first: the cluster would lose its voters."
@@ -272,6 +329,13 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.LEARNER_BEHIND: Row(
         Unavailable, StatusCode.UNAVAILABLE, "Retry once the learner has caught up; `tallystick member list` shows it."
     ),
+    Reason.CONTEXT_SEALED: Row(
+        Unavailable, StatusCode.UNAVAILABLE, "Retry: the context is between two epochs, for seconds."
+    ),
+    Reason.CONTEXT_DAMAGED: Row(
+        Unavailable, StatusCode.UNAVAILABLE, "Ask another node: this one is fetching a sound copy of the document."
+    ),
+    Reason.WORKER_DOWN: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.UNREACHABLE: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.STOPPING: Row(Unavailable, StatusCode.UNAVAILABLE, _RETRY),
     Reason.OVERLOADED: Row(Overloaded, StatusCode.RESOURCE_EXHAUSTED, _RETRY),

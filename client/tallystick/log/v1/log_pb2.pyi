@@ -136,6 +136,12 @@ class Command(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     DELETE_AGENT_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    CREATE_CONTEXT_FIELD_NUMBER: _builtins.int
+    DELETE_CONTEXT_FIELD_NUMBER: _builtins.int
+    ALLOCATE_WRITERS_FIELD_NUMBER: _builtins.int
+    SEAL_CONTEXT_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
+    SAVE_VERSION_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -146,6 +152,18 @@ class Command(_message.Message):
     def delete_agent(self) -> Global___DeleteAgent: ...
     @_builtins.property
     def batch(self) -> Global___Batch: ...
+    @_builtins.property
+    def create_context(self) -> Global___CreateContext: ...
+    @_builtins.property
+    def delete_context(self) -> Global___DeleteContext: ...
+    @_builtins.property
+    def allocate_writers(self) -> Global___AllocateWriters: ...
+    @_builtins.property
+    def seal_context(self) -> Global___SealContext: ...
+    @_builtins.property
+    def start_epoch(self) -> Global___StartEpoch: ...
+    @_builtins.property
+    def save_version(self) -> Global___SaveVersion: ...
     def __init__(
         self,
         *,
@@ -154,12 +172,18 @@ class Command(_message.Message):
         checkpoint: Global___Checkpoint | None = ...,
         delete_agent: Global___DeleteAgent | None = ...,
         batch: Global___Batch | None = ...,
+        create_context: Global___CreateContext | None = ...,
+        delete_context: Global___DeleteContext | None = ...,
+        allocate_writers: Global___AllocateWriters | None = ...,
+        seal_context: Global___SealContext | None = ...,
+        start_epoch: Global___StartEpoch | None = ...,
+        save_version: Global___SaveVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "delete_agent", b"delete_agent", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -358,3 +382,204 @@ class DeleteAgent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
 
 Global___DeleteAgent: _TypeAlias = DeleteAgent  # noqa: Y015
+
+@_typing.final
+class CreateContext(_message.Message):
+    """Of shared contexts only this is decided; what is in them is merged. None has an idempotency key: each is, by what it
+    names, the same when it is repeated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    GUID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    guid: _builtins.bytes
+    """16 bytes; the same again is the same request"""
+    actor: _builtins.str
+    schema: _builtins.bytes
+    seed: _builtins.bytes
+    """a Yjs update (v1) of writer 1 alone"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        guid: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+        schema: _builtins.bytes = ...,
+        seed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "guid", b"guid", "name", b"name", "namespace", b"namespace", "schema", b"schema", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateContext: _TypeAlias = CreateContext  # noqa: Y015
+
+@_typing.final
+class DeleteContext(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    GUID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    guid: _builtins.bytes
+    """empty: whichever has the name"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        guid: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "guid", b"guid", "name", b"name", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteContext: _TypeAlias = DeleteContext  # noqa: Y015
+
+@_typing.final
+class AllocateWriters(_message.Message):
+    """Writer ids nobody had before: numbers above 2^32, so that they never are those that Yjs draws by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    actor: _builtins.str
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllocateWriters: _TypeAlias = AllocateWriters  # noqa: Y015
+
+@_typing.final
+class SealContext(_message.Message):
+    """Ends an epoch: no node takes an edit of it from now on, but from its peers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    guid: _builtins.bytes
+    epoch: _builtins.int
+    """refused unless it is this"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        guid: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "epoch", b"epoch", "guid", b"guid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealContext: _TypeAlias = SealContext  # noqa: Y015
+
+@_typing.final
+class StartEpoch(_message.Message):
+    """Begins the next epoch with this content. `sealed_state_vector` is what all voters held of the one before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    guid: _builtins.bytes
+    epoch: _builtins.int
+    """the new one; refused unless it follows a sealed one. Equal to the present, unsealed: refused"""
+    base: _builtins.bytes
+    """a Yjs update (v1) of writer 1 alone; empty: the seal is undone and the epoch stays"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        guid: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        base: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "base", b"base", "epoch", b"epoch", "guid", b"guid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartEpoch: _TypeAlias = StartEpoch  # noqa: Y015
+
+@_typing.final
+class SaveVersion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    guid: _builtins.bytes
+    epoch: _builtins.int
+    name: _builtins.str
+    cursor: _builtins.bytes
+    """tallystick.v1.Cursor"""
+    content: _builtins.bytes
+    """zlib, of a Yjs update (v1) of the whole document"""
+    actor: _builtins.str
+    checkpoint: _builtins.str
+    @_builtins.property
+    def target(self) -> Global___Target:
+        """of the checkpoint it belongs to, if any"""
+
+    def __init__(
+        self,
+        *,
+        guid: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        name: _builtins.str = ...,
+        cursor: _builtins.bytes = ...,
+        content: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+        target: Global___Target | None = ...,
+        checkpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "checkpoint", b"checkpoint", "content", b"content", "cursor", b"cursor", "epoch", b"epoch", "guid", b"guid", "name", b"name", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveVersion: _TypeAlias = SaveVersion  # noqa: Y015

@@ -23,61 +23,86 @@ _sym_db = _symbol_database.Default()
 
 
 from tallystick.log.v1 import log_pb2 as tallystick_dot_log_dot_v1_dot_log__pb2
+from tallystick.v1 import context_pb2 as tallystick_dot_v1_dot_context__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtallystick/peer/v1/peer.proto\x12\x12tallystick.peer.v1\x1a\x1btallystick/log/v1/log.proto\":\n\x05\x46rame\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.RaftMessage\"J\n\nLinkStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12+\n\x07members\x18\x02 \x01(\x0b\x32\x1a.tallystick.log.v1.Members\"5\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xd0\x05\n\x0bRaftMessage\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12;\n\x0e\x61ppend_entries\x18\x02 \x01(\x0b\x32!.tallystick.peer.v1.AppendEntriesH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.AppendReplyH\x00\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.tallystick.peer.v1.VoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.tallystick.peer.v1.VoteReplyH\x00\x12>\n\x10pre_vote_request\x18\x06 \x01(\x0b\x32\".tallystick.peer.v1.PreVoteRequestH\x00\x12:\n\x0epre_vote_reply\x18\x07 \x01(\x0b\x32 .tallystick.peer.v1.PreVoteReplyH\x00\x12.\n\x07\x66orward\x18\x08 \x01(\x0b\x32\x1b.tallystick.peer.v1.ForwardH\x00\x12=\n\x0f\x66orward_refused\x18\t \x01(\x0b\x32\".tallystick.peer.v1.ForwardRefusedH\x00\x12\x37\n\x0cread_request\x18\n \x01(\x0b\x32\x1f.tallystick.peer.v1.ReadRequestH\x00\x12\x33\n\nread_reply\x18\x0b \x01(\x0b\x32\x1d.tallystick.peer.v1.ReadReplyH\x00\x12\x35\n\x0btimeout_now\x18\x0c \x01(\x0b\x32\x1e.tallystick.peer.v1.TimeoutNowH\x00\x12\x37\n\x0cstate_digest\x18\r \x01(\x0b\x32\x1f.tallystick.peer.v1.StateDigestH\x00\x42\x06\n\x04\x62ody\"\xb9\x01\n\rAppendEntries\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12-\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1c.tallystick.peer.v1.LogEntry\x12\x15\n\rslowest_index\x18\x05 \x01(\x04\x12\x16\n\x0eneeds_snapshot\x18\x06 \x01(\x08\x12\r\n\x05round\x18\x07 \x01(\x04\"P\n\x0b\x41ppendReply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\r\n\x05round\x18\x04 \x01(\x04\"I\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x13\n\x0bhanded_over\x18\x03 \x01(\x08\"\x0b\n\tVoteReply\"7\n\x0ePreVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\"\"\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\"C\n\x07\x46orward\x12\x38\n\tproposals\x18\x01 \x03(\x0b\x32%.tallystick.peer.v1.ForwardedProposal\"b\n\x11\x46orwardedProposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x30\n\x06\x63hange\x18\x03 \x01(\x0b\x32 .tallystick.peer.v1.MemberChange\"\xbd\x01\n\x0cMemberChange\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.tallystick.peer.v1.MemberChange.Kind\x12)\n\x06member\x18\x02 \x01(\x0b\x32\x19.tallystick.log.v1.Member\"M\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_ADD\x10\x01\x12\x10\n\x0cKIND_PROMOTE\x10\x02\x12\x0f\n\x0bKIND_REMOVE\x10\x03\"-\n\x0e\x46orwardRefused\x12\x0b\n\x03ids\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1d\n\x0bReadRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\"*\n\tReadReply\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\x0c\n\nTimeoutNow\",\n\x0bStateDigest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"&\n\x0fSnapshotRequest\x12\x13\n\x0breach_index\x18\x01 \x01(\x04\"\x88\x01\n\x0cSnapshotPart\x12\x30\n\x04head\x18\x01 \x01(\x0b\x32 .tallystick.peer.v1.SnapshotHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12.\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.SnapshotEndH\x00\x42\x06\n\x04part\"?\n\x0cSnapshotHead\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\x1d\n\x0bSnapshotEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x32\xae\x01\n\x0bPeerService\x12\x45\n\x04Link\x12\x19.tallystick.peer.v1.Frame\x1a\x1e.tallystick.peer.v1.LinkStatus(\x01\x30\x01\x12X\n\rFetchSnapshot\x12#.tallystick.peer.v1.SnapshotRequest\x1a .tallystick.peer.v1.SnapshotPart0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtallystick/peer/v1/peer.proto\x12\x12tallystick.peer.v1\x1a\x1btallystick/log/v1/log.proto\x1a\x1btallystick/v1/context.proto\":\n\x05\x46rame\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.RaftMessage\"J\n\nLinkStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12+\n\x07members\x18\x02 \x01(\x0b\x32\x1a.tallystick.log.v1.Members\"5\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xd0\x05\n\x0bRaftMessage\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12;\n\x0e\x61ppend_entries\x18\x02 \x01(\x0b\x32!.tallystick.peer.v1.AppendEntriesH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.AppendReplyH\x00\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.tallystick.peer.v1.VoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.tallystick.peer.v1.VoteReplyH\x00\x12>\n\x10pre_vote_request\x18\x06 \x01(\x0b\x32\".tallystick.peer.v1.PreVoteRequestH\x00\x12:\n\x0epre_vote_reply\x18\x07 \x01(\x0b\x32 .tallystick.peer.v1.PreVoteReplyH\x00\x12.\n\x07\x66orward\x18\x08 \x01(\x0b\x32\x1b.tallystick.peer.v1.ForwardH\x00\x12=\n\x0f\x66orward_refused\x18\t \x01(\x0b\x32\".tallystick.peer.v1.ForwardRefusedH\x00\x12\x37\n\x0cread_request\x18\n \x01(\x0b\x32\x1f.tallystick.peer.v1.ReadRequestH\x00\x12\x33\n\nread_reply\x18\x0b \x01(\x0b\x32\x1d.tallystick.peer.v1.ReadReplyH\x00\x12\x35\n\x0btimeout_now\x18\x0c \x01(\x0b\x32\x1e.tallystick.peer.v1.TimeoutNowH\x00\x12\x37\n\x0cstate_digest\x18\r \x01(\x0b\x32\x1f.tallystick.peer.v1.StateDigestH\x00\x42\x06\n\x04\x62ody\"\xb9\x01\n\rAppendEntries\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12-\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1c.tallystick.peer.v1.LogEntry\x12\x15\n\rslowest_index\x18\x05 \x01(\x04\x12\x16\n\x0eneeds_snapshot\x18\x06 \x01(\x08\x12\r\n\x05round\x18\x07 \x01(\x04\"P\n\x0b\x41ppendReply\x12\x12\n\nnext_index\x18\x01 \x01(\x04\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\r\n\x05round\x18\x04 \x01(\x04\"I\n\x0bVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x13\n\x0bhanded_over\x18\x03 \x01(\x08\"\x0b\n\tVoteReply\"7\n\x0ePreVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\"\"\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\"C\n\x07\x46orward\x12\x38\n\tproposals\x18\x01 \x03(\x0b\x32%.tallystick.peer.v1.ForwardedProposal\"b\n\x11\x46orwardedProposal\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x30\n\x06\x63hange\x18\x03 \x01(\x0b\x32 .tallystick.peer.v1.MemberChange\"\xbd\x01\n\x0cMemberChange\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.tallystick.peer.v1.MemberChange.Kind\x12)\n\x06member\x18\x02 \x01(\x0b\x32\x19.tallystick.log.v1.Member\"M\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_ADD\x10\x01\x12\x10\n\x0cKIND_PROMOTE\x10\x02\x12\x0f\n\x0bKIND_REMOVE\x10\x03\"-\n\x0e\x46orwardRefused\x12\x0b\n\x03ids\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1d\n\x0bReadRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\"*\n\tReadReply\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\x0c\n\nTimeoutNow\",\n\x0bStateDigest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"&\n\x0fSnapshotRequest\x12\x13\n\x0breach_index\x18\x01 \x01(\x04\"\x88\x01\n\x0cSnapshotPart\x12\x30\n\x04head\x18\x01 \x01(\x0b\x32 .tallystick.peer.v1.SnapshotHeadH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12.\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1f.tallystick.peer.v1.SnapshotEndH\x00\x42\x06\n\x04part\"?\n\x0cSnapshotHead\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\x1d\n\x0bSnapshotEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"(\n\tContextId\x12\x0c\n\x04guid\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\xa7\x01\n\x0c\x43ontextFrame\x12/\n\x06pushes\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.ContextPush\x12.\n\x05\x64iffs\x18\x02 \x03(\x0b\x32\x1f.tallystick.peer.v1.ContextDiff\x12\x36\n\tpresences\x18\x03 \x03(\x0b\x32#.tallystick.peer.v1.ContextPresence\"{\n\x0b\x43ontextPush\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.tallystick.peer.v1.ContextId\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06update\x18\x03 \x01(\x0c\x12!\n\x04\x65\x64it\x18\x04 \x01(\x0b\x32\x13.tallystick.v1.Edit\"\x8b\x01\n\x0b\x43ontextDiff\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.tallystick.peer.v1.ContextId\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0f\n\x07is_last\x18\x04 \x01(\x08\x12\"\n\x05\x65\x64its\x18\x05 \x03(\x0b\x32\x13.tallystick.v1.Edit\"M\n\x0f\x43ontextPresence\x12\x0c\n\x04guid\x18\x01 \x01(\x0c\x12,\n\x06states\x18\x02 \x03(\x0b\x32\x1c.tallystick.v1.PresenceState\"\x80\x01\n\x0c\x43ontextReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12,\n\x04\x61\x63ks\x18\x02 \x03(\x0b\x32\x1e.tallystick.peer.v1.ContextAck\x12\x31\n\x06\x62\x65hind\x18\x03 \x03(\x0b\x32!.tallystick.peer.v1.ContextBehind\"G\n\nContextAck\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.tallystick.peer.v1.ContextId\x12\x0e\n\x06number\x18\x02 \x01(\x04\"P\n\rContextBehind\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.tallystick.peer.v1.ContextId\x12\x14\n\x0cstate_vector\x18\x02 \x01(\x0c\"Z\n\x16\x43ompareContextsRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\x0c\x12\x0c\n\x04list\x18\x02 \x01(\x08\x12\x0c\n\x04guid\x18\x03 \x01(\x0c\x12\x12\n\nafter_guid\x18\x04 \x01(\t\"\x8c\x01\n\x14\x43ompareContextsReply\x12/\n\x06ranges\x18\x01 \x03(\x0b\x32\x1f.tallystick.peer.v1.RangeDigest\x12\x35\n\tdocuments\x18\x02 \x03(\x0b\x32\".tallystick.peer.v1.DocumentDigest\x12\x0c\n\x04more\x18\x03 \x01(\x08\"@\n\x0bRangeDigest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x11\n\tdocuments\x18\x03 \x01(\x04\"c\n\x0e\x44ocumentDigest\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.tallystick.peer.v1.ContextId\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x16\n\x0e\x63ontent_digest\x18\x03 \x01(\x0c\x32\xee\x02\n\x0bPeerService\x12\x45\n\x04Link\x12\x19.tallystick.peer.v1.Frame\x1a\x1e.tallystick.peer.v1.LinkStatus(\x01\x30\x01\x12X\n\rFetchSnapshot\x12#.tallystick.peer.v1.SnapshotRequest\x1a .tallystick.peer.v1.SnapshotPart0\x01\x12U\n\x0b\x43ontextLink\x12 .tallystick.peer.v1.ContextFrame\x1a .tallystick.peer.v1.ContextReply(\x01\x30\x01\x12g\n\x0f\x43ompareContexts\x12*.tallystick.peer.v1.CompareContextsRequest\x1a(.tallystick.peer.v1.CompareContextsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.peer.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAME']._serialized_start=82
-  _globals['_FRAME']._serialized_end=140
-  _globals['_LINKSTATUS']._serialized_start=142
-  _globals['_LINKSTATUS']._serialized_end=216
-  _globals['_LOGENTRY']._serialized_start=218
-  _globals['_LOGENTRY']._serialized_end=271
-  _globals['_RAFTMESSAGE']._serialized_start=274
-  _globals['_RAFTMESSAGE']._serialized_end=994
-  _globals['_APPENDENTRIES']._serialized_start=997
-  _globals['_APPENDENTRIES']._serialized_end=1182
-  _globals['_APPENDREPLY']._serialized_start=1184
-  _globals['_APPENDREPLY']._serialized_end=1264
-  _globals['_VOTEREQUEST']._serialized_start=1266
-  _globals['_VOTEREQUEST']._serialized_end=1339
-  _globals['_VOTEREPLY']._serialized_start=1341
-  _globals['_VOTEREPLY']._serialized_end=1352
-  _globals['_PREVOTEREQUEST']._serialized_start=1354
-  _globals['_PREVOTEREQUEST']._serialized_end=1409
-  _globals['_PREVOTEREPLY']._serialized_start=1411
-  _globals['_PREVOTEREPLY']._serialized_end=1445
-  _globals['_FORWARD']._serialized_start=1447
-  _globals['_FORWARD']._serialized_end=1514
-  _globals['_FORWARDEDPROPOSAL']._serialized_start=1516
-  _globals['_FORWARDEDPROPOSAL']._serialized_end=1614
-  _globals['_MEMBERCHANGE']._serialized_start=1617
-  _globals['_MEMBERCHANGE']._serialized_end=1806
-  _globals['_MEMBERCHANGE_KIND']._serialized_start=1729
-  _globals['_MEMBERCHANGE_KIND']._serialized_end=1806
-  _globals['_FORWARDREFUSED']._serialized_start=1808
-  _globals['_FORWARDREFUSED']._serialized_end=1853
-  _globals['_READREQUEST']._serialized_start=1855
-  _globals['_READREQUEST']._serialized_end=1884
-  _globals['_READREPLY']._serialized_start=1886
-  _globals['_READREPLY']._serialized_end=1928
-  _globals['_TIMEOUTNOW']._serialized_start=1930
-  _globals['_TIMEOUTNOW']._serialized_end=1942
-  _globals['_STATEDIGEST']._serialized_start=1944
-  _globals['_STATEDIGEST']._serialized_end=1988
-  _globals['_SNAPSHOTREQUEST']._serialized_start=1990
-  _globals['_SNAPSHOTREQUEST']._serialized_end=2028
-  _globals['_SNAPSHOTPART']._serialized_start=2031
-  _globals['_SNAPSHOTPART']._serialized_end=2167
-  _globals['_SNAPSHOTHEAD']._serialized_start=2169
-  _globals['_SNAPSHOTHEAD']._serialized_end=2232
-  _globals['_SNAPSHOTEND']._serialized_start=2234
-  _globals['_SNAPSHOTEND']._serialized_end=2263
-  _globals['_PEERSERVICE']._serialized_start=2266
-  _globals['_PEERSERVICE']._serialized_end=2440
+  _globals['_FRAME']._serialized_start=111
+  _globals['_FRAME']._serialized_end=169
+  _globals['_LINKSTATUS']._serialized_start=171
+  _globals['_LINKSTATUS']._serialized_end=245
+  _globals['_LOGENTRY']._serialized_start=247
+  _globals['_LOGENTRY']._serialized_end=300
+  _globals['_RAFTMESSAGE']._serialized_start=303
+  _globals['_RAFTMESSAGE']._serialized_end=1023
+  _globals['_APPENDENTRIES']._serialized_start=1026
+  _globals['_APPENDENTRIES']._serialized_end=1211
+  _globals['_APPENDREPLY']._serialized_start=1213
+  _globals['_APPENDREPLY']._serialized_end=1293
+  _globals['_VOTEREQUEST']._serialized_start=1295
+  _globals['_VOTEREQUEST']._serialized_end=1368
+  _globals['_VOTEREPLY']._serialized_start=1370
+  _globals['_VOTEREPLY']._serialized_end=1381
+  _globals['_PREVOTEREQUEST']._serialized_start=1383
+  _globals['_PREVOTEREQUEST']._serialized_end=1438
+  _globals['_PREVOTEREPLY']._serialized_start=1440
+  _globals['_PREVOTEREPLY']._serialized_end=1474
+  _globals['_FORWARD']._serialized_start=1476
+  _globals['_FORWARD']._serialized_end=1543
+  _globals['_FORWARDEDPROPOSAL']._serialized_start=1545
+  _globals['_FORWARDEDPROPOSAL']._serialized_end=1643
+  _globals['_MEMBERCHANGE']._serialized_start=1646
+  _globals['_MEMBERCHANGE']._serialized_end=1835
+  _globals['_MEMBERCHANGE_KIND']._serialized_start=1758
+  _globals['_MEMBERCHANGE_KIND']._serialized_end=1835
+  _globals['_FORWARDREFUSED']._serialized_start=1837
+  _globals['_FORWARDREFUSED']._serialized_end=1882
+  _globals['_READREQUEST']._serialized_start=1884
+  _globals['_READREQUEST']._serialized_end=1913
+  _globals['_READREPLY']._serialized_start=1915
+  _globals['_READREPLY']._serialized_end=1957
+  _globals['_TIMEOUTNOW']._serialized_start=1959
+  _globals['_TIMEOUTNOW']._serialized_end=1971
+  _globals['_STATEDIGEST']._serialized_start=1973
+  _globals['_STATEDIGEST']._serialized_end=2017
+  _globals['_SNAPSHOTREQUEST']._serialized_start=2019
+  _globals['_SNAPSHOTREQUEST']._serialized_end=2057
+  _globals['_SNAPSHOTPART']._serialized_start=2060
+  _globals['_SNAPSHOTPART']._serialized_end=2196
+  _globals['_SNAPSHOTHEAD']._serialized_start=2198
+  _globals['_SNAPSHOTHEAD']._serialized_end=2261
+  _globals['_SNAPSHOTEND']._serialized_start=2263
+  _globals['_SNAPSHOTEND']._serialized_end=2292
+  _globals['_CONTEXTID']._serialized_start=2294
+  _globals['_CONTEXTID']._serialized_end=2334
+  _globals['_CONTEXTFRAME']._serialized_start=2337
+  _globals['_CONTEXTFRAME']._serialized_end=2504
+  _globals['_CONTEXTPUSH']._serialized_start=2506
+  _globals['_CONTEXTPUSH']._serialized_end=2629
+  _globals['_CONTEXTDIFF']._serialized_start=2632
+  _globals['_CONTEXTDIFF']._serialized_end=2771
+  _globals['_CONTEXTPRESENCE']._serialized_start=2773
+  _globals['_CONTEXTPRESENCE']._serialized_end=2850
+  _globals['_CONTEXTREPLY']._serialized_start=2853
+  _globals['_CONTEXTREPLY']._serialized_end=2981
+  _globals['_CONTEXTACK']._serialized_start=2983
+  _globals['_CONTEXTACK']._serialized_end=3054
+  _globals['_CONTEXTBEHIND']._serialized_start=3056
+  _globals['_CONTEXTBEHIND']._serialized_end=3136
+  _globals['_COMPARECONTEXTSREQUEST']._serialized_start=3138
+  _globals['_COMPARECONTEXTSREQUEST']._serialized_end=3228
+  _globals['_COMPARECONTEXTSREPLY']._serialized_start=3231
+  _globals['_COMPARECONTEXTSREPLY']._serialized_end=3371
+  _globals['_RANGEDIGEST']._serialized_start=3373
+  _globals['_RANGEDIGEST']._serialized_end=3437
+  _globals['_DOCUMENTDIGEST']._serialized_start=3439
+  _globals['_DOCUMENTDIGEST']._serialized_end=3538
+  _globals['_PEERSERVICE']._serialized_start=3541
+  _globals['_PEERSERVICE']._serialized_end=3907
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallystick.log.v1 import log_pb2 as _log_pb2
+from tallystick.v1 import context_pb2 as _context_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -623,3 +624,343 @@ class SnapshotEnd(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotEnd: _TypeAlias = SnapshotEnd  # noqa: Y015
+
+@_typing.final
+class ContextId(_message.Message):
+    """A document in one of its epochs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    guid: _builtins.bytes
+    epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        guid: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "guid", b"guid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextId: _TypeAlias = ContextId  # noqa: Y015
+
+@_typing.final
+class ContextFrame(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSHES_FIELD_NUMBER: _builtins.int
+    DIFFS_FIELD_NUMBER: _builtins.int
+    PRESENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pushes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextPush]: ...
+    @_builtins.property
+    def diffs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextDiff]: ...
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextPresence]: ...
+    def __init__(
+        self,
+        *,
+        pushes: _abc.Iterable[Global___ContextPush] | None = ...,
+        diffs: _abc.Iterable[Global___ContextDiff] | None = ...,
+        presences: _abc.Iterable[Global___ContextPresence] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diffs", b"diffs", "presences", b"presences", "pushes", b"pushes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextFrame: _TypeAlias = ContextFrame  # noqa: Y015
+
+@_typing.final
+class ContextPush(_message.Message):
+    """One edit that the sender merged from one of its clients, synced to its disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """of the sender's update log; rises with each push of a document"""
+    update: _builtins.bytes
+    @_builtins.property
+    def id(self) -> Global___ContextId: ...
+    @_builtins.property
+    def edit(self) -> _context_pb2.Edit: ...
+    def __init__(
+        self,
+        *,
+        id: Global___ContextId | None = ...,
+        number: _builtins.int = ...,
+        update: _builtins.bytes = ...,
+        edit: _context_pb2.Edit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "id", b"id", "number", b"number", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextPush: _TypeAlias = ContextPush  # noqa: Y015
+
+@_typing.final
+class ContextDiff(_message.Message):
+    """The answer to `behind`, in parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """the sender's log up to here is in it"""
+    data: _builtins.bytes
+    is_last: _builtins.bool
+    @_builtins.property
+    def id(self) -> Global___ContextId: ...
+    @_builtins.property
+    def edits(self) -> _containers.RepeatedCompositeFieldContainer[_context_pb2.Edit]:
+        """with the last: who made what is in it"""
+
+    def __init__(
+        self,
+        *,
+        id: Global___ContextId | None = ...,
+        number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        is_last: _builtins.bool = ...,
+        edits: _abc.Iterable[_context_pb2.Edit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "edits", b"edits", "id", b"id", "is_last", b"is_last", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextDiff: _TypeAlias = ContextDiff  # noqa: Y015
+
+@_typing.final
+class ContextPresence(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUID_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    guid: _builtins.bytes
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[_context_pb2.PresenceState]: ...
+    def __init__(
+        self,
+        *,
+        guid: _builtins.bytes = ...,
+        states: _abc.Iterable[_context_pb2.PresenceState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guid", b"guid", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextPresence: _TypeAlias = ContextPresence  # noqa: Y015
+
+@_typing.final
+class ContextReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """in the first reply: the link is accepted"""
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextAck]: ...
+    @_builtins.property
+    def behind(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextBehind]: ...
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        acks: _abc.Iterable[Global___ContextAck] | None = ...,
+        behind: _abc.Iterable[Global___ContextBehind] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "behind", b"behind", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextReply: _TypeAlias = ContextReply  # noqa: Y015
+
+@_typing.final
+class ContextAck(_message.Message):
+    """All of the receiver's update log of this document up to `number` is on the disk of who answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def id(self) -> Global___ContextId: ...
+    def __init__(
+        self,
+        *,
+        id: Global___ContextId | None = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextAck: _TypeAlias = ContextAck  # noqa: Y015
+
+@_typing.final
+class ContextBehind(_message.Message):
+    """What follows this state vector is wanted, deletions included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_VECTOR_FIELD_NUMBER: _builtins.int
+    state_vector: _builtins.bytes
+    @_builtins.property
+    def id(self) -> Global___ContextId: ...
+    def __init__(
+        self,
+        *,
+        id: Global___ContextId | None = ...,
+        state_vector: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "state_vector", b"state_vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextBehind: _TypeAlias = ContextBehind  # noqa: Y015
+
+@_typing.final
+class CompareContextsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    GUID_FIELD_NUMBER: _builtins.int
+    AFTER_GUID_FIELD_NUMBER: _builtins.int
+    list: _builtins.bool
+    """the documents of the prefixes, not the sums of what is below them"""
+    guid: _builtins.bytes
+    """only this document, with its content's digest too"""
+    after_guid: _builtins.str
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """A prefix of the hash of a guid, in nibbles; empty: all. At most 3."""
+
+    def __init__(
+        self,
+        *,
+        prefixes: _abc.Iterable[_builtins.bytes] | None = ...,
+        list: _builtins.bool = ...,
+        guid: _builtins.bytes = ...,
+        after_guid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_guid", b"after_guid", "guid", b"guid", "list", b"list", "prefixes", b"prefixes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareContextsRequest: _TypeAlias = CompareContextsRequest  # noqa: Y015
+
+@_typing.final
+class CompareContextsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___RangeDigest]:
+        """for each prefix, the sums of its 16 parts that are not empty"""
+
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentDigest]: ...
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___RangeDigest] | None = ...,
+        documents: _abc.Iterable[Global___DocumentDigest] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "more", b"more", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareContextsReply: _TypeAlias = CompareContextsReply  # noqa: Y015
+
+@_typing.final
+class RangeDigest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.bytes
+    digest: _builtins.bytes
+    """16 bytes: the exclusive or of its documents' digests"""
+    documents: _builtins.int
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.bytes = ...,
+        digest: _builtins.bytes = ...,
+        documents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "documents", b"documents", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeDigest: _TypeAlias = RangeDigest  # noqa: Y015
+
+@_typing.final
+class DocumentDigest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.bytes
+    """16 bytes, over guid, epoch, sorted state vector and sorted deletions"""
+    content_digest: _builtins.bytes
+    """where it was asked for: over the content as JSON"""
+    @_builtins.property
+    def id(self) -> Global___ContextId: ...
+    def __init__(
+        self,
+        *,
+        id: Global___ContextId | None = ...,
+        digest: _builtins.bytes = ...,
+        content_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_digest", b"content_digest", "digest", b"digest", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentDigest: _TypeAlias = DocumentDigest  # noqa: Y015

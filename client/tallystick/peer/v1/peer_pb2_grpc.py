@@ -47,6 +47,16 @@ class PeerServiceStub(object):
                 request_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.SerializeToString,
                 response_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.FromString,
                 _registered_method=True)
+        self.ContextLink = channel.stream_stream(
+                '/tallystick.peer.v1.PeerService/ContextLink',
+                request_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextFrame.SerializeToString,
+                response_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextReply.FromString,
+                _registered_method=True)
+        self.CompareContexts = channel.unary_unary(
+                '/tallystick.peer.v1.PeerService/CompareContexts',
+                request_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsRequest.SerializeToString,
+                response_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsReply.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer(object):
@@ -68,6 +78,21 @@ class PeerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ContextLink(self, request_iterator, context):
+        """Edits of contexts, apart from consensus. Each node dials each other one, as with Link, and pushes what its own
+        clients edit; the other answers with what it has on its disk, and with what it lacks. The same metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareContexts(self, request, context):
+        """Which documents differ: digests of ranges, then of documents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +105,16 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.FetchSnapshot,
                     request_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.FromString,
                     response_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.SerializeToString,
+            ),
+            'ContextLink': grpc.stream_stream_rpc_method_handler(
+                    servicer.ContextLink,
+                    request_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextFrame.FromString,
+                    response_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextReply.SerializeToString,
+            ),
+            'CompareContexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareContexts,
+                    request_deserializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsRequest.FromString,
+                    response_serializer=tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -139,6 +174,60 @@ class PeerService(object):
             '/tallystick.peer.v1.PeerService/FetchSnapshot',
             tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotRequest.SerializeToString,
             tallystick_dot_peer_dot_v1_dot_peer__pb2.SnapshotPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ContextLink(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tallystick.peer.v1.PeerService/ContextLink',
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextFrame.SerializeToString,
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.ContextReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareContexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.peer.v1.PeerService/CompareContexts',
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsRequest.SerializeToString,
+            tallystick_dot_peer_dot_v1_dot_peer__pb2.CompareContextsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class PeerServiceStub:
     Link: _grpc.StreamStreamMultiCallable[_peer_pb2.Frame, _peer_pb2.LinkStatus]
     FetchSnapshot: _grpc.UnaryStreamMultiCallable[_peer_pb2.SnapshotRequest, _peer_pb2.SnapshotPart]
     """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
+    ContextLink: _grpc.StreamStreamMultiCallable[_peer_pb2.ContextFrame, _peer_pb2.ContextReply]
+    """Edits of contexts, apart from consensus. Each node dials each other one, as with Link, and pushes what its own
+    clients edit; the other answers with what it has on its disk, and with what it lacks. The same metadata.
+    """
+    CompareContexts: _grpc.UnaryUnaryMultiCallable[_peer_pb2.CompareContextsRequest, _peer_pb2.CompareContextsReply]
+    """Which documents differ: digests of ranges, then of documents."""
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
@@ -51,6 +57,12 @@ class PeerServiceAsyncStub(PeerServiceStub):
     Link: _aio.StreamStreamMultiCallable[_peer_pb2.Frame, _peer_pb2.LinkStatus]  # type: ignore[assignment]
     FetchSnapshot: _aio.UnaryStreamMultiCallable[_peer_pb2.SnapshotRequest, _peer_pb2.SnapshotPart]  # type: ignore[assignment]
     """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
+    ContextLink: _aio.StreamStreamMultiCallable[_peer_pb2.ContextFrame, _peer_pb2.ContextReply]  # type: ignore[assignment]
+    """Edits of contexts, apart from consensus. Each node dials each other one, as with Link, and pushes what its own
+    clients edit; the other answers with what it has on its disk, and with what it lacks. The same metadata.
+    """
+    CompareContexts: _aio.UnaryUnaryMultiCallable[_peer_pb2.CompareContextsRequest, _peer_pb2.CompareContextsReply]  # type: ignore[assignment]
+    """Which documents differ: digests of ranges, then of documents."""
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Node to node. Each node dials each other one and sends on one ordered stream of its own, so a pair of nodes has
@@ -72,5 +84,23 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotPart], _abc.AsyncIterator[_peer_pb2.SnapshotPart]]:
         """A copy of this node's state machine, for a node that lacks what journals no longer hold. The same metadata."""
+
+    @_abc_1.abstractmethod
+    def ContextLink(
+        self,
+        request_iterator: _MaybeAsyncIterator[_peer_pb2.ContextFrame],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.ContextReply], _abc.AsyncIterator[_peer_pb2.ContextReply]]:
+        """Edits of contexts, apart from consensus. Each node dials each other one, as with Link, and pushes what its own
+        clients edit; the other answers with what it has on its disk, and with what it lacks. The same metadata.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareContexts(
+        self,
+        request: _peer_pb2.CompareContextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.CompareContextsReply, _abc.Awaitable[_peer_pb2.CompareContextsReply]]:
+        """Which documents differ: digests of ranges, then of documents."""
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
