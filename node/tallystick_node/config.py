@@ -75,6 +75,8 @@ class NodeConfig:
     advertise_client: str = "127.0.0.1:7420"
     advertise_peer: str = "127.0.0.1:7421"
     join: bool = False
+    http_address: str | None = None
+    web_origins: tuple[str, ...] = ()
     tls: TLSConfig | None = None
     insecure: bool = False
     election_timeout_min_s: float = 0.5
@@ -102,7 +104,13 @@ class Setting(Generic[T]):
     @property
     def flag(self) -> str:
         """On the command line; what can be given many times is named in the singular."""
-        return "--member" if self.name == "members" else "--" + self.name.replace("_", "-")
+        singular = {"members": "member", "web_origins": "web-origin"}
+        return "--" + singular.get(self.name, self.name.replace("_", "-"))
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it can be given many times."""
+        return isinstance(self.default, tuple)
 
     @property
     def variable(self) -> str:
@@ -235,6 +243,18 @@ def _members(raw: object) -> tuple[Member, ...]:
     return members
 
 
+def _origins(raw: object) -> tuple[str, ...]:
+    """From a list of texts, or one text with spaces between the origins (the environment)."""
+    texts = raw.split() if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)):
+        raise ValueError(f'expected a list of "https://host:port", not {raw!r}')  # noqa: TRY004 - one class for all bad values
+    origins = tuple(_string(text) for text in texts)
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError(f'"{origin}" is no origin; write https://host or https://host:port, with no path')
+    return origins
+
+
 # fmt: off
 _C = NodeConfig
 _PEER_TLS = "The same between nodes, if another than for clients."
@@ -250,6 +270,10 @@ ADVERTISE_PEER = Setting("advertise_peer", _address, None, "Where other nodes fi
 MEMBERS: Setting[tuple[Member, ...]] = Setting("members", _members, (),
                                                "A node of the cluster; once for each, this one too.", "ID=PEER,CLIENT")
 JOIN = Setting("join", _flag, _C.join, "Join the cluster of these members: no voter until its log says so.")
+HTTP_ADDRESS = Setting("http_address", _address, None,
+                       "Listen for Yjs clients and HTTP health checks here; without it, nowhere.", "HOST:PORT")
+WEB_ORIGINS: Setting[tuple[str, ...]] = Setting("web_origins", _origins, (),
+                                                "A web page's origin that may open contexts; once for each.", "ORIGIN")
 TLS_CA = Setting("tls_ca", _file, None, "PEM file of the CA that clients' certificates come from.", "FILE")
 TLS_CERT = Setting("tls_cert", _file, None, "PEM file of this node's certificate.", "FILE")
 TLS_KEY = Setting("tls_key", _file, None, "PEM file of its private key.", "FILE")
@@ -277,9 +301,10 @@ LOG_LEVEL = Setting("log_level", _choice("debug", "info", "warning", "error"), _
 LOG_FORMAT = Setting("log_format", _choice("json", "text"), _C.log_format, "json (a line each) or text.", "FORMAT")
 
 AnySetting = (Setting[str] | Setting[Path] | Setting[bool] | Setting[int] | Setting[float]
-              | Setting[tuple[Member, ...]])
+              | Setting[tuple[Member, ...]] | Setting[tuple[str, ...]])
 SETTINGS: Final[tuple[AnySetting, ...]] = (
     NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS, JOIN,
+    HTTP_ADDRESS, WEB_ORIGINS,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
     ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, JOURNAL_KEPT_BYTES,
     DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
@@ -309,6 +334,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         data_folder=values.required(DATA_FOLDER),
         members=_with_itself(values.required(MEMBERS), advertised),
         join=values.required(JOIN),
+        http_address=values.given(HTTP_ADDRESS),
+        web_origins=values.required(WEB_ORIGINS),
         cluster_id=values.required(CLUSTER_ID),
         client_address=client_address,
         peer_address=peer_address,
@@ -433,14 +460,21 @@ def _check(config: NodeConfig) -> None:
         raise ConfigError("join", "needs to know where the cluster is; set members to at least one node of it")
     if config.client_address == config.peer_address:
         raise ConfigError("peer_address", "is client_address too; clients and nodes need a port each")
+    if config.http_address in (config.client_address, config.peer_address):
+        raise ConfigError("http_address", "is another address too; HTTP needs a port of its own")
     if config.election_timeout_min_s >= config.election_timeout_max_s:
         raise ConfigError("election_timeout_max_s", "must be above election_timeout_min_s, so that one node goes first")
     if config.heartbeat_s * 2 > config.election_timeout_min_s:
         raise ConfigError("heartbeat_s", "must be at most half of election_timeout_min_s")
     if config.tls is not None or config.insecure:
         return
-    for key, address in (("client_address", config.client_address), ("peer_address", config.peer_address)):
-        if not _is_loopback(split_address(address)[0]):
+    addresses = {
+        "client_address": config.client_address,
+        "peer_address": config.peer_address,
+        "http_address": config.http_address,
+    }
+    for key, address in addresses.items():
+        if address is not None and not _is_loopback(split_address(address)[0]):
             raise ConfigError(
                 key,
                 f"{address} can be reached from other machines and TLS is off; set tls_ca, tls_cert and tls_key, "

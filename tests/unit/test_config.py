@@ -70,6 +70,8 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
         "client_address": "127.0.0.1:7430",
         "peer_address": "[::1]:7431",
         "members": ["a=10.0.0.1:7421,10.0.0.1:7420", "b=node-b:7431,[fd00::2]:7430"],
+        "http_address": "10.0.0.2:7432",
+        "web_origins": ["https://board.example", "http://localhost:3000"],
         "insecure": True,
         "election_timeout_min_s": 1.5,
         "election_timeout_max_s": 3,
@@ -83,7 +85,8 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in values.items()
     }
     from_environment = config.load({}, {f"TALLYSTICK_{name.upper()}": text for name, text in texts.items()})
-    from_flags = config.load({**texts, "members": tuple(texts["members"].split())}, {})
+    lists = {name: tuple(texts[name].split()) for name in ("members", "web_origins")}
+    from_flags = config.load({**texts, **lists}, {})
     assert from_file == from_environment == from_flags
     assert from_file.members[1] == Member("b", "node-b:7431", "[fd00::2]:7430")
     assert from_file.advertise_peer == "node-b:7431"

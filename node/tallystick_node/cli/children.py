@@ -37,6 +37,7 @@ class LocalNode:
     folder: Path
     client_endpoint: str
     peer_endpoint: str
+    http_endpoint: str
 
     @property
     def log_file(self) -> Path:
@@ -68,7 +69,8 @@ def serve_command(node: LocalNode, nodes: Sequence[LocalNode], *, log_format: st
         sys.executable, "-m", "tallystick_node.cli", "serve",
         f"--exit-with-parent={os.getpid()}", "--cluster-id=dev", f"--node-id={node.node_id}",
         f"--data-folder={node.folder}", f"--client-address={node.client_endpoint}",
-        f"--peer-address={node.peer_endpoint}", f"--log-format={log_format}", *members,
+        f"--peer-address={node.peer_endpoint}", f"--http-address={node.http_endpoint}",
+        f"--log-format={log_format}", *members,
     ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ _POLL_S: Final = 0.2
     type=click.IntRange(1, 65535 - 10 * len(_NAMES)),
     default=7420,
     show_default=True,
-    help="Clients' port of the first node; others follow in steps of ten, and nodes talk one port above.",
+    help="Clients' port of the first node; others follow in steps of ten; nodes talk one port above, HTTP two.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show what the nodes log, instead of writing it to files.")
 def dev(count: int, data: Path, port: int, verbose: bool) -> None:
@@ -49,6 +49,7 @@ def dev(count: int, data: Path, port: int, verbose: bool) -> None:
     for node in nodes:
         _check_free(node.client_endpoint)
         _check_free(node.peer_endpoint)
+        _check_free(node.http_endpoint)
     code = asyncio.run(_Dev(nodes, verbose=verbose).run())
     raise click.exceptions.Exit(code)
 
@@ -56,7 +57,7 @@ def dev(count: int, data: Path, port: int, verbose: bool) -> None:
 def plan(count: int, data: Path, port: int) -> tuple[LocalNode, ...]:
     """The nodes a, b, c, ...: folders under `data`, ports from `port` on."""
     return tuple(
-        LocalNode(name, data / name, f"127.0.0.1:{port + 10 * i}", f"127.0.0.1:{port + 10 * i + 1}")
+        LocalNode(name, data / name, *(f"127.0.0.1:{port + 10 * i + offset}" for offset in range(3)))
         for i, name in enumerate(_NAMES[:count])
     )
 

@@ -38,7 +38,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             command = click.option(flags, setting.name, default=None, help=text)(command)
         else:
             command = click.option(
-                setting.flag, setting.name, metavar=setting.metavar, multiple=setting.name == "members", help=text
+                setting.flag, setting.name, metavar=setting.metavar, multiple=setting.is_list, help=text
             )(command)
     return command
 
