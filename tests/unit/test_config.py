@@ -217,7 +217,7 @@ def test_an_address_that_means_everywhere_is_not_advertised() -> None:
     assert made.members == (Member("a", "127.0.0.1:7421", "10.0.0.1:7420"),)
 
 
-@pytest.mark.parametrize("key", ["client_address", "peer_address"])
+@pytest.mark.parametrize("key", ["client_address", "peer_address", "http_address"])
 @pytest.mark.parametrize("host", ["10.0.0.1", "example.com", "[fd00::1]"])
 def test_beyond_this_machine_only_with_tls_or_insecure(key: str, host: str, tmp_path: Path) -> None:
     address = f"{host}:9000"
