@@ -20,7 +20,7 @@ from tallystick_node.web.messages import (
 
 
 def test_what_another_implementation_sends_is_read() -> None:
-    doc: pycrdt.Doc[object] = pycrdt.Doc()
+    doc: pycrdt.Doc[pycrdt.Map[str]] = pycrdt.Doc()
     doc.get("m", type=pycrdt.Map)["k"] = "v"
     asked = read_message(pycrdt.create_sync_message(doc))
     assert asked == (Kind.STATE_VECTOR, doc.get_state())
@@ -29,14 +29,14 @@ def test_what_another_implementation_sends_is_read() -> None:
 
 
 def test_what_we_send_is_read_by_another_implementation() -> None:
-    doc: pycrdt.Doc[object] = pycrdt.Doc()
-    other: pycrdt.Doc[object] = pycrdt.Doc()
+    doc: pycrdt.Doc[pycrdt.Map[str]] = pycrdt.Doc()
+    other: pycrdt.Doc[pycrdt.Map[str]] = pycrdt.Doc()
     doc.get("m", type=pycrdt.Map)["k"] = "v"
     reply = pycrdt.handle_sync_message(state_vector_message(other.get_state())[1:], doc)
     assert reply is not None
     assert read_message(reply) == (Kind.UPDATE, doc.get_update(other.get_state()))
     for message in (diff_message(doc.get_update()), update_message(doc.get_update())):
-        fresh: pycrdt.Doc[object] = pycrdt.Doc()
+        fresh: pycrdt.Doc[pycrdt.Map[str]] = pycrdt.Doc()
         pycrdt.handle_sync_message(message[1:], fresh)
         assert fresh.get("m", type=pycrdt.Map).to_py() == {"k": "v"}
 
