@@ -679,7 +679,9 @@ Global___ContextFrame: _TypeAlias = ContextFrame  # noqa: Y015
 
 @_typing.final
 class ContextPush(_message.Message):
-    """One edit that the sender merged from one of its clients, synced to its disk."""
+    """One edit that the sender merged from one of its clients, synced to its disk. Without an update it is an offer: all
+    that the sender pushed of this document up to `number` is to be had, and may have been lost on the way.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -712,7 +714,9 @@ Global___ContextPush: _TypeAlias = ContextPush  # noqa: Y015
 
 @_typing.final
 class ContextDiff(_message.Message):
-    """The answer to `behind`, in parts."""
+    """The answer to `behind`, in parts. One that is given up ends with a last part that has no data: then it is asked for
+    again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -801,7 +805,7 @@ Global___ContextReply: _TypeAlias = ContextReply  # noqa: Y015
 
 @_typing.final
 class ContextAck(_message.Message):
-    """All of the receiver's update log of this document up to `number` is on the disk of who answers."""
+    """All that the receiver of this pushed of the document up to `number` is on the disk of who answers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -861,7 +865,8 @@ class CompareContextsRequest(_message.Message):
     """the documents of the prefixes, not the sums of what is below them"""
     guid: _builtins.bytes
     """only this document, with its content's digest too"""
-    after_guid: _builtins.str
+    after_guid: _builtins.bytes
+    """of a listing: the last document of the page before"""
     @_builtins.property
     def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """A prefix of the hash of a guid, in nibbles; empty: all. At most 3."""
@@ -872,7 +877,7 @@ class CompareContextsRequest(_message.Message):
         prefixes: _abc.Iterable[_builtins.bytes] | None = ...,
         list: _builtins.bool = ...,
         guid: _builtins.bytes = ...,
-        after_guid: _builtins.str = ...,
+        after_guid: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
