@@ -1,0 +1,137 @@
+"""How far other nodes have this node's update logs on their disks: what a majority has is at `quorum`.
+
+Rules of this file:
+- A majority is one of the voters of this moment. This node counts if it is a voter; a learner never does.
+- Numbers are those of this node's update log of a document, and cumulative: who has 7 has 6. A log that begins anew
+  (its document was damaged and fetched again) has no acks.
+- The table is bounded: documents at quorum go first. What was dropped is learnt again from the acks to an offer
+  (`Hub.reached_quorum`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from tallystick.errors import NotFound, Reason
+from tallystick_node.contexts.ids import ContextId
+
+ACKED_DOCUMENTS: Final = 10_000
+"""Documents whose acks are held."""
+
+
+class _Log:
+    """One update log, and who has how much of it."""
+
+    __slots__ = ("acked", "newest", "waiting")
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.acked: dict[str, int] = {}
+        self.waiting: list[tuple[int, int, asyncio.Future[int]]] = []
+
+
+class Acks:
+    """See the module.
+
+    Args:
+        node_id: this node.
+        voters: those of this moment.
+    """
+
+    def __init__(self, node_id: str, voters: Callable[[], frozenset[str]]) -> None:
+        self._node_id = node_id
+        self._voters = voters
+        self._logs: dict[ContextId, _Log] = {}
+        self._waiters = 0
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def pending(self) -> list[tuple[ContextId, int]]:
+        """Documents that are not at quorum as a whole, with the newest number: to be offered to who comes back."""
+        return [(document, log.newest) for document, log in self._logs.items() if self._quorum(log) < log.newest]
+
+    def merged(self, document: ContextId, number: int, *, is_novel: bool = True) -> None:
+        """An edit of this node's clients has this number, synced here."""
+        log = self._log(document)
+        if number < log.newest or (is_novel and number == log.newest):
+            log.acked.clear()  # the log has begun anew: what was acknowledged was another's
+        log.newest = number
+        self._settle(log)
+
+    def note(self, peer_id: str, document: ContextId, number: int) -> None:
+        """A peer has this node's log of a document up to `number` on its disk."""
+        log = self._logs.get(document)
+        if log is not None and number <= log.newest:
+            log.acked[peer_id] = max(log.acked.get(peer_id, 0), number)
+            self._settle(log)
+
+    def settle(self) -> None:
+        """The voters may have changed."""
+        for log in self._logs.values():
+            self._settle(log)
+
+    def knows(self, document: ContextId) -> bool:
+        """Whether acks of this document are held."""
+        return document in self._logs
+
+    def forget(self, guid: bytes) -> None:
+        """The document is gone: who waits hears it."""
+        for document in [document for document in self._logs if document.guid == guid]:
+            for _, _, future in self._logs.pop(document).waiting:
+                if not future.done():
+                    future.set_exception(NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND))
+
+    async def reached(self, document: ContextId, number: int) -> int:
+        """Returns once the number is at quorum, with the number that is. Bound it with a timeout.
+
+        Raises:
+            NotFound: the document was deleted meanwhile.
+        """
+        log = self._log(document)
+        log.newest = max(log.newest, number)
+        quorum = self._quorum(log)
+        if quorum >= number:
+            return quorum
+        self._waiters += 1
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        heapq.heappush(log.waiting, (number, self._waiters, future))
+        try:
+            return await future
+        finally:
+            if future.cancelled():
+                log.waiting = [waiting for waiting in log.waiting if not waiting[2].done()]
+                heapq.heapify(log.waiting)
+
+    def _log(self, document: ContextId) -> _Log:
+        log = self._logs.get(document)
+        if log is None:
+            if len(self._logs) >= ACKED_DOCUMENTS:
+                self._drop()
+            log = self._logs[document] = _Log()
+        return log
+
+    def _drop(self) -> None:
+        """Makes room: the oldest of those at quorum, or else the oldest that nobody awaits."""
+        idle = [document for document, log in self._logs.items() if not log.waiting]
+        settled = (document for document in idle if self._quorum(self._logs[document]) >= self._logs[document].newest)
+        dropped = next(settled, idle[0] if idle else None)
+        if dropped is not None:
+            del self._logs[dropped]
+
+    def _quorum(self, log: _Log) -> int:
+        voters = self._voters()
+        numbers = sorted(log.newest if voter == self._node_id else log.acked.get(voter, 0) for voter in voters)
+        return numbers[(len(numbers) - 1) // 2] if numbers else 0
+
+    def _settle(self, log: _Log) -> None:
+        if not log.waiting:
+            return
+        quorum = self._quorum(log)
+        while log.waiting and log.waiting[0][0] <= quorum:
+            _, _, future = heapq.heappop(log.waiting)
+            if not future.done():
+                future.set_result(quorum)

@@ -1,0 +1,352 @@
+"""The node's side of its documents: every edit passes here, on its way to the worker and from there to who must hear.
+
+    merge -> chores of the document settled -> worker: checked, merged, on disk -> subscribers here, peers, acks
+
+Rules of this file:
+- What was merged is told in the order of the update log, whoever asked for it and whether or not it still waits.
+- Where the order is not known (an answer was lost with the worker), the document's subscribers lag: a diff tells them.
+- It knows documents by guid and epoch: names, actors and whether a document exists are `context_store`'s.
+- No clock, no randomness of its own; no task outlives `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from tallystick.errors import NotFound, Reason, TallystickError, Unavailable
+from tallystick.v1 import context_pb2
+from tallystick.worker.v1 import worker_pb2
+from tallystick_node.contexts.hub.acks import Acks
+from tallystick_node.contexts.hub.chores import Chores
+from tallystick_node.contexts.hub.coverage import Coverage, NoCoverage
+from tallystick_node.contexts.hub.presence import Presence
+from tallystick_node.contexts.hub.subscriptions import Pushed, Subscription
+from tallystick_node.contexts.ids import ContextId
+from tallystick_node.contexts.port import Port
+
+LOCAL_ORIGINS = frozenset({worker_pb2.ORIGIN_CLIENT, worker_pb2.ORIGIN_WEB})
+"""What is pushed to other nodes by this one: edits that were made here."""
+
+
+class LocalEdit(NamedTuple):
+    """An edit that this node took, on its disk: for the other nodes. An empty update: only the number is told, and who
+    lacks something asks for a diff."""
+
+    document: ContextId
+    number: int
+    update: bytes
+    edit: context_pb2.Edit
+
+
+LocalListener: TypeAlias = Callable[[LocalEdit], None]
+
+
+class _Open:
+    """A document that somebody here has open."""
+
+    __slots__ = ("number", "subscribers")
+
+    def __init__(self) -> None:
+        self.subscribers: dict[Subscription, None] = {}
+        self.number = 0
+        """Of the newest update that was pushed; 0: not known."""
+
+
+class Hub:
+    """See the module.
+
+    Args:
+        port: the documents.
+        node_id: this node.
+        clock: seconds that never go back.
+        unix_ms: Unix time in milliseconds: a stamp.
+        voters: the node ids of the voters of this moment.
+
+    Attributes:
+        acks: how far other nodes have this node's logs.
+        presence: who is here.
+        chores: what the worker has yet to hear.
+        coverage: what this node has of others' logs; `peers` puts its own in.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        *,
+        node_id: str,
+        clock: Callable[[], float],
+        unix_ms: Callable[[], int],
+        voters: Callable[[], frozenset[str]],
+    ) -> None:
+        self._port = port
+        self.node_id = node_id
+        self._unix_ms = unix_ms
+        self._open: dict[bytes, _Open] = {}
+        self._under_way: set[asyncio.Task[worker_pb2.Merged]] = set()
+        self._on_local: list[LocalListener] = []
+        self.acks = Acks(node_id, voters)
+        self.presence = Presence(clock)
+        self.chores = Chores()
+        self.coverage: Coverage = NoCoverage()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the worker answers at the moment."""
+        return self._port.is_up
+
+    @property
+    def subscriptions(self) -> int:
+        """How many there are."""
+        return sum(len(opened.subscribers) for opened in self._open.values())
+
+    def on_local(self, listener: LocalListener) -> None:
+        """From now on this hears of each edit that this node takes, in order. It must not block."""
+        self._on_local.append(listener)
+
+    # Asking the worker.
+
+    async def ask(self, guid: bytes, request: worker_pb2.Request) -> worker_pb2.Response:
+        """A question about a document, once the worker knows what was decided of it. Raises as `Port.ask`."""
+        if not self.chores.is_settled(guid):
+            await self.chores.settled(guid)
+        return await self._port.ask(request)
+
+    async def merge(
+        self,
+        document: ContextId,
+        update: bytes,
+        origin: worker_pb2.Origin.ValueType,
+        edit: context_pb2.Edit,
+        *,
+        schema: bytes = b"",
+        web_writers: Sequence[int] = (),
+        carry_over: bool = False,
+        staged: int | None = None,
+        edits: Iterable[context_pb2.Edit] = (),
+        sender: Subscription | None = None,
+    ) -> worker_pb2.Merged:
+        """Checks, merges and stores an update; then those who must hear of it have been told.
+
+        Calls are handed to the worker in the order in which they are made. A caller that is cancelled changes nothing:
+        what the worker was asked is told all the same.
+
+        Args:
+            origin: whose it is, and what it may advance.
+            edit: actor, cause, time; the node fills in the rest.
+            staged: the handle of a stage that is whole, in place of `update`.
+            edits: of a peer's diff: who made what.
+            sender: the subscription that is not told, because its owner has the update.
+
+        Raises:
+            Refused: the update is not to be believed, or too much.
+            Unavailable: WORKER_DOWN, it is not known whether it was merged; OVERLOADED, CONTEXT_DAMAGED.
+        """
+        merge = worker_pb2.Merge(
+            id=document.to_proto(),
+            origin=origin,
+            edit=edit,
+            edits=edits,
+            web_writers=web_writers,
+            schema=schema,
+            now_unix_ms=self._unix_ms(),
+            carry_over=carry_over,
+        )
+        if staged is None:
+            merge.update = update
+        else:
+            merge.staged = staged
+        return await asyncio.shield(self._start(self._merge(document, merge, sender)))
+
+    async def restore(self, document: ContextId, restore: worker_pb2.Restore) -> worker_pb2.Done:
+        """Makes the content what it was: an edit of this node's. Raises as `merge`."""
+        done: list[worker_pb2.Done] = []
+
+        async def ask() -> worker_pb2.Merged:
+            response = await self._asked(document, worker_pb2.Request(restore=restore))
+            done.append(response.done)
+            self._tell(document, response.done.merged, response.done.merged.update, None, is_local=True)
+            return response.done.merged
+
+        await asyncio.shield(self._start(ask()))
+        return done[0]
+
+    # Subscribers.
+
+    def subscribe(self, document: ContextId, on_item: Callable[[], None] | None = None) -> Subscription:
+        """What is merged into a document from now on. Close it."""
+        opened = self._open.setdefault(document.guid, _Open())
+        subscription = Subscription(document, self._unsubscribe, on_item)
+        opened.subscribers[subscription] = None
+        return subscription
+
+    def subscribers(self, guid: bytes) -> int:
+        """How many have a document open here."""
+        opened = self._open.get(guid)
+        return len(opened.subscribers) if opened else 0
+
+    # Ack levels.
+
+    def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
+        """A peer has this node's log of a document up to `number` on its disk."""
+        self.acks.note(peer_id, document, number)
+
+    async def reached_quorum(self, document: ContextId, number: int) -> int:
+        """Returns once a majority has this node's log up to `number`, with the number that it has. Bound it."""
+        if not self.acks.knows(document):
+            self._tell_peers(LocalEdit(document, number, b"", context_pb2.Edit()))
+        return await self.acks.reached(document, number)
+
+    # What is decided.
+
+    def deleted(self, guid: bytes) -> None:
+        """The document is gone: subscribers hear it, the worker forgets it."""
+        self.presence.forget(guid)
+        self.acks.forget(guid)
+        opened = self._open.pop(guid, None)
+        for subscription in list(opened.subscribers) if opened else ():
+            subscription.end(NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND))
+
+        async def forget() -> None:
+            await self._port.ask(worker_pb2.Request(forget=worker_pb2.Forget(guid=guid)))
+
+        self.chores.add(guid, forget, instead=True)
+
+    def created(self, document: ContextId, seed: bytes) -> None:
+        """A document begins with this content, if there is any."""
+        if not seed:
+            return
+
+        async def begin() -> None:
+            merge = worker_pb2.Merge(
+                id=document.to_proto(), origin=worker_pb2.ORIGIN_SEED, update=seed, now_unix_ms=self._unix_ms()
+            )
+            await self._port.ask(worker_pb2.Request(merge=merge))
+
+        self.chores.add(document.guid, begin)
+
+    def epoch_started(
+        self, document: ContextId, base: bytes, fresh_writer: Callable[[], Coroutine[None, None, int]]
+    ) -> None:
+        """The document goes on in a new epoch; what this node had beyond its base is carried over.
+
+        Args:
+            fresh_writer: gives a writer id that nobody had.
+        """
+
+        async def start() -> None:
+            request = worker_pb2.StartEpoch(
+                id=document.to_proto(), base=base, now_unix_ms=self._unix_ms(), writer=await fresh_writer()
+            )
+            response = await self._port.ask(worker_pb2.Request(start_epoch=request))
+            self._move(document)
+            if response.done.merged.update:
+                self._tell(document, response.done.merged, response.done.merged.update, None, is_local=True)
+
+        self.chores.add(document.guid, start)
+
+    async def run(self) -> None:
+        """Lets presence pass, until it is cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.presence.expire()
+            self.acks.settle()
+
+    async def close(self) -> None:
+        """Ends all subscriptions and what is under way."""
+        for opened in self._open.values():
+            for subscription in list(opened.subscribers):
+                subscription.end(Unavailable("this node is stopping", reason=Reason.STOPPING))
+        await self.chores.close()
+        under_way = list(self._under_way)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    # Inside.
+
+    def _start(self, merging: Coroutine[None, None, worker_pb2.Merged]) -> asyncio.Task[worker_pb2.Merged]:
+        task = asyncio.get_running_loop().create_task(merging, name="merge")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[worker_pb2.Merged]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone: then nobody else looks at it
+
+    async def _merge(
+        self,
+        document: ContextId,
+        merge: worker_pb2.Merge,
+        sender: Subscription | None,
+    ) -> worker_pb2.Merged:
+        response = await self._asked(document, worker_pb2.Request(merge=merge))
+        merged = response.merged
+        self._tell(document, merged, merged.update or merge.update, sender, is_local=merge.origin in LOCAL_ORIGINS)
+        return merged
+
+    async def _asked(self, document: ContextId, request: worker_pb2.Request) -> worker_pb2.Response:
+        try:
+            return await self.ask(document.guid, request)
+        except TallystickError as error:
+            if error.reason is Reason.WORKER_DOWN:
+                self._lag(document.guid)  # it may have been merged, and its number told to nobody
+            raise
+
+    def _tell(
+        self,
+        document: ContextId,
+        merged: worker_pb2.Merged,
+        update: bytes,
+        sender: Subscription | None,
+        *,
+        is_local: bool,
+    ) -> None:
+        if merged.lacks_state_vector:
+            return
+        if merged.is_novel:
+            self._push(document, Pushed(merged.number, update, merged.edit, merged.state_vector), sender)
+        if is_local:
+            self.acks.merged(document, merged.number, is_novel=merged.is_novel)
+            self._tell_peers(LocalEdit(document, merged.number, update if merged.is_novel else b"", merged.edit))
+
+    def _push(self, document: ContextId, pushed: Pushed, sender: Subscription | None) -> None:
+        opened = self._open.get(document.guid)
+        if opened is None:
+            return
+        leads_on = opened.number in (0, pushed.number - 1)
+        opened.number = max(opened.number, pushed.number)
+        for subscription in opened.subscribers:
+            if not leads_on:
+                subscription.lag()
+            elif subscription is not sender and subscription.document == document:
+                subscription.push(pushed)
+
+    def _tell_peers(self, edit: LocalEdit) -> None:
+        for listener in self._on_local:
+            listener(edit)
+
+    def _lag(self, guid: bytes) -> None:
+        opened = self._open.get(guid)
+        if opened is not None:
+            opened.number = 0
+            for subscription in opened.subscribers:
+                subscription.lag()
+
+    def _move(self, document: ContextId) -> None:
+        opened = self._open.get(document.guid)
+        if opened is not None:
+            opened.number = 0
+            for subscription in opened.subscribers:
+                subscription.move(document)
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        opened = self._open.get(subscription.document.guid)
+        if opened is None:
+            return
+        opened.subscribers.pop(subscription, None)
+        if not opened.subscribers:
+            del self._open[subscription.document.guid]
