@@ -25,6 +25,9 @@ class Outside(Protocol):
     def clock(self) -> float:
         """Seconds that never go back, from anywhere."""
 
+    def unix_ms(self) -> int:
+        """Milliseconds since 1970, by the wall clock: for the record only."""
+
     def new_key(self) -> str:
         """A new idempotency key: 128 random bits."""
 
@@ -43,6 +46,10 @@ class Machine:
     def clock(self) -> float:
         """See `Outside`."""
         return time.monotonic()
+
+    def unix_ms(self) -> int:
+        """See `Outside`."""
+        return time.time_ns() // 1_000_000
 
     def new_key(self) -> str:
         """See `Outside`."""

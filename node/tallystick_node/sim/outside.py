@@ -9,6 +9,7 @@ from typing import cast
 import grpc
 
 from tallystick_node.sim.channel import SimChannel
+from tallystick_node.sim.host import UNIX_START_MS
 from tallystick_node.sim.network import Network
 
 
@@ -23,6 +24,10 @@ class SimOutside:
     def clock(self) -> float:
         """See `Outside`."""
         return self._network.loop.time()
+
+    def unix_ms(self) -> int:
+        """See `Outside`."""
+        return UNIX_START_MS + int(self._network.loop.time() * 1000)
 
     def new_key(self) -> str:
         """See `Outside`."""
