@@ -40,6 +40,9 @@ FIRST_WRITER: Final = 2**32
 LAST_WRITER: Final = 2**53 - 1
 """JavaScript counts no further."""
 
+LAST_CLOCK: Final = 2**31 - 1
+"""Ids of one writer in one document; yrs counts them in 32 bits."""
+
 BASE_WRITER: Final = 1
 """Writes seeds and the bases of epochs."""
 
