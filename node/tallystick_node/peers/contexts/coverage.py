@@ -1,0 +1,91 @@
+"""How far other nodes' update logs are here: what a cursor of such a node asks for.
+
+Rules of this file:
+- A node's log up to n is here if a diff up to n was merged, or if it was here up to n - 1 and the push of n was merged:
+  a node does not push what it had from others, so a number that was skipped ends what is known.
+- The numbers of a node's log of a document may begin anew (it had lost it). That shows by something new under a number
+  that is known; then nothing is known. A node that has started again may have an older disk: nothing is known either.
+- Bounded: what was not looked at for longest goes first. Whatever is not known is learnt again by asking for a diff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tallystick_node.contexts.ids import ContextId
+from tallystick_node.peers.contexts.limits import COVERED_DOCUMENTS
+
+
+class Coverage:
+    """See the module. It is `contexts.hub.coverage.Coverage`.
+
+    Args:
+        ask: asks a node for a diff of a document now; false if it cannot be asked at the moment.
+    """
+
+    def __init__(self, ask: Callable[[str, ContextId], bool], max_documents: int = COVERED_DOCUMENTS) -> None:
+        self._ask = ask
+        self._max_documents = max_documents
+        self._numbers: dict[tuple[str, ContextId], int] = {}  # those used last are last
+        self._waiting: dict[tuple[str, ContextId], list[tuple[int, asyncio.Future[None]]]] = {}
+
+    def holds(self, node_id: str, context_id: ContextId, number: int) -> bool:
+        """Whether that node's log of this document is here, on disk, up to `number`, as far as is known."""
+        return self._of(node_id, context_id) >= number
+
+    async def catch_up(self, node_id: str, context_id: ContextId, number: int) -> None:
+        """Returns once it is; asks that node for it now. The caller bounds it with a timeout."""
+        if self.holds(node_id, context_id, number):
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault((node_id, context_id), [])
+        waiting.append((number, future))
+        try:
+            self._ask(node_id, context_id)
+            await future
+        finally:
+            waiting.remove((number, future))
+            if not waiting and self._waiting.get((node_id, context_id)) is waiting:
+                del self._waiting[node_id, context_id]
+
+    def wanted_of(self, node_id: str) -> list[ContextId]:
+        """Documents that somebody waits for: a node that was not reached is asked once it is."""
+        return [context_id for waited_id, context_id in self._waiting if waited_id == node_id]
+
+    def pushed(self, node_id: str, context_id: ContextId, number: int, *, is_novel: bool) -> None:
+        """An edit of that node, under its number, is here."""
+        known = self._of(node_id, context_id)
+        if number <= known and is_novel:
+            self._numbers.pop((node_id, context_id), None)
+        elif number == known + 1:
+            self._set(node_id, context_id, number)
+
+    def diffed(self, node_id: str, context_id: ContextId, number: int, *, is_novel: bool) -> None:
+        """A diff of that node up to this number is here."""
+        known = self._of(node_id, context_id)
+        if number > known or (number < known and is_novel):
+            self._set(node_id, context_id, number)
+
+    def forget_node(self, node_id: str) -> None:
+        """It has started again."""
+        self._numbers = {key: number for key, number in self._numbers.items() if key[0] != node_id}
+
+    def forget(self, guid: bytes) -> None:
+        """The document was lost here."""
+        self._numbers = {key: number for key, number in self._numbers.items() if key[1].guid != guid}
+
+    def _of(self, node_id: str, context_id: ContextId) -> int:
+        number = self._numbers.pop((node_id, context_id), 0)
+        if number:
+            self._numbers[node_id, context_id] = number
+        return number
+
+    def _set(self, node_id: str, context_id: ContextId, number: int) -> None:
+        self._numbers.pop((node_id, context_id), None)
+        self._numbers[node_id, context_id] = number
+        if len(self._numbers) > self._max_documents:
+            del self._numbers[next(iter(self._numbers))]
+        for wanted, future in self._waiting.get((node_id, context_id), ()):
+            if wanted <= number and not future.done():
+                future.set_result(None)

@@ -1,0 +1,165 @@
+"""What waits for one peer: edits in order, offers of documents, presence.
+
+Rules of this file:
+- Of each document the highest number that was pushed and not acknowledged is kept, also while there is no link. A new
+  link begins with an offer of each: what was lost with the last one is asked for by the peer.
+- Edits are never left out of the middle: where there is no room, all that wait are dropped, and their documents
+  offered before anything newer.
+- The table is bounded. What it cannot hold is found by comparing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from tallystick.peer.v1 import peer_pb2
+from tallystick.v1 import context_pb2
+from tallystick_node.contexts.ids import ContextId
+from tallystick_node.peers.contexts.limits import (
+    CONTEXT_FRAME_BYTES,
+    CONTEXT_FRAME_ITEMS,
+    CONTEXT_QUEUE_BYTES,
+    PRESENCES_QUEUED,
+    PUSHED_UPDATE_BYTES,
+    UNACKED_DOCUMENTS,
+)
+
+
+class Outbox:
+    """See the module.
+
+    Attributes:
+        overflows: how often what waited was dropped.
+    """
+
+    def __init__(self, max_bytes: int = CONTEXT_QUEUE_BYTES, max_documents: int = UNACKED_DOCUMENTS) -> None:
+        self._max_bytes = max_bytes
+        self._max_documents = max_documents
+        self._pushes: deque[tuple[peer_pb2.ContextPush, int]] = deque()
+        self._size_bytes = 0
+        self._offers: dict[ContextId, None] = {}
+        self._unacked: dict[ContextId, int] = {}
+        self._presences: dict[tuple[bytes, int], context_pb2.PresenceState] = {}
+        self._open = False
+        self._filled = asyncio.Event()
+        self.overflows = 0
+
+    @property
+    def unacked(self) -> int:
+        """Documents of which not all is acknowledged."""
+        return len(self._unacked)
+
+    def open(self, is_wanted: Callable[[ContextId], bool] = lambda _context_id: True) -> None:
+        """A new link: offers what was not acknowledged of the documents that still are."""
+        self._open = True
+        self._unacked = {context_id: number for context_id, number in self._unacked.items() if is_wanted(context_id)}
+        self._offers = dict.fromkeys(self._unacked)
+        self.wake()
+
+    def close(self) -> None:
+        """The link is gone, and what waited with it; it is offered to the next one."""
+        self._open = False
+        self._pushes.clear()
+        self._size_bytes = 0
+        self._offers.clear()
+        self._presences.clear()
+
+    def push(self, push: peer_pb2.ContextPush, size_bytes: int) -> None:
+        """An edit, or an offer, with its size."""
+        context_id = ContextId.of(push.id)
+        if context_id not in self._unacked and len(self._unacked) >= self._max_documents:
+            return  # to be found by comparing
+        self._unacked[context_id] = push.number
+        if not self._open:
+            return
+        if not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
+            self._offers[context_id] = None
+        elif self._size_bytes + size_bytes > self._max_bytes:
+            self._overflow()
+            self._offers[context_id] = None
+        else:
+            self._pushes.append((push, size_bytes))
+            self._size_bytes += size_bytes
+        self.wake()
+
+    def sends(self, context_id: ContextId, number: int) -> None:
+        """A diff up to this number is on its way: its ack is awaited like that of an edit."""
+        if context_id in self._unacked or len(self._unacked) < self._max_documents:
+            self._unacked[context_id] = max(self._unacked.get(context_id, 0), number)
+
+    def acked(self, context_id: ContextId, number: int) -> bool:
+        """The peer has a document up to this number; false if no ack of it was awaited."""
+        awaited = self._unacked.get(context_id)
+        if awaited is None or number > awaited:
+            return False
+        if number == awaited:
+            del self._unacked[context_id]
+        return True
+
+    def tell(self, guid: bytes, states: Iterable[context_pb2.PresenceState]) -> None:
+        """Presence that the peer is to hear of; the newest of each writer counts."""
+        if not self._open:
+            return
+        for state in states:
+            if len(self._presences) >= PRESENCES_QUEUED and (guid, state.writer) not in self._presences:
+                return
+            self._presences[guid, state.writer] = state
+        self.wake()
+
+    def forget(self, guid: bytes) -> None:
+        """The document is gone, or its numbers begin anew."""
+        for context_id in [context_id for context_id in self._unacked if context_id.guid == guid]:
+            del self._unacked[context_id]
+            self._offers.pop(context_id, None)
+
+    def wake(self) -> None:
+        """There is something for the link to look at."""
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Returns once `wake` was called since the last time."""
+        await self._filled.wait()
+        self._filled.clear()
+
+    def take_frame(self) -> peer_pb2.ContextFrame:
+        """What goes into one frame, offers first; empty if nothing waits."""
+        frame = peer_pb2.ContextFrame()
+        room_bytes = self._take_pushes(frame)
+        if self._presences and room_bytes > 0:
+            self._take_presences(frame)
+        if self._offers or self._pushes or self._presences:
+            self.wake()
+        return frame
+
+    def _take_pushes(self, frame: peer_pb2.ContextFrame) -> int:
+        room_bytes, room_items = CONTEXT_FRAME_BYTES, CONTEXT_FRAME_ITEMS
+        while self._offers and room_items:
+            context_id = next(iter(self._offers))
+            del self._offers[context_id]
+            number = self._unacked.get(context_id)
+            if number is not None:
+                frame.pushes.add(id=context_id.to_proto(), number=number)
+                room_items -= 1
+        while self._pushes and room_items and (self._pushes[0][1] <= room_bytes or not frame.pushes):
+            push, size_bytes = self._pushes.popleft()
+            self._size_bytes -= size_bytes
+            frame.pushes.append(push)
+            room_bytes -= size_bytes
+            room_items -= 1
+        return room_bytes
+
+    def _take_presences(self, frame: peer_pb2.ContextFrame) -> None:
+        by_guid: dict[bytes, peer_pb2.ContextPresence] = {}
+        for guid, writer in list(self._presences)[:CONTEXT_FRAME_ITEMS]:
+            if guid not in by_guid:
+                by_guid[guid] = frame.presences.add(guid=guid)
+            by_guid[guid].states.append(self._presences.pop((guid, writer)))
+
+    def _overflow(self) -> None:
+        self.overflows += 1
+        for push, _ in self._pushes:
+            self._offers[ContextId.of(push.id)] = None
+        self._pushes.clear()
+        self._size_bytes = 0
