@@ -16,6 +16,8 @@ Options: TypeAlias = tuple[tuple[str, int | str], ...]
 PEER_SERVICE: Final = "tallystick.peer.v1.PeerService"
 LINK_METHOD: Final = "Link"
 FETCH_METHOD: Final = "FetchSnapshot"
+CONTEXT_LINK_METHOD: Final = "ContextLink"
+COMPARE_METHOD: Final = "CompareContexts"
 
 _MESSAGE_BYTES: Final = 17 * 1024 * 1024  # a frame and room for its refusal to be ours, with a sentence
 

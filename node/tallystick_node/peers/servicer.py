@@ -50,6 +50,7 @@ class PeerServicer:
 
     Attributes:
         admission: who may talk to this node; also for what else is served to peers.
+        processes: which process of each peer is believed; the same.
 
     Args:
         local: this node.
@@ -73,7 +74,7 @@ class PeerServicer:
         self._members = members
         self.admission: Final = Admission(local, member_ids, require_certificate=require_certificate)
         self._streams: dict[str, _Stream] = {}
-        self._processes = Processes()
+        self.processes: Final = Processes()
         self._closed = False
         self._last_logged: tuple[str, Refusal] | None = None
         self.counters = IncomingCounters()
@@ -98,8 +99,8 @@ class PeerServicer:
         """
         self.admission.update(member_ids)
         if unseen:
-            self._processes.forget_all()
-        self._processes.keep(member_ids)
+            self.processes.forget_all()
+        self.processes.keep(member_ids)
         for node_id, stream in self._streams.items():
             refused = self.admission.check_member(node_id)
             if refused is not None:
@@ -134,7 +135,7 @@ class PeerServicer:
             return checked
         if self._closed:
             return stopping()
-        refused = self._processes.admit(checked)
+        refused = self.processes.admit(checked)
         if refused is not None:
             return refused
         older = self._streams.get(checked.node_id)

@@ -30,42 +30,42 @@ class Coverage:
         self._numbers: dict[tuple[str, ContextId], int] = {}  # those used last are last
         self._waiting: dict[tuple[str, ContextId], list[tuple[int, asyncio.Future[None]]]] = {}
 
-    def holds(self, node_id: str, context_id: ContextId, number: int) -> bool:
+    def holds(self, node_id: str, document: ContextId, number: int) -> bool:
         """Whether that node's log of this document is here, on disk, up to `number`, as far as is known."""
-        return self._of(node_id, context_id) >= number
+        return self._of(node_id, document) >= number
 
-    async def catch_up(self, node_id: str, context_id: ContextId, number: int) -> None:
+    async def catch_up(self, node_id: str, document: ContextId, number: int) -> None:
         """Returns once it is; asks that node for it now. The caller bounds it with a timeout."""
-        if self.holds(node_id, context_id, number):
+        if self.holds(node_id, document, number):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault((node_id, context_id), [])
+        waiting = self._waiting.setdefault((node_id, document), [])
         waiting.append((number, future))
         try:
-            self._ask(node_id, context_id)
+            self._ask(node_id, document)
             await future
         finally:
             waiting.remove((number, future))
-            if not waiting and self._waiting.get((node_id, context_id)) is waiting:
-                del self._waiting[node_id, context_id]
+            if not waiting and self._waiting.get((node_id, document)) is waiting:
+                del self._waiting[node_id, document]
 
     def wanted_of(self, node_id: str) -> list[ContextId]:
         """Documents that somebody waits for: a node that was not reached is asked once it is."""
-        return [context_id for waited_id, context_id in self._waiting if waited_id == node_id]
+        return [document for waited_id, document in self._waiting if waited_id == node_id]
 
-    def pushed(self, node_id: str, context_id: ContextId, number: int, *, is_novel: bool) -> None:
+    def pushed(self, node_id: str, document: ContextId, number: int, *, is_novel: bool) -> None:
         """An edit of that node, under its number, is here."""
-        known = self._of(node_id, context_id)
+        known = self._of(node_id, document)
         if number <= known and is_novel:
-            self._numbers.pop((node_id, context_id), None)
+            self._numbers.pop((node_id, document), None)
         elif number == known + 1:
-            self._set(node_id, context_id, number)
+            self._set(node_id, document, number)
 
-    def diffed(self, node_id: str, context_id: ContextId, number: int, *, is_novel: bool) -> None:
+    def diffed(self, node_id: str, document: ContextId, number: int, *, is_novel: bool) -> None:
         """A diff of that node up to this number is here."""
-        known = self._of(node_id, context_id)
+        known = self._of(node_id, document)
         if number > known or (number < known and is_novel):
-            self._set(node_id, context_id, number)
+            self._set(node_id, document, number)
 
     def forget_node(self, node_id: str) -> None:
         """It has started again."""
@@ -75,17 +75,17 @@ class Coverage:
         """The document was lost here."""
         self._numbers = {key: number for key, number in self._numbers.items() if key[1].guid != guid}
 
-    def _of(self, node_id: str, context_id: ContextId) -> int:
-        number = self._numbers.pop((node_id, context_id), 0)
+    def _of(self, node_id: str, document: ContextId) -> int:
+        number = self._numbers.pop((node_id, document), 0)
         if number:
-            self._numbers[node_id, context_id] = number
+            self._numbers[node_id, document] = number
         return number
 
-    def _set(self, node_id: str, context_id: ContextId, number: int) -> None:
-        self._numbers.pop((node_id, context_id), None)
-        self._numbers[node_id, context_id] = number
+    def _set(self, node_id: str, document: ContextId, number: int) -> None:
+        self._numbers.pop((node_id, document), None)
+        self._numbers[node_id, document] = number
         if len(self._numbers) > self._max_documents:
             del self._numbers[next(iter(self._numbers))]
-        for wanted, future in self._waiting.get((node_id, context_id), ()):
+        for wanted, future in self._waiting.get((node_id, document), ()):
             if wanted <= number and not future.done():
                 future.set_result(None)

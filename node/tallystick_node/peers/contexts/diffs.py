@@ -48,9 +48,9 @@ class Diffs:
     def want(self, behind: Iterable[peer_pb2.ContextBehind]) -> None:
         """The peer wants these."""
         for wanted in behind:
-            context_id = ContextId.of(wanted.id)
-            if context_id in self._wanted or len(self._wanted) < DIFFS_WANTED:
-                self._wanted[context_id] = wanted.state_vector
+            document = ContextId.of(wanted.id)
+            if document in self._wanted or len(self._wanted) < DIFFS_WANTED:
+                self._wanted[document] = wanted.state_vector
         self._asked.set()
 
     def take_part(self) -> peer_pb2.ContextDiff | None:
@@ -71,43 +71,43 @@ class Diffs:
 
     async def _make_them(self) -> None:
         while True:
-            context_id = next((wanted for wanted in self._wanted if wanted not in self._under_way), None)
-            if context_id is None:
+            document = next((wanted for wanted in self._wanted if wanted not in self._under_way), None)
+            if document is None:
                 self._asked.clear()
                 await self._asked.wait()
                 continue
-            state_vector = self._wanted.pop(context_id)
-            self._under_way.add(context_id)
+            state_vector = self._wanted.pop(document)
+            self._under_way.add(document)
             try:
-                await self._make(context_id, state_vector)
+                await self._make(document, state_vector)
             finally:
-                self._under_way.discard(context_id)
+                self._under_way.discard(document)
                 self._asked.set()
 
-    async def _make(self, context_id: ContextId, state_vector: bytes) -> None:
-        if self._epoch_of(context_id.guid) != context_id.epoch:
+    async def _make(self, document: ContextId, state_vector: bytes) -> None:
+        if self._epoch_of(document.guid) != document.epoch:
             return
-        diff = worker_pb2.Diff(id=context_id.to_proto(), state_vector=state_vector, with_edits=True)
+        diff = worker_pb2.Diff(id=document.to_proto(), state_vector=state_vector, with_edits=True)
         try:
-            response = await self._documents.ask(context_id.guid, worker_pb2.Request(diff=diff))
-            await self._send(context_id, response.data)
+            response = await self._documents.ask(document.guid, worker_pb2.Request(diff=diff))
+            await self._send(document, response.data)
         except TallystickError as error:
-            extra = {"event": "context_diff_given_up", "guid": context_id.guid.hex(), "why": str(error)}
+            extra = {"event": "context_diff_given_up", "guid": document.guid.hex(), "why": str(error)}
             _log.info("gave up a diff for a peer", extra=extra)
             self.given_up += 1
-            await self._put(peer_pb2.ContextDiff(id=context_id.to_proto(), is_last=True))
+            await self._put(peer_pb2.ContextDiff(id=document.to_proto(), is_last=True))
 
-    async def _send(self, context_id: ContextId, head: worker_pb2.Data) -> None:
+    async def _send(self, document: ContextId, head: worker_pb2.Data) -> None:
         data, offset = head.data, len(head.data)
         while offset < head.size_bytes:
-            await self._put(peer_pb2.ContextDiff(id=context_id.to_proto(), data=data))
+            await self._put(peer_pb2.ContextDiff(id=document.to_proto(), data=data))
             part = worker_pb2.Part(handle=head.handle, offset=offset)
-            response = await self._documents.ask(context_id.guid, worker_pb2.Request(part=part))
+            response = await self._documents.ask(document.guid, worker_pb2.Request(part=part))
             data = response.data.data
             offset += len(data)
-        self._outbox.sends(context_id, head.cursor.number)
+        self._outbox.sends(document, head.cursor.number)
         last = peer_pb2.ContextDiff(
-            id=context_id.to_proto(), number=head.cursor.number, data=data, is_last=True, edits=_newest(head.edits)
+            id=document.to_proto(), number=head.cursor.number, data=data, is_last=True, edits=_newest(head.edits)
         )
         await self._put(last)
         self.made += 1

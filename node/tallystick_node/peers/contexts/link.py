@@ -121,7 +121,9 @@ class ContextLink:
         began_s = loop.time()
         diffs = Diffs(self._around.documents, self._around.epoch_of, self._outbox)
         self._connect()
-        tasks = [asyncio.create_task(until) for until in (self._read(call, diffs), self._write(call, diffs), diffs.run())]
+        tasks = [
+            asyncio.create_task(until) for until in (self._read(call, diffs), self._write(call, diffs), diffs.run())
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             reasons = [task.result() for task in tasks if task in done]  # of all, so that no error of ours is lost
@@ -141,7 +143,7 @@ class ContextLink:
         self.last_failure = ""
         self.counters.connects += 1
         epoch_of = self._around.epoch_of
-        self._outbox.open(lambda context_id: epoch_of(context_id.guid) == context_id.epoch)
+        self._outbox.open(lambda document: epoch_of(document.guid) == document.epoch)
         for guid, states in self._around.here.local_states():
             self._outbox.tell(guid, states)
 
@@ -158,10 +160,10 @@ class ContextLink:
             self.counters.behind += len(reply.behind)
             diffs.want(reply.behind)
 
-    def _acked(self, context_id: ContextId, number: int) -> None:
-        if self._outbox.acked(context_id, number):
+    def _acked(self, document: ContextId, number: int) -> None:
+        if self._outbox.acked(document, number):
             self.counters.acks += 1
-            self._around.documents.note_ack(self.peer_id, context_id, number)
+            self._around.documents.note_ack(self.peer_id, document, number)
         else:
             self.counters.wrong_acks += 1
 

@@ -51,10 +51,10 @@ class Outbox:
         """Documents of which not all is acknowledged."""
         return len(self._unacked)
 
-    def open(self, is_wanted: Callable[[ContextId], bool] = lambda _context_id: True) -> None:
+    def open(self, is_wanted: Callable[[ContextId], bool] = lambda _document: True) -> None:
         """A new link: offers what was not acknowledged of the documents that still are."""
         self._open = True
-        self._unacked = {context_id: number for context_id, number in self._unacked.items() if is_wanted(context_id)}
+        self._unacked = {document: number for document, number in self._unacked.items() if is_wanted(document)}
         self._offers = dict.fromkeys(self._unacked)
         self.wake()
 
@@ -68,34 +68,34 @@ class Outbox:
 
     def push(self, push: peer_pb2.ContextPush, size_bytes: int) -> None:
         """An edit, or an offer, with its size."""
-        context_id = ContextId.of(push.id)
-        if context_id not in self._unacked and len(self._unacked) >= self._max_documents:
+        document = ContextId.of(push.id)
+        if document not in self._unacked and len(self._unacked) >= self._max_documents:
             return  # to be found by comparing
-        self._unacked[context_id] = push.number
+        self._unacked[document] = push.number
         if not self._open:
             return
         if not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
-            self._offers[context_id] = None
+            self._offers[document] = None
         elif self._size_bytes + size_bytes > self._max_bytes:
             self._overflow()
-            self._offers[context_id] = None
+            self._offers[document] = None
         else:
             self._pushes.append((push, size_bytes))
             self._size_bytes += size_bytes
         self.wake()
 
-    def sends(self, context_id: ContextId, number: int) -> None:
+    def sends(self, document: ContextId, number: int) -> None:
         """A diff up to this number is on its way: its ack is awaited like that of an edit."""
-        if context_id in self._unacked or len(self._unacked) < self._max_documents:
-            self._unacked[context_id] = max(self._unacked.get(context_id, 0), number)
+        if document in self._unacked or len(self._unacked) < self._max_documents:
+            self._unacked[document] = max(self._unacked.get(document, 0), number)
 
-    def acked(self, context_id: ContextId, number: int) -> bool:
+    def acked(self, document: ContextId, number: int) -> bool:
         """The peer has a document up to this number; false if no ack of it was awaited."""
-        awaited = self._unacked.get(context_id)
+        awaited = self._unacked.get(document)
         if awaited is None or number > awaited:
             return False
         if number == awaited:
-            del self._unacked[context_id]
+            del self._unacked[document]
         return True
 
     def tell(self, guid: bytes, states: Iterable[context_pb2.PresenceState]) -> None:
@@ -110,9 +110,9 @@ class Outbox:
 
     def forget(self, guid: bytes) -> None:
         """The document is gone, or its numbers begin anew."""
-        for context_id in [context_id for context_id in self._unacked if context_id.guid == guid]:
-            del self._unacked[context_id]
-            self._offers.pop(context_id, None)
+        for document in [document for document in self._unacked if document.guid == guid]:
+            del self._unacked[document]
+            self._offers.pop(document, None)
 
     def wake(self) -> None:
         """There is something for the link to look at."""
@@ -136,11 +136,11 @@ class Outbox:
     def _take_pushes(self, frame: peer_pb2.ContextFrame) -> int:
         room_bytes, room_items = CONTEXT_FRAME_BYTES, CONTEXT_FRAME_ITEMS
         while self._offers and room_items:
-            context_id = next(iter(self._offers))
-            del self._offers[context_id]
-            number = self._unacked.get(context_id)
+            document = next(iter(self._offers))
+            del self._offers[document]
+            number = self._unacked.get(document)
             if number is not None:
-                frame.pushes.add(id=context_id.to_proto(), number=number)
+                frame.pushes.add(id=document.to_proto(), number=number)
                 room_items -= 1
         while self._pushes and room_items and (self._pushes[0][1] <= room_bytes or not frame.pushes):
             push, size_bytes = self._pushes.popleft()

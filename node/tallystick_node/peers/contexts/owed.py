@@ -43,64 +43,66 @@ class Owed:
     def __len__(self) -> int:
         return len(self._debts)
 
-    def __contains__(self, context_id: object) -> bool:
-        return context_id in self._debts
+    def __contains__(self, document: object) -> bool:
+        return document in self._debts
 
-    def merged(self, context_id: ContextId, number: int) -> int:
+    def merged(self, document: ContextId, number: int) -> int:
         """An edit was merged; what may be acknowledged now, 0: nothing."""
-        debt = self._debts.get(context_id)
+        debt = self._debts.get(document)
         if debt is None or not debt.failed:
             return number
         debt.merged = number
         return 0
 
-    def failed(self, context_id: ContextId, number: int, now_s: float) -> None:
+    def failed(self, document: ContextId, number: int, now_s: float) -> None:
         """An edit could not be merged, or was only offered; 0: something else says that a diff is wanted.
 
         Raises:
             TooMuchOwedError: the stream is to be ended.
         """
-        debt = self._debts.get(context_id)
+        debt = self._debts.get(document)
         if debt is None:
             if len(self._debts) >= self._max_documents:
                 raise TooMuchOwedError(f"more than {self._max_documents} documents cannot be merged")
-            self._debts[context_id] = _Debt(number, now_s)
+            self._debts[document] = _Debt(number, now_s)
         elif number:
             debt.failed = number
 
-    def answered(self, context_id: ContextId, number: int, now_s: float) -> int:
+    def answered(self, document: ContextId, number: int, now_s: float) -> int:
         """A diff up to `number` was merged; what may be acknowledged now, 0: nothing."""
-        debt = self._debts.get(context_id)
+        debt = self._debts.get(document)
         if debt is None:
             return number
         if number < debt.failed:
             debt.due_s, debt.asked = now_s, 0  # what failed came after the diff was made
             return 0
-        del self._debts[context_id]
+        del self._debts[document]
         return max(number, debt.merged)
 
-    def postpone(self, context_id: ContextId, now_s: float) -> None:
+    def postpone(self, document: ContextId, now_s: float) -> None:
         """The answer is coming: it is not to be asked again now."""
-        debt = self._debts.get(context_id)
+        debt = self._debts.get(document)
         if debt is not None:
             debt.due_s = max(debt.due_s, now_s + ASK_AGAIN_MIN_S)
 
-    def drop(self, context_id: ContextId) -> None:
+    def again(self, document: ContextId, at_s: float) -> None:
+        """It could not be asked for: that does not count, and is tried at this time."""
+        debt = self._debts.get(document)
+        if debt is not None:
+            debt.due_s, debt.asked = at_s, max(0, debt.asked - 1)
+
+    def drop(self, document: ContextId) -> None:
         """Nothing of it is wanted any more."""
-        self._debts.pop(context_id, None)
+        self._debts.pop(document, None)
 
     def take_due(self, now_s: float, limit: int) -> list[ContextId]:
         """Documents to be asked for now; they count as asked, and come again if nothing comes of it."""
         due = []
-        for context_id, debt in self._debts.items():
+        for document, debt in self._debts.items():
             if debt.due_s <= now_s:
                 debt.due_s = now_s + min(ASK_AGAIN_MAX_S, ASK_AGAIN_MIN_S * 2**debt.asked)
                 debt.asked = min(debt.asked + 1, 16)
-                due.append(context_id)
+                due.append(document)
                 if len(due) >= limit:
                     break
         return due
-
-    def next_due_s(self) -> float | None:
-        """When to look again; None: nothing is owed."""
-        return min((debt.due_s for debt in self._debts.values()), default=None)

@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from tallystick_node.peers.contexts.limits import (
     DIFFS_AT_ONCE,
     MERGE_RETRIES_S,
 )
-from tallystick_node.peers.contexts.owed import Owed
+from tallystick_node.peers.contexts.owed import Owed, TooMuchOwedError
 from tallystick_node.peers.contexts.replies import Replies
 from tallystick_node.peers.contexts.seams import Documents, Here
 from tallystick_node.peers.frames import BadFrameError
@@ -104,9 +105,10 @@ class Receiver:
         """Documents of which something could not be merged yet."""
         return len(self._owed)
 
-    def ask(self, context_id: ContextId) -> None:
-        """A diff of this document is wanted. Raises `TooMuchOwedError`."""
-        self._owed.failed(context_id, 0, self._now_s())
+    def ask(self, document: ContextId) -> None:
+        """A diff of this document is wanted; passed over where too many are."""
+        with contextlib.suppress(TooMuchOwedError):
+            self._owed.failed(document, 0, self._now_s())
         self._look.set()
 
     async def take(self, frame: peer_pb2.ContextFrame) -> None:
@@ -127,7 +129,7 @@ class Receiver:
         while True:
             due = self._owed.take_due(self._now_s(), ASKED_AT_ONCE)
             if due:
-                await asyncio.gather(*(self._ask_for(context_id) for context_id in due))
+                await asyncio.gather(*(self._ask_for(document) for document in due))
                 continue
             self._look.clear()
             try:
@@ -145,37 +147,37 @@ class Receiver:
     # Edits.
 
     async def _take_push(self, push: peer_pb2.ContextPush) -> None:
-        context_id = ContextId.of(push.id)
+        document = ContextId.of(push.id)
         self._counters.pushes += 1
-        epoch = self._taking.epoch_of(context_id.guid)
-        if epoch > context_id.epoch:
+        epoch = self._taking.epoch_of(document.guid)
+        if epoch > document.epoch:
             return
-        if epoch < context_id.epoch or not push.update:
-            self._offered(context_id, push.number)
+        if epoch < document.epoch or not push.update:
+            self._offered(document, push.number)
             return
-        merged = await self._merge(context_id, push.update, push.edit)
+        merged = await self._merge(document, push.update, push.edit)
         if merged is None:
-            self._fails(context_id, push.number)
+            self._fails(document, push.number)
             return
-        self._taking.coverage.pushed(self._peer_id, context_id, push.number, is_novel=merged.is_novel)
+        self._taking.coverage.pushed(self._peer_id, document, push.number, is_novel=merged.is_novel)
         self._counters.novel += merged.is_novel
-        number = self._owed.merged(context_id, push.number)
+        number = self._owed.merged(document, push.number)
         if number:
-            self._replies.ack(context_id, number)
+            self._replies.ack(document, number)
 
-    def _offered(self, context_id: ContextId, number: int) -> None:
-        if self._taking.coverage.holds(self._peer_id, context_id, number):
-            self._replies.ack(context_id, number)
+    def _offered(self, document: ContextId, number: int) -> None:
+        if self._taking.coverage.holds(self._peer_id, document, number):
+            self._replies.ack(document, number)
         else:
-            self._fails(context_id, number)
+            self._fails(document, number)
 
-    def _fails(self, context_id: ContextId, number: int) -> None:
-        self._owed.failed(context_id, number, self._now_s())
+    def _fails(self, document: ContextId, number: int) -> None:
+        self._owed.failed(document, number, self._now_s())
         self._look.set()
 
     async def _merge(
         self,
-        context_id: ContextId,
+        document: ContextId,
         update: bytes,
         edit: context_pb2.Edit,
         *,
@@ -184,13 +186,13 @@ class Receiver:
     ) -> worker_pb2.Merged | None:
         """What became of it; None: it could not be merged, and a diff is to be asked for."""
         try:
-            merged = await self._merge_or_later(context_id, update, edit, staged, edits)
+            merged = await self._merge_or_later(document, update, edit, staged, edits)
         except Refused as error:
             self._counters.refused += 1
-            self._log_refused(context_id, error)
+            self._log_refused(document, error)
             return None
         except TallystickError as error:
-            self._log_refused(context_id, error)
+            self._log_refused(document, error)
             return None
         if merged.lacks_state_vector:
             self._counters.lacking += 1
@@ -199,7 +201,7 @@ class Receiver:
 
     async def _merge_or_later(
         self,
-        context_id: ContextId,
+        document: ContextId,
         update: bytes,
         edit: context_pb2.Edit,
         staged: int | None,
@@ -209,7 +211,7 @@ class Receiver:
         while True:
             try:
                 return await self._documents.merge(
-                    context_id, update, worker_pb2.ORIGIN_PEER, edit, staged=staged, edits=edits
+                    document, update, worker_pb2.ORIGIN_PEER, edit, staged=staged, edits=edits
                 )
             except (Unavailable, Overloaded) as error:
                 # A stage does not outlive its worker.
@@ -221,54 +223,54 @@ class Receiver:
     # Diffs.
 
     async def _take_part(self, part: peer_pb2.ContextDiff) -> None:
-        context_id = ContextId.of(part.id)
-        staged = self._staged.get(context_id)
-        self._owed.postpone(context_id, self._now_s())
+        document = ContextId.of(part.id)
+        staged = self._staged.get(document)
+        self._owed.postpone(document, self._now_s())
         size_bytes = (staged.size_bytes if staged else 0) + len(part.data)
         if size_bytes > DIFF_BYTES or sum(edit.ByteSize() for edit in part.edits) > 2 * DIFF_EDITS_BYTES:
             raise BadFrameError(f"a diff of more than {DIFF_BYTES} bytes")
         if not part.is_last:
-            await self._stage(context_id, part.data)
+            await self._stage(document, part.data)
             return
-        if not part.data or self._taking.epoch_of(context_id.guid) != context_id.epoch:  # given up, or of no use
-            self._staged.pop(context_id, None)
+        if not part.data or self._taking.epoch_of(document.guid) != document.epoch:  # given up, or of no use
+            self._staged.pop(document, None)
             if staged is not None:
                 await self._drop_stage(staged)
             return
         if staged is None:
-            merged = await self._merge(context_id, part.data, context_pb2.Edit(), edits=part.edits)
+            merged = await self._merge(document, part.data, context_pb2.Edit(), edits=part.edits)
         else:
-            await self._stage(context_id, part.data)
-            self._staged.pop(context_id, None)
+            await self._stage(document, part.data)
+            self._staged.pop(document, None)
             if staged.handle < 0:
                 return  # a part was lost with the worker
-            merged = await self._merge(context_id, b"", context_pb2.Edit(), staged=staged.handle, edits=part.edits)
+            merged = await self._merge(document, b"", context_pb2.Edit(), staged=staged.handle, edits=part.edits)
         if merged is not None:
-            self._diffed(context_id, part.number, merged)
+            self._diffed(document, part.number, merged)
 
-    def _diffed(self, context_id: ContextId, number: int, merged: worker_pb2.Merged) -> None:
+    def _diffed(self, document: ContextId, number: int, merged: worker_pb2.Merged) -> None:
         self._counters.diffs += 1
         self._counters.novel += merged.is_novel
-        self._taking.coverage.diffed(self._peer_id, context_id, number, is_novel=merged.is_novel)
-        reached = self._owed.answered(context_id, number, self._now_s())
+        self._taking.coverage.diffed(self._peer_id, document, number, is_novel=merged.is_novel)
+        reached = self._owed.answered(document, number, self._now_s())
         if reached:
-            self._replies.ack(context_id, reached)
+            self._replies.ack(document, reached)
         self._look.set()
 
-    async def _stage(self, context_id: ContextId, data: bytes) -> None:
-        staged = self._staged.get(context_id)
+    async def _stage(self, document: ContextId, data: bytes) -> None:
+        staged = self._staged.get(document)
         if staged is None:
             if len(self._staged) >= DIFFS_AT_ONCE:
                 raise BadFrameError(f"more than {DIFFS_AT_ONCE} diffs at once")
-            staged = self._staged[context_id] = _Staged(self._taking.next_handle())
+            staged = self._staged[document] = _Staged(self._taking.next_handle())
         staged.size_bytes += len(data)
         if staged.handle < 0:
             return
         stage = worker_pb2.Stage(handle=staged.handle, data=data)
         try:
-            await self._documents.ask(context_id.guid, worker_pb2.Request(stage=stage))
+            await self._documents.ask(document.guid, worker_pb2.Request(stage=stage))
         except TallystickError as error:
-            self._log_refused(context_id, error)
+            self._log_refused(document, error)
             staged.handle = -1
 
     async def _drop_stage(self, staged: _Staged) -> None:
@@ -282,36 +284,38 @@ class Receiver:
 
     # What is lacking.
 
-    async def _ask_for(self, context_id: ContextId) -> None:
-        epoch = self._taking.epoch_of(context_id.guid)
-        if epoch > context_id.epoch:
-            self._owed.drop(context_id)
-        if epoch != context_id.epoch:
+    async def _ask_for(self, document: ContextId) -> None:
+        epoch = self._taking.epoch_of(document.guid)
+        if epoch > document.epoch:
+            self._owed.drop(document)
+        if epoch != document.epoch:
+            self._owed.again(document, self._now_s() + _LOOK_EVERY_S)
             return
-        describe = worker_pb2.Describe(id=context_id.to_proto())
+        describe = worker_pb2.Describe(id=document.to_proto())
         try:
-            response = await self._documents.ask(context_id.guid, worker_pb2.Request(describe=describe))
+            response = await self._documents.ask(document.guid, worker_pb2.Request(describe=describe))
             state_vector = response.described.cursor.state_vector
         except TallystickError as error:
             if error.reason is Reason.CONTEXT_DAMAGED:
-                await self._lose(context_id)
+                await self._lose(document)
             elif error.reason is not Reason.CONTEXT_NOT_FOUND:
-                return  # it comes again
+                self._owed.again(document, self._now_s() + _LOOK_EVERY_S)
+                return
             state_vector = b""
-        self._replies.behind(context_id, state_vector)
+        self._replies.behind(document, state_vector)
 
-    async def _lose(self, context_id: ContextId) -> None:
+    async def _lose(self, document: ContextId) -> None:
         """What is damaged here is dropped, and comes whole from the peer."""
-        forget = worker_pb2.Forget(guid=context_id.guid)
-        extra = {"event": "context_lost", "guid": context_id.guid.hex(), "peer_id": self._peer_id}
+        forget = worker_pb2.Forget(guid=document.guid)
+        extra = {"event": "context_lost", "guid": document.guid.hex(), "peer_id": self._peer_id}
         _log.warning("a damaged document is fetched anew", extra=extra)
         try:
-            await self._documents.ask(context_id.guid, worker_pb2.Request(forget=forget))
+            await self._documents.ask(document.guid, worker_pb2.Request(forget=forget))
         except TallystickError as error:
-            self._log_refused(context_id, error)
+            self._log_refused(document, error)
             return
         self._counters.lost += 1
-        self._taking.coverage.forget(context_id.guid)
+        self._taking.coverage.forget(document.guid)
 
     # Beside.
 
@@ -324,11 +328,11 @@ class Receiver:
             self._counters.refused += 1
             _log.info("refused the presence of a peer", extra={"event": "presence_refused", "why": str(error)})
 
-    def _log_refused(self, context_id: ContextId, error: TallystickError) -> None:
+    def _log_refused(self, document: ContextId, error: TallystickError) -> None:
         extra = {
             "event": "context_not_merged",
             "peer_id": self._peer_id,
-            "guid": context_id.guid.hex(),
+            "guid": document.guid.hex(),
             "why": error.reason.value,
         }
         _log.info("could not merge what a peer sent", extra=extra)

@@ -2,7 +2,7 @@
 
 Rules of this file:
 - Acks are cumulative: the newest of a document stands for all before it. So is a question: the newest state vector.
-- What waits is bounded by the documents that the peer has pushed or was asked for.
+- A peer that does not read what is answered does not push for ever: with too much waiting, its stream is ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import asyncio
 
 from tallystick.peer.v1 import peer_pb2
 from tallystick_node.contexts.ids import ContextId
-from tallystick_node.peers.contexts.limits import CONTEXT_FRAME_ITEMS, OWED_DOCUMENTS
+from tallystick_node.peers.contexts.limits import (
+    CONTEXT_FRAME_BYTES,
+    CONTEXT_FRAME_ITEMS,
+    CONTEXT_QUEUE_BYTES,
+    OWED_DOCUMENTS,
+)
+from tallystick_node.peers.contexts.owed import TooMuchOwedError
 
 
 class Replies:
@@ -20,18 +26,21 @@ class Replies:
     def __init__(self) -> None:
         self._acks: dict[ContextId, int] = {}
         self._behind: dict[ContextId, bytes] = {}
+        self._size_bytes = 0
         self._filled = asyncio.Event()
 
-    def ack(self, context_id: ContextId, number: int) -> None:
-        """All that the peer pushed of this document up to `number` is on this node's disk."""
-        if context_id in self._acks or len(self._acks) < OWED_DOCUMENTS:
-            self._acks[context_id] = number
-            self._filled.set()
+    def ack(self, document: ContextId, number: int) -> None:
+        """All that the peer pushed of this document up to `number` is on this disk. Raises `TooMuchOwedError`."""
+        if document not in self._acks and len(self._acks) >= OWED_DOCUMENTS:
+            raise TooMuchOwedError(f"acks of {OWED_DOCUMENTS} documents are not read")
+        self._acks[document] = number
+        self._filled.set()
 
-    def behind(self, context_id: ContextId, state_vector: bytes) -> None:
-        """What follows this state vector is wanted."""
-        if context_id in self._behind or len(self._behind) < OWED_DOCUMENTS:
-            self._behind[context_id] = state_vector
+    def behind(self, document: ContextId, state_vector: bytes) -> None:
+        """What follows this state vector is wanted; dropped where too much waits, for it is asked again."""
+        if document in self._behind or self._size_bytes + len(state_vector) <= CONTEXT_QUEUE_BYTES:
+            self._size_bytes += len(state_vector) - len(self._behind.get(document, b""))
+            self._behind[document] = state_vector
             self._filled.set()
 
     async def take(self) -> peer_pb2.ContextReply:
@@ -40,8 +49,14 @@ class Replies:
             self._filled.clear()
             await self._filled.wait()
         reply = peer_pb2.ContextReply()
-        for context_id in list(self._acks)[:CONTEXT_FRAME_ITEMS]:
-            reply.acks.add(id=context_id.to_proto(), number=self._acks.pop(context_id))
-        for context_id in list(self._behind)[:CONTEXT_FRAME_ITEMS]:
-            reply.behind.add(id=context_id.to_proto(), state_vector=self._behind.pop(context_id))
+        for document in list(self._acks)[:CONTEXT_FRAME_ITEMS]:
+            reply.acks.add(id=document.to_proto(), number=self._acks.pop(document))
+        room_bytes = CONTEXT_FRAME_BYTES
+        for document in list(self._behind)[:CONTEXT_FRAME_ITEMS]:
+            state_vector = self._behind.pop(document)
+            self._size_bytes -= len(state_vector)
+            room_bytes -= len(state_vector)
+            reply.behind.add(id=document.to_proto(), state_vector=state_vector)
+            if room_bytes <= 0:
+                break
         return reply

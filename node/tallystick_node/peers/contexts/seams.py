@@ -19,7 +19,7 @@ class Documents(Protocol):
 
     async def merge(
         self,
-        id: ContextId,  # noqa: A002 - as the wire has it
+        document: ContextId,
         update: bytes,
         origin: worker_pb2.Origin.ValueType,
         edit: context_pb2.Edit,
@@ -35,7 +35,7 @@ class Documents(Protocol):
         """
         ...
 
-    def note_ack(self, peer_id: str, id: ContextId, number: int) -> None:  # noqa: A002 - as the wire has it
+    def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
         """A peer has this node's log of a document up to `number` on its disk."""
         ...
 

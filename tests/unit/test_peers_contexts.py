@@ -1,0 +1,230 @@
+"""The exchange of edits between nodes, over real streams with simple documents."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tallystick.errors import Unavailable
+from tallystick.peer.v1 import peer_pb2
+from tallystick.testing.local_wait import eventually
+from tallystick.v1 import context_pb2
+from tallystick.worker.v1 import worker_pb2
+from tallystick_node.contexts.ids import ContextId
+from tests.unit.context_peers_kit import DOCUMENT, GUID, ExchangeNode, FakeDocuments, exchanging, update
+from tests.unit.peers_kit import DEADLINE_S, Relay
+
+
+def connect(*nodes: ExchangeNode) -> None:
+    """Each knows the others."""
+    for node in nodes:
+        node.exchange.update({other.node_id: other.endpoint for other in nodes})
+
+
+async def equal(node: ExchangeNode, *others: ExchangeNode) -> None:
+    """Until all hold the same."""
+
+    async def alike() -> bool:
+        return node.is_like(*others)
+
+    await eventually(alike, within_s=DEADLINE_S, what="all are alike")
+
+
+async def test_an_edit_is_pushed_merged_as_a_peers_and_acknowledged() -> None:
+    async with exchanging("a") as a, exchanging("b") as b, exchanging("c") as c:
+        connect(a, b, c)
+        number = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: {("b", DOCUMENT, number), ("c", DOCUMENT, number)} <= set(a.documents.acks))
+        assert b.documents.doc().words == c.documents.doc().words == {1: ["x"]}
+        assert set(b.documents.origins) == {worker_pb2.ORIGIN_PEER}
+        assert b.exchange.coverage.holds("a", DOCUMENT, number)
+        assert not b.documents.acks  # what came from a peer is not pushed on
+
+
+async def test_edits_keep_their_order() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        for clock in range(500):
+            a.documents.edit(update(1, clock, str(clock)))
+        await a.documents.until(lambda: ("b", DOCUMENT, 500) in a.documents.acks)
+        assert b.documents.doc().words == {1: [str(clock) for clock in range(500)]}
+
+
+async def test_what_was_made_before_there_was_a_link_is_offered_and_comes_by_a_diff_in_parts() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        a.exchange.update({"b": b.endpoint})
+        a.documents.edit(update(1, 0, "long" * 100))
+        last = a.documents.edit(update(1, 1, "words" * 100))
+        connect(a, b)
+        await a.documents.until(lambda: ("b", DOCUMENT, last) in a.documents.acks)
+        assert a.is_like(b)
+        assert b.exchange.counters.diffs == 1
+        assert "diffed" in {edit.actor for edit in b.documents.edits}
+        assert b.exchange.coverage.holds("a", DOCUMENT, last)
+
+
+async def test_an_edit_whose_predecessor_is_not_there_is_not_acknowledged_until_a_diff_has_brought_it() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        a.documents.told = lambda _edit: None
+        a.documents.edit(update(1, 0, "lost"))  # b never hears of it
+        a.documents.told = a.exchange.push
+        connect(a, b)
+        number = a.documents.edit(update(1, 1, "next"))
+        await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)
+        assert b.documents.doc().words == {1: ["lost", "next"]}
+        assert b.exchange.counters.diffs >= 1
+
+
+async def test_a_damaged_edit_is_counted_and_the_diff_asked_for() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        a.documents.doc().words[1].append("y")
+        a.documents.doc().number += 1
+        push = peer_pb2.ContextPush(id=DOCUMENT.to_proto(), number=2, update=b"\xff not JSON")
+        a.exchange._peers["b"].outbox.push(push, push.ByteSize())
+        await a.documents.until(lambda: ("b", DOCUMENT, 2) in a.documents.acks)
+        assert b.exchange.counters.refused == 1
+        assert a.is_like(b)
+
+
+async def test_after_a_cut_all_are_equal_deletions_alone_too() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        relay = Relay(int(b.endpoint.rpartition(":")[2]))
+        back = Relay(int(a.endpoint.rpartition(":")[2]))
+        async with relay.open() as to_b, back.open() as to_a:
+            a.exchange.update({"b": to_b})
+            b.exchange.update({"a": to_a})
+            first = a.documents.edit(update(1, 0, "x"))
+            await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+            relay.freeze()
+            back.freeze()
+            a.documents.edit(update(1, 1, deletes=["x"]))
+            b.documents.edit(update(2, 0, "y"))
+            relay.thaw()
+            back.thaw()
+            await equal(a, b)
+            assert a.documents.doc().deletes == {"x"}
+
+
+async def test_comparing_finds_what_nobody_pushes() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        a.documents.told = b.documents.told = lambda _edit: None
+        for number in range(50):
+            guid = bytes([number]) * 16
+            a.documents.epochs[guid] = b.documents.epochs[guid] = 1
+            (a if number % 2 else b).documents.edit(update(number, 0, "x"), ContextId(guid, 1))
+        connect(a, b)
+        await equal(a, b)
+        assert len(a.documents.digests()) == 50
+
+
+async def test_only_equal_epochs_exchange_and_an_older_one_waits_until_its_log_has_come_so_far() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        new = ContextId(GUID, 2)
+        a.documents.epochs[GUID] = 2
+        connect(a, b)
+        number = a.documents.edit(update(1, 0, "x"), new)
+        other = ContextId(b"o" * 16, 1)
+        a.documents.epochs[other.guid] = b.documents.epochs[other.guid] = 1
+        after = a.documents.edit(update(1, 0, "o"), other)
+        await a.documents.until(lambda: ("b", other, after) in a.documents.acks)
+        assert new not in b.documents.docs
+        b.documents.epochs[GUID] = 2
+        await a.documents.until(lambda: ("b", new, number) in a.documents.acks)
+        assert a.is_like(b)
+
+
+async def test_a_worker_that_is_down_for_a_while_loses_nothing() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        b.documents.error = Unavailable("down")
+        b.documents.error.reason = b.documents.error.reason.WORKER_DOWN
+        number = a.documents.edit(update(1, 0, "x"))
+        await asyncio.sleep(0.1)
+        assert not a.documents.acks
+        b.documents.error = None
+        await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)
+
+
+async def test_a_damaged_document_is_forgotten_and_fetched_whole() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        b.documents.damaged.add(GUID)
+        second = a.documents.edit(update(1, 1, "y"))
+        await a.documents.until(lambda: ("b", DOCUMENT, second) in a.documents.acks)
+        assert b.exchange.counters.lost == 1
+        assert a.is_like(b)
+
+
+async def test_a_cursor_of_another_node_is_caught_up_with() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        a.documents.told = lambda _edit: None
+        number = a.documents.edit(update(1, 0, "x"))
+        waiting = asyncio.create_task(b.exchange.coverage.catch_up("a", DOCUMENT, number))
+        connect(a, b)
+        async with asyncio.timeout(DEADLINE_S):
+            await waiting
+        assert a.is_like(b)
+
+
+async def test_numbers_that_were_others_are_not_covered_by_a_push() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        a.documents._merge(DOCUMENT, update(9, 0, "of another peer"))
+        third = a.documents.edit(update(1, 1, "y"))
+        await a.documents.until(lambda: ("b", DOCUMENT, third) in a.documents.acks)
+        assert third == first + 2
+        if b.documents.doc().words.get(9) is None:
+            assert not b.exchange.coverage.holds("a", DOCUMENT, third)
+
+
+async def test_presence_goes_to_those_that_are_connected() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        a.exchange.tell(GUID, [context_pb2.PresenceState(writer=1, clock=1, state=b"old")])
+        a.exchange.tell(GUID, [context_pb2.PresenceState(writer=1, clock=2, state=b"{}")])
+        await b.documents.until(lambda: 1 in b.documents.presences and b.documents.presences[1].clock == 2)
+
+
+async def test_a_node_that_comes_back_is_offered_what_it_did_not_acknowledge() -> None:
+    b_documents = FakeDocuments()
+    async with exchanging("a") as a:
+        async with exchanging("b", b_documents) as b:
+            connect(a, b)
+            first = a.documents.edit(update(1, 0, "x"))
+            await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+            port = int(b.endpoint.rpartition(":")[2])
+        second = a.documents.edit(update(1, 1, "y"))
+        async with exchanging("b", b_documents, port=port, incarnation=2) as b:
+            b.exchange.update({"a": a.endpoint})
+            await a.documents.until(lambda: ("b", DOCUMENT, second) in a.documents.acks)
+            assert a.is_like(b)
+
+
+@pytest.mark.parametrize("members", [{}, {"c": "127.0.0.1:1"}])
+async def test_a_node_that_is_no_member_any_more_pushes_nothing(members: dict[str, str]) -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        b.servicer.update(["b", *members])
+        b.exchange.update(members)
+        assert b.exchange._servicer.stream_of("a") is not None
+
+        async def is_alone() -> bool:
+            return not a.exchange.connected
+
+        await eventually(is_alone, within_s=DEADLINE_S, what="the stream has ended")
+        a.documents.edit(update(1, 1, "y"))
+        with pytest.raises(Unavailable):
+            await a.exchange.compare("b", peer_pb2.CompareContextsRequest(prefixes=[b""]))
+        assert b.documents.doc().words == {1: ["x"]}
