@@ -25,6 +25,7 @@ from tallystick_node.config import SETTINGS, AnySetting, NodeConfig
 from tallystick_node.consensus import settings
 from tallystick_node.core import limits
 from tallystick_node.peers import limits as peer_limits
+from tallystick_node.peers.contexts import limits as peer_context_limits
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 NOTE: Final = "<!-- Made from {source} by scripts/generate_docs.py: change the code and run `make proto`. -->"
@@ -130,7 +131,7 @@ def _limits_page() -> str:
         *_table(("limit", "value", "bounds"), _constant_rows(settings)),
         "",
         "## Between nodes",
-        *_table(("limit", "value", "bounds"), _constant_rows(peer_limits)),
+        *_table(("limit", "value", "bounds"), [*_constant_rows(peer_limits), *_constant_rows(peer_context_limits)]),
     ]
     return "\n".join(lines) + "\n"
 

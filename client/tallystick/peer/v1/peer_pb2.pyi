@@ -869,7 +869,7 @@ class CompareContextsRequest(_message.Message):
     """of a listing: the last document of the page before"""
     @_builtins.property
     def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """A prefix of the hash of a guid, in nibbles; empty: all. At most 3."""
+        """A prefix of the sha256 of a guid, a byte (0 to 15) for each nibble; an empty one: all. At most 3 nibbles."""
 
     def __init__(
         self,
