@@ -131,7 +131,10 @@ def _limits_page() -> str:
         *_table(("limit", "value", "bounds"), _constant_rows(settings)),
         "",
         "## Between nodes",
-        *_table(("limit", "value", "bounds"), [*_constant_rows(peer_limits), *_constant_rows(peer_context_limits)]),
+        *_table(
+            ("limit", "value", "bounds"),
+            itertools.chain(_constant_rows(peer_limits), _constant_rows(peer_context_limits)),
+        ),
     ]
     return "\n".join(lines) + "\n"
 
