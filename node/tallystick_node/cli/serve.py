@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from tallystick_node import config as settings
 from tallystick_node.cli import logs
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.config import NodeConfig
+from tallystick_node.contexts.worker.parent import ParentGone, die_with
 from tallystick_node.storage.errors import (
     DatabaseDamaged,
     DataFolderInUse,
@@ -24,8 +22,6 @@ from tallystick_node.storage.errors import (
     JournalDamaged,
     StorageError,
 )
-
-_PR_SET_PDEATHSIG = 1
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -61,7 +57,10 @@ def serve(config_file: Path | None, exit_with_parent: int | None, **flags: objec
     its own.
     """
     if exit_with_parent is not None:
-        _die_with(exit_with_parent)
+        try:
+            die_with(exit_with_parent)
+        except ParentGone as error:
+            raise Failure("the process that started this node is gone", ExitCode.UNAVAILABLE) from error
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     config = settings.load(given, os.environ, config_file)
     logs.set_up(config.log_level, config.log_format)
@@ -83,16 +82,3 @@ def _code_of(error: StorageError) -> ExitCode:
     if isinstance(error, (JournalDamaged, IdentityDamaged, DatabaseDamaged)):
         return ExitCode.CORRUPT
     return ExitCode.UNAVAILABLE if isinstance(error, DataFolderInUse) else ExitCode.REFUSED
-
-
-def _die_with(parent_pid: int) -> None:
-    """The kernel kills this process when its parent dies, however that happens. Linux only; elsewhere it does nothing.
-
-    SIGKILL, because the parent is gone and nobody is left to insist; a node loses nothing by it.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:  # it died before we asked
-        raise Failure("the process that started this node is gone", ExitCode.UNAVAILABLE)
