@@ -57,10 +57,7 @@ def serve(config_file: Path | None, exit_with_parent: int | None, **flags: objec
     its own.
     """
     if exit_with_parent is not None:
-        try:
-            die_with(exit_with_parent)
-        except ParentGone as error:
-            raise Failure("the process that started this node is gone", ExitCode.UNAVAILABLE) from error
+        _die_with(exit_with_parent)
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     config = settings.load(given, os.environ, config_file)
     logs.set_up(config.log_level, config.log_format)
@@ -82,3 +79,11 @@ def _code_of(error: StorageError) -> ExitCode:
     if isinstance(error, (JournalDamaged, IdentityDamaged, DatabaseDamaged)):
         return ExitCode.CORRUPT
     return ExitCode.UNAVAILABLE if isinstance(error, DataFolderInUse) else ExitCode.REFUSED
+
+
+def _die_with(parent_pid: int) -> None:
+    """A node loses nothing by being killed."""
+    try:
+        die_with(parent_pid)
+    except ParentGone as error:
+        raise Failure("the process that started this node is gone", ExitCode.UNAVAILABLE) from error
