@@ -74,6 +74,25 @@ class Acks:
         for log in self._logs.values():
             self._settle(log)
 
+    def moved(self, document: ContextId, number: int) -> None:
+        """A document is in a new epoch, which began with what the old one had, decided. What this node had beyond that
+        is in its new log up to `number` (0: nothing): who waits for the old one waits for that."""
+        waiting = [
+            waiter
+            for old in [each for each in self._logs if each.guid == document.guid and each.epoch < document.epoch]
+            for waiter in self._logs.pop(old).waiting
+        ]
+        log = self._log(document)
+        log.newest = max(log.newest, number)
+        for _, order, future in waiting:
+            heapq.heappush(log.waiting, (number, order, future))
+        self._settle(log)
+
+    def quorum(self, document: ContextId) -> int:
+        """The newest number that a majority has, as far as is known."""
+        log = self._logs.get(document)
+        return self._quorum(log) if log is not None else 0
+
     def knows(self, document: ContextId) -> bool:
         """Whether acks of this document are held."""
         return document in self._logs

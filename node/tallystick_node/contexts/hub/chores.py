@@ -2,7 +2,7 @@
 
 Rules of this file:
 - Chores of a document are done one after another, and before anything else is asked of that document (`settled`).
-- A chore that fails because the worker is down is done again. All are idempotent.
+- A chore that fails because the worker is down is done again. All are idempotent, and can be cut off anywhere.
 - The table is bounded. Beyond that, and at a start, `needs_look` is set: then all decided documents are compared with
   the worker's (`reconcile`).
 """
@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from typing import Final, Protocol
 
-from tallystick.errors import Refused, Unavailable
+from tallystick.errors import TallystickError, Unavailable, Undecided
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,17 @@ class Chores:
         return len(self._chores)
 
     def add(self, guid: bytes, chore: Chore, *, instead: bool = False) -> None:
-        """A further chore of a document; `instead`: of those that were not begun."""
+        """A further chore of a document; `instead`: of all that it has."""
+        if instead and (doing := self._doing.pop(guid, None)) is not None:
+            doing.cancel()
+            self._chores.pop(guid, None)
         chores = self._chores.get(guid)
-        if chores is None:
-            if len(self._chores) >= CHORES_DOCUMENTS:
-                self.needs_look = True
-                return
-            chores = self._chores[guid] = deque()
-        if instead:
-            chores.clear()
-        chores.append(chore)
-        if guid not in self._doing:
+        if chores is not None:
+            chores.append(chore)
+        elif len(self._chores) >= CHORES_DOCUMENTS:
+            self.needs_look = True
+        else:
+            chores = self._chores[guid] = deque([chore])
             self._doing[guid] = asyncio.get_running_loop().create_task(self._do(guid, chores), name="chore")
 
     async def settled(self, guid: bytes) -> None:
@@ -76,22 +76,22 @@ class Chores:
     async def _do(self, guid: bytes, chores: deque[Chore]) -> None:
         try:
             while chores:
-                chore = chores.popleft()
-                await self._until_done(guid, chore)
+                await _until_done(guid, chores[0])
+                chores.popleft()
         finally:
-            self._chores.pop(guid, None)
-            self._doing.pop(guid, None)
+            if self._chores.get(guid) is chores:  # else others took its place
+                del self._chores[guid], self._doing[guid]
 
-    async def _until_done(self, guid: bytes, chore: Chore) -> None:
-        while True:
-            try:
-                await chore()
-            except Unavailable:
-                await asyncio.sleep(RETRY_S)
-            except Refused as error:
-                log.warning(
-                    "a chore was refused", extra={"event": "chore_refused", "guid": guid.hex(), "why": str(error)}
-                )
-                return
-            else:
-                return
+
+async def _until_done(guid: bytes, chore: Chore) -> None:
+    while True:
+        try:
+            await chore()
+        except (Unavailable, Undecided):
+            await asyncio.sleep(RETRY_S)
+        except TallystickError as error:
+            why = {"event": "chore_refused", "guid": guid.hex(), "why": str(error)}
+            log.warning("the worker refused what was decided", extra=why)
+            return
+        else:
+            return

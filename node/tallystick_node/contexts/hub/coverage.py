@@ -11,11 +11,11 @@ from tallystick_node.contexts.ids import ContextId
 class Coverage(Protocol):
     """What this node holds of other nodes' update logs."""
 
-    def holds(self, node_id: str, document: ContextId, number: int) -> bool:
+    def holds(self, node_id: str, document: ContextId, number: int, /) -> bool:
         """Whether that node's log of this document is here, on disk, up to `number`, as far as is known."""
         ...
 
-    async def catch_up(self, node_id: str, document: ContextId, number: int) -> None:
+    async def catch_up(self, node_id: str, document: ContextId, number: int, /) -> None:
         """Returns once it is; asks that node for it now. The caller bounds it with a timeout."""
         ...
 

@@ -41,6 +41,7 @@ class LocalEdit(NamedTuple):
 
 
 LocalListener: TypeAlias = Callable[[LocalEdit], None]
+Admit: TypeAlias = Callable[[ContextId, worker_pb2.Origin.ValueType], None]
 
 
 class _Open:
@@ -69,6 +70,7 @@ class Hub:
         presence: who is here.
         chores: what the worker has yet to hear.
         coverage: what this node has of others' logs; `peers` puts its own in.
+        admit: raises what speaks against a merge at this moment, as far as it was decided; `context_store` puts it in.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Hub:
         self.presence = Presence(clock)
         self.chores = Chores()
         self.coverage: Coverage = NoCoverage()
+        self.admit: Admit = _admit_all
 
     @property
     def is_up(self) -> bool:
@@ -140,9 +143,39 @@ class Hub:
             sender: the subscription that is not told, because its owner has the update.
 
         Raises:
-            Refused: the update is not to be believed, or too much.
-            Unavailable: WORKER_DOWN, it is not known whether it was merged; OVERLOADED, CONTEXT_DAMAGED.
+            Refused: the update is not to be believed, or too much; the context was deleted, or is in another epoch.
+            Unavailable: WORKER_DOWN, it is not known whether it was merged; CONTEXT_SEALED, BEHIND, CONTEXT_DAMAGED;
+                OVERLOADED.
         """
+        merging = self.start_merge(
+            document,
+            update,
+            origin,
+            edit,
+            schema=schema,
+            web_writers=web_writers,
+            carry_over=carry_over,
+            staged=staged,
+            edits=edits,
+            sender=sender,
+        )
+        return await asyncio.shield(merging)
+
+    def start_merge(
+        self,
+        document: ContextId,
+        update: bytes,
+        origin: worker_pb2.Origin.ValueType,
+        edit: context_pb2.Edit,
+        *,
+        schema: bytes = b"",
+        web_writers: Sequence[int] = (),
+        carry_over: bool = False,
+        staged: int | None = None,
+        edits: Iterable[context_pb2.Edit] = (),
+        sender: Subscription | None = None,
+    ) -> asyncio.Task[worker_pb2.Merged]:
+        """`merge`, begun: it goes on whatever becomes of its caller."""
         merge = worker_pb2.Merge(
             id=document.to_proto(),
             origin=origin,
@@ -157,14 +190,14 @@ class Hub:
             merge.update = update
         else:
             merge.staged = staged
-        return await asyncio.shield(self._start(self._merge(document, merge, sender)))
+        return self._start(self._merge(document, merge, sender))
 
     async def restore(self, document: ContextId, restore: worker_pb2.Restore) -> worker_pb2.Done:
         """Makes the content what it was: an edit of this node's. Raises as `merge`."""
         done: list[worker_pb2.Done] = []
 
         async def ask() -> worker_pb2.Merged:
-            response = await self._asked(document, worker_pb2.Request(restore=restore))
+            response = await self._asked(document, worker_pb2.Request(restore=restore), worker_pb2.ORIGIN_CLIENT)
             done.append(response.done)
             self._tell(document, response.done.merged, response.done.merged.update, None, is_local=True)
             return response.done.merged
@@ -192,11 +225,13 @@ class Hub:
         """A peer has this node's log of a document up to `number` on its disk."""
         self.acks.note(peer_id, document, number)
 
-    async def reached_quorum(self, document: ContextId, number: int) -> int:
-        """Returns once a majority has this node's log up to `number`, with the number that it has. Bound it."""
+    async def reached_quorum(self, document: ContextId, number: int) -> None:
+        """Returns once a majority has this node's log up to `number`. Raises NotFound: the document was deleted."""
+        if number == 0:
+            return
         if not self.acks.knows(document):
             self._tell_peers(LocalEdit(document, number, b"", context_pb2.Edit()))
-        return await self.acks.reached(document, number)
+        await self.acks.reached(document, number)
 
     # What is decided.
 
@@ -208,10 +243,13 @@ class Hub:
         for subscription in list(opened.subscribers) if opened else ():
             subscription.end(NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND))
 
-        async def forget() -> None:
-            await self._port.ask(worker_pb2.Request(forget=worker_pb2.Forget(guid=guid)))
+        self._forget(guid)
 
-        self.chores.add(guid, forget, instead=True)
+    async def forget(self, guid: bytes) -> None:
+        """A document is damaged here: drops it, so that it can be fetched from another node."""
+        self._forget(guid)
+        await self.chores.settled(guid)
+        self._lag(guid)
 
     def created(self, document: ContextId, seed: bytes) -> None:
         """A document begins with this content, if there is any."""
@@ -240,9 +278,10 @@ class Hub:
                 id=document.to_proto(), base=base, now_unix_ms=self._unix_ms(), writer=await fresh_writer()
             )
             response = await self._port.ask(worker_pb2.Request(start_epoch=request))
-            self._move(document)
-            if response.done.merged.update:
-                self._tell(document, response.done.merged, response.done.merged.update, None, is_local=True)
+            merged = response.done.merged
+            self._move(document, merged.number if merged.update else 0)
+            if merged.update:
+                self._tell(document, merged, merged.update, None, is_local=True)
 
         self.chores.add(document.guid, start)
 
@@ -266,6 +305,12 @@ class Hub:
 
     # Inside.
 
+    def _forget(self, guid: bytes) -> None:
+        async def forget() -> None:
+            await self._port.ask(worker_pb2.Request(forget=worker_pb2.Forget(guid=guid)))
+
+        self.chores.add(guid, forget, instead=True)
+
     def _start(self, merging: Coroutine[None, None, worker_pb2.Merged]) -> asyncio.Task[worker_pb2.Merged]:
         task = asyncio.get_running_loop().create_task(merging, name="merge")
         self._under_way.add(task)
@@ -283,14 +328,19 @@ class Hub:
         merge: worker_pb2.Merge,
         sender: Subscription | None,
     ) -> worker_pb2.Merged:
-        response = await self._asked(document, worker_pb2.Request(merge=merge))
+        response = await self._asked(document, worker_pb2.Request(merge=merge), merge.origin)
         merged = response.merged
         self._tell(document, merged, merged.update or merge.update, sender, is_local=merge.origin in LOCAL_ORIGINS)
         return merged
 
-    async def _asked(self, document: ContextId, request: worker_pb2.Request) -> worker_pb2.Response:
+    async def _asked(
+        self, document: ContextId, request: worker_pb2.Request, origin: worker_pb2.Origin.ValueType
+    ) -> worker_pb2.Response:
+        if not self.chores.is_settled(document.guid):
+            await self.chores.settled(document.guid)
+        self.admit(document, origin)  # nothing may come between this and the question: a seal would be passed
         try:
-            return await self.ask(document.guid, request)
+            return await self._port.ask(request)
         except TallystickError as error:
             if error.reason is Reason.WORKER_DOWN:
                 self._lag(document.guid)  # it may have been merged, and its number told to nobody
@@ -307,7 +357,9 @@ class Hub:
     ) -> None:
         if merged.lacks_state_vector:
             return
-        if merged.is_novel:
+        if merged.is_novel and not update:
+            self._lag(document.guid)  # it came in parts, and is not at hand
+        elif merged.is_novel:
             self._push(document, Pushed(merged.number, update, merged.edit, merged.state_vector), sender)
         if is_local:
             self.acks.merged(document, merged.number, is_novel=merged.is_novel)
@@ -336,12 +388,13 @@ class Hub:
             for subscription in opened.subscribers:
                 subscription.lag()
 
-    def _move(self, document: ContextId) -> None:
+    def _move(self, document: ContextId, number: int) -> None:
+        self.acks.moved(document, number)
         opened = self._open.get(document.guid)
         if opened is not None:
             opened.number = 0
             for subscription in opened.subscribers:
-                subscription.move(document)
+                subscription.move(document, number)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         opened = self._open.get(subscription.document.guid)
@@ -350,3 +403,8 @@ class Hub:
         opened.subscribers.pop(subscription, None)
         if not opened.subscribers:
             del self._open[subscription.document.guid]
+
+
+def _admit_all(document: ContextId, origin: worker_pb2.Origin.ValueType) -> None:
+    """`Hub.admit` of a hub that was not told what is decided."""
+    del document, origin

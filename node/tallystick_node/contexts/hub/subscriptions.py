@@ -37,9 +37,11 @@ class Lagging(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The document is in this epoch now. What follows is of the new one."""
+    """The document is in this epoch now. What follows is of the new one. Of this node's update log there, all that was
+    carried over is up to this number."""
 
     document: ContextId
+    number: int
 
 
 Item: TypeAlias = Pushed | Lagging | Moved
@@ -92,6 +94,11 @@ class Subscription:
             self._size_bytes -= len(item.update) + _OVERHEAD_BYTES
         return item
 
+    def drain(self) -> None:
+        """Drops what waits: its owner looks at the document itself. Raises as `take`."""
+        while self.take() is not None:
+            pass
+
     def close(self) -> None:
         """Wants nothing any more."""
         self._items.clear()
@@ -124,10 +131,10 @@ class Subscription:
         self._size_bytes = 0
         self._wake()
 
-    def move(self, document: ContextId) -> None:
+    def move(self, document: ContextId, number: int) -> None:
         """The document is in another epoch: what waits of the old one is in the new one's content."""
         self.document = document
-        self._items = deque([Moved(document)])
+        self._items = deque([Moved(document, number)])
         self._size_bytes = 0
         self._wake()
 
