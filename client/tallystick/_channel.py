@@ -15,10 +15,11 @@ import grpc
 
 from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
-from tallystick.v1 import cluster_pb2_grpc, state_pb2_grpc
+from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, state_pb2_grpc
 
 if TYPE_CHECKING:
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
+    from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
@@ -78,6 +79,7 @@ class Endpoint:
         self._state: StateServiceAsyncStub | None = None
         self._cluster: ClusterServiceAsyncStub | None = None
         self._members: MemberServiceAsyncStub | None = None
+        self._contexts: ContextServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -99,6 +101,13 @@ class Endpoint:
         if self._members is None:
             raise RuntimeError("not connected")
         return self._members
+
+    @property
+    def contexts(self) -> ContextServiceAsyncStub:
+        """The calls of the context service; the channel is open."""
+        if self._contexts is None:
+            raise RuntimeError("not connected")
+        return self._contexts
 
     def is_connected(self) -> bool:
         """A call may leave now."""
@@ -140,6 +149,7 @@ class Endpoint:
             self._state = state_pb2_grpc.StateServiceStub(self._channel)
             self._cluster = cluster_pb2_grpc.ClusterServiceStub(self._channel)
             self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
+            self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
         return self._channel
 
 

@@ -13,6 +13,9 @@ from tallystick._values import (
     Appended,
     Checkpoint,
     CheckpointEvent,
+    ContextChange,
+    ContextEvent,
+    ContextInfo,
     DecidedMutation,
     DeletedEvent,
     Event,
@@ -24,7 +27,7 @@ from tallystick._values import (
     Snapshot,
 )
 from tallystick.errors import Corrupt
-from tallystick.v1 import common_pb2, state_pb2
+from tallystick.v1 import common_pb2, context_pb2, state_pb2
 
 _KINDS: Final = {
     OperationKind.SET: state_pb2.OPERATION_KIND_SET,
@@ -36,6 +39,15 @@ _KINDS: Final = {
     OperationKind.REPLACE: state_pb2.OPERATION_KIND_REPLACE,
 }
 _KINDS_BACK: Final = {number: kind for kind, number in _KINDS.items()}
+
+_CHANGES: Final = {
+    state_pb2.CONTEXT_CHANGE_CREATED: ContextChange.CREATED,
+    state_pb2.CONTEXT_CHANGE_DELETED: ContextChange.DELETED,
+    state_pb2.CONTEXT_CHANGE_SEALED: ContextChange.SEALED,
+    state_pb2.CONTEXT_CHANGE_UNSEALED: ContextChange.UNSEALED,
+    state_pb2.CONTEXT_CHANGE_EPOCH_STARTED: ContextChange.EPOCH_STARTED,
+    state_pb2.CONTEXT_CHANGE_VERSION_SAVED: ContextChange.VERSION_SAVED,
+}
 
 
 def mutation_message(mutation: Mutation) -> state_pb2.Mutation:
@@ -156,6 +168,41 @@ def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:
     )
 
 
+def context_info(message: context_pb2.ContextInfo) -> ContextInfo:
+    """A context, as it was decided."""
+    return ContextInfo(
+        name=message.context.name,
+        guid=message.guid,
+        epoch=message.epoch,
+        is_sealed=message.is_sealed,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        schema_json=message.schema,
+        revision=revision(message.revision),
+    )
+
+
+def context_event(message: state_pb2.ContextDecided) -> ContextEvent:
+    """What was decided of a context.
+
+    Raises:
+        Corrupt: it is of a kind that this client does not know.
+    """
+    change = _CHANGES.get(message.change)
+    if change is None:
+        raise Corrupt(f"an unknown change {message.change} of a context: is this client older than the cluster?")
+    return ContextEvent(
+        context=message.name,
+        guid=message.guid,
+        epoch=message.epoch,
+        change=change,
+        version=message.version,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
 def event(message: state_pb2.WatchEvent) -> Event:
     """A watched event.
 
@@ -172,4 +219,6 @@ def event(message: state_pb2.WatchEvent) -> Event:
     if kind == "deleted":
         end = message.deleted
         return DeletedEvent(agent, end.last_seq, end.actor, end.time_unix_ms, revision(end.revision))
+    if kind == "context":
+        return context_event(message.context)
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

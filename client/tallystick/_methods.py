@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from grpc.aio import UnaryUnaryMultiCallable as Unary
 
     from tallystick.v1 import cluster_pb2 as cluster
+    from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import state_pb2 as state
 
 
@@ -78,3 +79,72 @@ def transfer_leadership_method(
 ) -> Unary[cluster.TransferLeadershipRequest, cluster.TransferLeadershipResponse]:
     """MemberService.TransferLeadership."""
     return endpoint.members.TransferLeadership
+
+
+def create_context_method(endpoint: Endpoint) -> Unary[context.CreateContextRequest, context.CreateContextResponse]:
+    """ContextService.CreateContext."""
+    return endpoint.contexts.CreateContext
+
+
+def describe_context_method(
+    endpoint: Endpoint,
+) -> Unary[context.DescribeContextRequest, context.DescribeContextResponse]:
+    """ContextService.DescribeContext."""
+    return endpoint.contexts.DescribeContext
+
+
+def list_contexts_method(endpoint: Endpoint) -> Unary[context.ListContextsRequest, context.ListContextsResponse]:
+    """ContextService.ListContexts."""
+    return endpoint.contexts.ListContexts
+
+
+def delete_context_method(endpoint: Endpoint) -> Unary[context.DeleteContextRequest, context.DeleteContextResponse]:
+    """ContextService.DeleteContext."""
+    return endpoint.contexts.DeleteContext
+
+
+def allocate_writers_method(
+    endpoint: Endpoint,
+) -> Unary[context.AllocateWritersRequest, context.AllocateWritersResponse]:
+    """ContextService.AllocateWriters."""
+    return endpoint.contexts.AllocateWriters
+
+
+def history_method(endpoint: Endpoint) -> Unary[context.HistoryRequest, context.HistoryResponse]:
+    """ContextService.History."""
+    return endpoint.contexts.History
+
+
+def blame_method(endpoint: Endpoint) -> Unary[context.BlameRequest, context.BlameResponse]:
+    """ContextService.Blame."""
+    return endpoint.contexts.Blame
+
+
+def list_overlaps_method(endpoint: Endpoint) -> Unary[context.ListOverlapsRequest, context.ListOverlapsResponse]:
+    """ContextService.ListOverlaps."""
+    return endpoint.contexts.ListOverlaps
+
+
+def restore_context_method(endpoint: Endpoint) -> Unary[context.RestoreContextRequest, context.RestoreContextResponse]:
+    """ContextService.RestoreContext."""
+    return endpoint.contexts.RestoreContext
+
+
+def save_version_method(endpoint: Endpoint) -> Unary[context.SaveVersionRequest, context.SaveVersionResponse]:
+    """ContextService.SaveVersion."""
+    return endpoint.contexts.SaveVersion
+
+
+def list_versions_method(endpoint: Endpoint) -> Unary[context.ListVersionsRequest, context.ListVersionsResponse]:
+    """ContextService.ListVersions."""
+    return endpoint.contexts.ListVersions
+
+
+def verify_contexts_method(endpoint: Endpoint) -> Unary[context.VerifyContextsRequest, context.VerifyContextsResponse]:
+    """ContextService.VerifyContexts."""
+    return endpoint.contexts.VerifyContexts
+
+
+def compact_context_method(endpoint: Endpoint) -> Unary[context.CompactContextRequest, context.CompactContextResponse]:
+    """ContextService.CompactContext."""
+    return endpoint.contexts.CompactContext

@@ -265,6 +265,35 @@ class AgentInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextInfo:
+    """A shared context, as it was decided.
+
+    Attributes:
+        guid: 16 bytes, for ever its own: another document of that name has another one.
+        epoch: 1, 2, ...: how often it was rebuilt, and one more.
+        is_sealed: between two epochs, for seconds: edits wait.
+        actor: who created it.
+        time_unix_ms: when.
+        schema_json: JSON text; empty: none.
+        revision: of its newest decided change.
+    """
+
+    name: str
+    guid: bytes
+    epoch: int
+    is_sealed: bool
+    actor: str
+    time_unix_ms: int
+    schema_json: bytes
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was created."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class MutationEvent:
     """A watched agent's log grew by this mutation."""
 
@@ -298,7 +327,44 @@ class DeletedEvent:
         return to_time(self.time_unix_ms)
 
 
-Event = MutationEvent | CheckpointEvent | DeletedEvent
+class ContextChange(enum.StrEnum):
+    """What was decided of a context."""
+
+    CREATED = "created"
+    DELETED = "deleted"
+    SEALED = "sealed"
+    UNSEALED = "unsealed"
+    EPOCH_STARTED = "epoch started"
+    VERSION_SAVED = "version saved"
+
+
+@dataclass(frozen=True, slots=True)
+class ContextEvent:
+    """Something was decided of a context of the watched namespace.
+
+    Attributes:
+        context: its name.
+        guid: 16 bytes: another document of that name has another one.
+        epoch: the one it is in from here on.
+        version: the name of the version that was saved, or "".
+    """
+
+    context: str
+    guid: bytes
+    epoch: int
+    change: ContextChange
+    version: str
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a context."""
+        return to_time(self.time_unix_ms)
+
+
+Event = MutationEvent | CheckpointEvent | DeletedEvent | ContextEvent
 """What a watch yields."""
 
 

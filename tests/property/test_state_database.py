@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick_node.core.commands import Append, Command, Operation, OperationKind
+from tallystick_node.core.commands import AgentCommand, Append, Operation, OperationKind
 from tallystick_node.core.outcomes import Appended, Checkpointed, Deleted, Refusal
 from tallystick_node.core.values import canonical_json, digest_json, json_size
 from tallystick_node.storage.database import Database
@@ -80,7 +80,7 @@ class ModelAgent:
 
 @given(HISTORIES)
 @SETTINGS
-def test_equals_the_model_at_every_seq(history: list[Command]) -> None:
+def test_equals_the_model_at_every_seq(history: list[AgentCommand]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(Path(folder) / "state.db", state_cache_bytes=0)
         model: dict[str, ModelAgent] = {}
@@ -95,7 +95,7 @@ def test_equals_the_model_at_every_seq(history: list[Command]) -> None:
         database.close()
 
 
-def _follow(model: dict[str, ModelAgent], command: Command, outcome: object) -> None:
+def _follow(model: dict[str, ModelAgent], command: AgentCommand, outcome: object) -> None:
     """Let the model do what the database said it did, and check that it could."""
     name = command.target.agent
     if isinstance(outcome, Refusal):
@@ -154,7 +154,7 @@ def _compare(database: Database, model: dict[str, ModelAgent]) -> None:
 
 @given(HISTORIES, st.data())
 @SETTINGS
-def test_batches_caches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
+def test_batches_caches_and_crashes_change_nothing(history: list[AgentCommand], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one_by_one = Database.open(Path(folder) / "one.db")
         entries = [(index, 1 + index // 4, [command], None) for index, command in enumerate(history, start=1)]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from tallystick_node.access import Access, Consistency, ReadFrom
 from tallystick_node.sim.disk import SimFile
 from tallystick_node.sim.nemesis import Step
 from tallystick_node.sim.runs import fails_alike, replay_command
 from tallystick_node.sim.seed import Failed, Passed, Plan, run_seed
 from tallystick_node.sim.shrink import shrink
-from tallystick_node.store import Consistency, ReadFrom, Store
 
 SEEDS = 40
 SHRINK_RUNS = 16
@@ -39,14 +39,14 @@ def shrunk(plan: Plan, failure: Failed) -> list[Step]:
 
 
 def test_reads_that_ask_no_majority_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = Store._ready
+    ready = Access.ready
 
-    async def hasty(store: Store, read_from: ReadFrom) -> None:
+    async def hasty(access: Access, read_from: ReadFrom) -> None:
         if read_from.consistency is not Consistency.LINEARIZABLE:
-            await ready(store, read_from)
+            await ready(access, read_from)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "_ready", hasty)
+        patched.setattr(Access, "ready", hasty)
         plan, failure = first_failure(["drop", "pause"], 6.0)
         assert failure.kind in ("witness", "linearizability", "sessions")
         shrunk(plan, failure)

@@ -4,16 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tallystick_node.core import limits
 from tallystick_node.core.commands import Idempotency, Target
 from tallystick_node.core.document import Document
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
-from tallystick_node.core.tables import LogRecord, Remembered
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextDecided,
+    ContextRecord,
+    Event,
+    MutationDecided,
+    VersionRecord,
+    WritersAllocated,
+)
+from tallystick_node.core.tables import Deletion, LogRecord, Remembered
+
+
+class MemoryContexts:
+    """An implementation of `tallystick_node.core.tables.ContextTables`."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, ContextRecord] = {}
+        self.bases: dict[bytes, tuple[int, bytes]] = {}
+        self.deletions: list[Deletion] = []
+        self.writers: list[WritersAllocated] = []
+        self.versions: dict[tuple[bytes, str], VersionRecord] = {}
+
+    def context(self, guid: bytes) -> ContextRecord | None:
+        return self.records.get(guid)
+
+    def named(self, namespace: str, name: str) -> ContextRecord | None:
+        found = [each for each in self.records.values() if (each.namespace, each.name) == (namespace, name)]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def save(self, record: ContextRecord) -> None:
+        self.records[record.guid] = record
+
+    def base(self, guid: bytes) -> bytes:
+        return self.bases[guid][1]
+
+    def save_base(self, guid: bytes, epoch: int, base: bytes) -> None:
+        self.bases[guid] = (epoch, base)
+
+    def delete(self, record: ContextRecord, position: int) -> None:
+        del self.records[record.guid], self.bases[record.guid]
+        self.versions = {key: value for key, value in self.versions.items() if key[0] != record.guid}
+        self.deletions.append(Deletion(position, record.namespace, record.name, record.guid))
+
+    def deletion(self, guid: bytes) -> Deletion | None:
+        return next((each for each in self.deletions if each.guid == guid), None)
+
+    def newest_deletion(self, namespace: str, name: str) -> Deletion | None:
+        found = [each for each in self.deletions if (each.namespace, each.name) == (namespace, name)]
+        return found[-1] if found else None
+
+    def next_writer(self) -> int:
+        return self.writers[-1].first + self.writers[-1].count if self.writers else limits.FIRST_WRITER
+
+    def add_writers(self, event: WritersAllocated) -> None:
+        assert event.first == self.next_writer()
+        self.writers.append(event)
+
+    def version(self, guid: bytes, name: str) -> VersionRecord | None:
+        return self.versions.get((guid, name))
+
+    def add_version(self, version: VersionRecord, content: bytes) -> None:
+        assert (version.guid, version.name) not in self.versions
+        self.versions[version.guid, version.name] = version
 
 
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`."""
 
     def __init__(self) -> None:
+        self.contexts = MemoryContexts()
         self.last_log = 0
         self.events: list[Event] = []
         self.logs: dict[Target, LogRecord] = {}
@@ -25,6 +90,10 @@ class MemoryTables:
     @property
     def position(self) -> int:
         return len(self.events)
+
+    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+        assert event.position == len(self.events) + 1
+        self.events.append(event)
 
     def log(self, target: Target) -> LogRecord | None:
         return self.logs.get(target)

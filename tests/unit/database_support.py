@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tallystick.v1 import state_pb2
 from tallystick_node.core.commands import (
+    AgentCommand,
     Append,
     Checkpoint,
     Command,
@@ -58,12 +59,12 @@ def append(
     return keyed
 
 
-def checkpoint(name: str, *, agent: str = "a", key: str | None = None, metadata: bytes = b"{}") -> Command:
+def checkpoint(name: str, *, agent: str = "a", key: str | None = None, metadata: bytes = b"{}") -> AgentCommand:
     command = Checkpoint(START_MS, target(agent), name, step=7, metadata=metadata, pending_calls=b"[]")
     return _keyed(command, key)
 
 
-def delete_agent(agent: str = "a", *, key: str | None = None) -> Command:
+def delete_agent(agent: str = "a", *, key: str | None = None) -> AgentCommand:
     return _keyed(DeleteAgent(START_MS, target(agent)), key)
 
 
@@ -84,13 +85,17 @@ def _table_digest(connection: sqlite3.Connection, name: str) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _keyed(command: Command, key: str | None) -> Command:
+def _keyed(command: AgentCommand, key: str | None) -> AgentCommand:
     if key is None:
-        return decode_commands(encode_command(command))[0]
-    message = encode_command(
-        type(command)(
-            **{name: getattr(command, name) for name in command.__slots__ if name != "idempotency"},
-            idempotency=Idempotency(key, fingerprint(command)),
-        )
+        return _decoded(command)
+    keyed = type(command)(
+        **{name: getattr(command, name) for name in command.__slots__ if name != "idempotency"},
+        idempotency=Idempotency(key, fingerprint(command)),
     )
-    return decode_commands(message)[0]
+    return _decoded(keyed)
+
+
+def _decoded(command: AgentCommand) -> AgentCommand:
+    (decoded,) = decode_commands(encode_command(command))
+    assert isinstance(decoded, Append | Checkpoint | DeleteAgent)
+    return decoded

@@ -5,33 +5,58 @@ A block is comments and commands, `---`, and what came of them; blocks are parte
 
 Commands: `append AGENT [key=K] [fp=F] [seq=N] [epoch=E] [time=T] [branch=B] OPERATION ...` where an operation is
 `set:/path:json` and `;` begins the next mutation; `checkpoint AGENT NAME [...]`; `delete AGENT [...]`; `state AGENT`.
+Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
+`epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
+each of them.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
 import pytest
 
 from tallystick_node.core.commands import (
+    AllocateWriters,
     Append,
     Checkpoint,
     Command,
+    ContextCommand,
+    CreateContext,
     DeleteAgent,
+    DeleteContext,
     Idempotency,
     Mutation,
     Operation,
     OperationKind,
+    SaveVersion,
+    SealContext,
+    StartEpoch,
     Target,
 )
+from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.core.machine import apply
-from tallystick_node.core.outcomes import Appended, Applied, Checkpointed, Deleted, Refusal
+from tallystick_node.core.outcomes import (
+    Appended,
+    Applied,
+    Checkpointed,
+    ContextChanged,
+    ContextDeleted,
+    ContextRecord,
+    Deleted,
+    Refusal,
+    VersionSaved,
+    WritersGiven,
+)
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.core_tables import MemoryTables
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
+
+CONTEXT_VERBS = {"create", "remove", "writers", "seal", "epoch", "version"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -63,12 +88,48 @@ def _run_line(tables: MemoryTables, line: str) -> str:
     verb, agent, *words = line.split(" ")
     if verb == "state":
         return _show_state(tables, agent)
+    if verb == "context":
+        return _show_context(tables, agent, words)
+    if verb in CONTEXT_VERBS:
+        return _run_context_line(tables, verb, [agent, *words])
     before = _show_state(tables, agent)
     applied = apply(tables, _command(verb, agent, words))
     if isinstance(applied.outcome, Refusal):
         assert _show_state(tables, agent) == before
         assert applied.events == ()
     return _show(applied)
+
+
+def _run_context_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
+    before = copy.deepcopy(vars(tables.contexts))
+    applied = apply(tables, _context_command(verb, words))
+    if isinstance(applied.outcome, Refusal):
+        assert vars(tables.contexts) == before
+        assert applied.events == ()
+    return _show(applied)
+
+
+def _context_command(verb: str, words: list[str]) -> ContextCommand:
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    first, *rest = [word for word in words if "=" not in word]
+    time_unix_ms, namespace = int(options.get("time", "1000")), options.get("ns", "demo")
+    guid = options.get("guid", first).encode()
+    match verb:
+        case "create":
+            seed, schema = options.get("seed", "").encode(), options.get("schema", "").encode()
+            return CreateContext(time_unix_ms, namespace, first, guid, schema, seed, "me")
+        case "remove":
+            return DeleteContext(time_unix_ms, namespace, first, options.get("guid", "").encode(), "me")
+        case "writers":
+            return AllocateWriters(time_unix_ms, namespace, int(rest[0]), first)
+        case "seal":
+            return SealContext(time_unix_ms, guid, int(rest[0]), "me")
+        case "epoch":
+            base = options.get("base", "").encode()
+            return StartEpoch(time_unix_ms, guid, int(rest[0]), int(options["seal"]), base, "me")
+        case _:
+            content = rest[2].encode()
+            return SaveVersion(time_unix_ms, guid, int(rest[0]), rest[1], b"cursor", content, Target("demo", "a"))
 
 
 def _command(verb: str, agent: str, words: list[str]) -> Command:
@@ -118,8 +179,33 @@ def _show(applied: Applied) -> str:
             return text + (" (replayed)" if done.replayed else "")
         case Deleted() as done:
             return f"deleted, ended at {done.last_seq}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case ContextChanged() as done:
+            return f"{_context_text(done.record)}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case ContextDeleted() as done:
+            return f"gone {done.guid.decode()}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case WritersGiven() as done:
+            last = done.first + done.count - 1
+            return f"writers {done.first - FIRST_WRITER}..{last - FIRST_WRITER}, at {done.position}"
+        case VersionSaved() as done:
+            text = f"version {done.version.name} of epoch {done.version.epoch}, time {done.version.time_unix_ms}"
+            return f"{text}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case Refusal() as refusal:
             return f"{refusal.reason}: {refusal.message}"
+
+
+def _show_context(tables: MemoryTables, name: str, words: list[str]) -> str:
+    record = tables.contexts.named(words[0] if words else "demo", name)
+    if record is None:
+        return "no context"
+    epoch, base = tables.contexts.bases[record.guid]
+    assert epoch == record.epoch
+    versions = [version for guid, version in tables.contexts.versions if guid == record.guid]
+    return f"{_context_text(record)}, base {base.decode()!r}, versions {versions}"
+
+
+def _context_text(record: ContextRecord) -> str:
+    seal = f" sealed at {record.seal}" if record.is_sealed else ""
+    return f"{record.name} is {record.guid.decode()} in epoch {record.epoch}{seal}, time {record.changed_unix_ms}"
 
 
 def _show_state(tables: MemoryTables, agent: str) -> str:

@@ -22,7 +22,8 @@ from tallystick_node.storage import schema
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.install import INCOMING_PREFIX, stage
-from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head, Page, StateRead
+from tallystick_node.storage.pages import Page
+from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head, StateRead
 from tallystick_node.storage.verify import verify
 from tests.unit.database_support import START_MS, append, checkpoint, delete_agent, set_op, target
 

@@ -19,6 +19,7 @@ from tallystick_node.core.values import canonical_json, parse_json
 from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.errors import UnknownFormat
 from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
+from tallystick_node.storage.schema import FORMAT
 from tests.unit.database_support import append, apply_each, checkpoint, delete_agent, rows_digest, set_op, target
 
 
@@ -302,6 +303,6 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     Database.open(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
-    with pytest.raises(UnknownFormat, match="format 3"):
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}"):
         Database.open(path)

@@ -12,7 +12,7 @@ import pytest
 
 from tallystick.errors import TallystickError
 from tallystick_node.core.commands import Command, Operation, OperationKind
-from tallystick_node.core.outcomes import Applied
+from tallystick_node.core.outcomes import Applied, MutationDecided
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageError
 from tallystick_node.storage.reads import AtSeq, Head
@@ -62,7 +62,12 @@ def test_a_full_disk_undoes_the_transaction_and_nothing_else(tmp_path: Path) -> 
 
 
 def _mutations_of(applied: list[Applied], agent: str) -> list[object]:
-    return [event for each in applied for event in each.events if event.target.agent == agent and hasattr(event, "raw")]
+    return [
+        event
+        for each in applied
+        for event in each.events
+        if isinstance(event, MutationDecided) and event.target.agent == agent
+    ]
 
 
 def _filled(path: Path) -> None:

@@ -8,13 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tallystick_node.core.commands import Command
+from tallystick_node.core.commands import Command, CreateContext
 from tallystick_node.core.outcomes import Appended, Deleted
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
-from tallystick_node.storage.migrations import FORMAT_1
+from tallystick_node.storage.migrations import FORMAT_1, FORMAT_2
 from tallystick_node.storage.reads import AtSeq, Head
-from tests.unit.database_support import append, apply_each, checkpoint, delete_agent, rows_digest, set_op, target
+from tests.unit.database_support import (
+    START_MS,
+    append,
+    apply_each,
+    checkpoint,
+    delete_agent,
+    rows_digest,
+    set_op,
+    target,
+)
+
+FORMATS = {1: FORMAT_1, 2: FORMAT_2}
+"""The tables of older formats."""
 
 
 def history() -> list[Command]:
@@ -31,24 +43,25 @@ def history() -> list[Command]:
     return commands
 
 
-def to_format_1(path: Path) -> None:
-    """Rewrites a database as the builds that knew format 1 would have written it, by their own statements."""
+def to_format(path: Path, number: int) -> None:
+    """Rewrites a database as the builds that knew an older format would have written it, by their own statements."""
+    sums = {1: "sum", 2: ""}[number]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         newer = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         columns = {
-            table: ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "sum")
+            table: ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != sums)
             for table in newer
         }
     newer_path = path.rename(path.with_name("newer"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        for statement in FORMAT_1:
+        for statement in FORMATS[number]:
             connection.execute(statement)
         connection.execute("ATTACH ? AS newer", (str(newer_path),))
         for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
             connection.execute(f"INSERT INTO main.{table} SELECT {columns[table]} FROM newer.{table}")  # noqa: S608
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {number}")
     newer_path.unlink()
 
 
@@ -58,11 +71,12 @@ def filled(path: Path) -> None:
     database.close()
 
 
-def test_format_1_becomes_what_this_build_would_have_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", FORMATS)
+def test_an_older_format_becomes_what_this_build_would_have_written(tmp_path: Path, number: int) -> None:
     twin, path = tmp_path / "twin.db", tmp_path / "state.db"
     filled(twin)
     filled(path)
-    to_format_1(path)
+    to_format(path, number)
     database = Database.open(path)
     assert rows_digest(path) == rows_digest(twin)
     assert (database.members,) == (None,)
@@ -85,20 +99,22 @@ def test_format_1_becomes_what_this_build_would_have_written(tmp_path: Path) -> 
     Database.open(path).close()
 
 
-def test_an_empty_database_of_format_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", FORMATS)
+def test_an_empty_database_of_an_older_format(tmp_path: Path, number: int) -> None:
     path = tmp_path / "state.db"
     Database.open(path).close()
-    to_format_1(path)
+    to_format(path, number)
     database = Database.open(path)
     assert (database.applied_index, database.position, database.members) == (0, 0, None)
-    apply_each(database, append([set_op("/n", "1")]))
+    apply_each(database, append([set_op("/n", "1")]), CreateContext(START_MS, "demo", "plan", bytes(16)))
+    assert database.reads.contexts.named("demo", "plan") is not None
     database.close()
 
 
 def test_no_room_to_migrate_leaves_the_old_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.db"
     filled(path)
-    to_format_1(path)
+    to_format(path, 1)
     before = rows_digest(path)
     with monkeypatch.context() as patched:
         patched.setattr("tallystick_node.storage.schema._PRAGMAS", ("PRAGMA max_page_count = 30",))
@@ -110,7 +126,7 @@ def test_no_room_to_migrate_leaves_the_old_database(tmp_path: Path, monkeypatch:
     database.close()
 
 
-@pytest.mark.parametrize("claimed", [0, 1])
+@pytest.mark.parametrize("claimed", [0, 1, 2])
 def test_a_wrong_format_is_damage(tmp_path: Path, claimed: int) -> None:
     path = tmp_path / "state.db"
     filled(path)

@@ -90,6 +90,6 @@ async def test_each_wanted_event_once_and_in_order(seed: int) -> None:
         for reader in readers:
             group.create_task(reader.run())
     for reader in readers:
-        assert reader.seen == [event for event in history.all_events if reader.wanted.matches(event.target)]
+        assert reader.seen == [event for event in history.all_events if reader.wanted.matches(event)]
     assert feed.subscribers == 0
     assert not (feed._waiters._by_agent or feed._waiters._by_namespace)

@@ -10,7 +10,22 @@ from tallystick.errors import Invalid, Reason
 from tallystick.log.v1 import log_pb2
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
-from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.core.commands import (
+    AgentCommand,
+    AllocateWriters,
+    Append,
+    Checkpoint,
+    Command,
+    ContextCommand,
+    CreateContext,
+    DeleteAgent,
+    DeleteContext,
+    Idempotency,
+    SaveVersion,
+    SealContext,
+    StartEpoch,
+    Target,
+)
 from tallystick_node.wire.commands import (
     decode_commands,
     encode_command,
@@ -22,6 +37,7 @@ from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
 
 SET = state_pb2.OPERATION_KIND_SET
+GUID = bytes(range(16))
 KEY = Idempotency("key", b"f" * 16)
 
 
@@ -35,7 +51,7 @@ def mutation(*operations: state_pb2.Operation, kind: str = "", payload: bytes = 
     return state_pb2.Mutation(kind=kind, operations=operations, payload=payload, cause="tool:copy#17", trace_id="t")
 
 
-COMMANDS: list[Command] = [
+COMMANDS: list[AgentCommand] = [
     Append(7, Target("n", "a"), admit_mutations([mutation(operation()), mutation(kind="seen", payload=b"{}")])),
     Append(7, Target("n", "a", "b"), admit_mutations([mutation(operation())]), KEY, 0, 3, "me"),
     Checkpoint(7, Target("n", "a"), "c1"),
@@ -45,7 +61,21 @@ COMMANDS: list[Command] = [
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+CONTEXT_COMMANDS: list[ContextCommand] = [
+    CreateContext(7, "n", "c", GUID),
+    CreateContext(7, "n", "c", GUID, b"{}", b"seed", "me"),
+    DeleteContext(7, "n", "c"),
+    DeleteContext(7, "n", "c", GUID, "me"),
+    AllocateWriters(7, "n", 16, "me"),
+    SealContext(7, GUID, 3, "me"),
+    StartEpoch(7, GUID, 4, 99, b"base", "me"),
+    StartEpoch(7, GUID, 4, 99),
+    SaveVersion(7, GUID, 3, "v1", b"cursor", b"content"),
+    SaveVersion(7, GUID, 3, "v1", b"cursor", b"content", Target("n", "a", "b"), "c1", "me"),
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS])
 def test_commands_round_trip(command: Command) -> None:
     assert decode_commands(encode_command(command)) == [command]
 
@@ -133,7 +163,7 @@ def test_a_command_has_a_limit() -> None:
 
 def test_fingerprints_are_of_the_request() -> None:
     first = Checkpoint(1, Target("n", "a"), "c")
-    others: list[Command] = [
+    others: list[AgentCommand] = [
         Checkpoint(1, Target("n", "b"), "c"),
         Checkpoint(1, Target("n", "a"), "c", expected_seq=0),
         DeleteAgent(1, Target("n", "a")),
@@ -144,8 +174,9 @@ def test_fingerprints_are_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.idempotency is None])
-def test_a_request_gets_its_key_and_stays_what_it_is(command: Command) -> None:
+def test_a_request_gets_its_key_and_stays_what_it_is(command: AgentCommand) -> None:
     (decoded,) = decode_commands(encode_request(command, "k" * 32))
+    assert isinstance(decoded, Append | Checkpoint | DeleteAgent)
     assert decoded.idempotency == Idempotency("k" * 32, fingerprint(command))
     assert replace(decoded, idempotency=None) == command
     assert encode_request(command, "") == encode_command(command)
@@ -155,6 +186,32 @@ def test_a_request_s_key_has_a_limit() -> None:
     with pytest.raises(Invalid) as refused:
         encode_request(COMMANDS[0], "k" * (limits.KEY_BYTES + 1))
     assert refused.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "field"),
+    [
+        (CreateContext(7, "n", "no spaces", GUID), Reason.INVALID_NAME, "context"),
+        (CreateContext(7, "", "c", GUID), Reason.INVALID_NAME, "namespace"),
+        (CreateContext(7, "n", "c", GUID[:15]), Reason.INVALID_REQUEST, "guid"),
+        (CreateContext(7, "n", "c", GUID, actor="é" * 101), Reason.TOO_LARGE, "actor"),
+        (CreateContext(7, "n", "c", GUID, seed=bytes(limits.COMMAND_BYTES)), Reason.TOO_LARGE, "command"),
+        (DeleteContext(7, "n", "c", b"short"), Reason.INVALID_REQUEST, "guid"),
+        (DeleteContext(7, "n", ""), Reason.INVALID_NAME, "context"),
+        (AllocateWriters(7, "n", 0), Reason.INVALID_REQUEST, "count"),
+        (AllocateWriters(7, " ", 1), Reason.INVALID_NAME, "namespace"),
+        (SealContext(7, b"", 1), Reason.INVALID_REQUEST, "guid"),
+        (StartEpoch(7, b"", 1, 1), Reason.INVALID_REQUEST, "guid"),
+        (SaveVersion(7, b"", 1, "v", b"", b""), Reason.INVALID_REQUEST, "guid"),
+        (SaveVersion(7, GUID, 1, "", b"", b""), Reason.INVALID_NAME, "name"),
+        (SaveVersion(7, GUID, 1, "v", b"", b"", Target("n", ""), "c"), Reason.INVALID_NAME, "agent"),
+        (SaveVersion(7, GUID, 1, "v", b"", b"", Target("n", "a"), "no spaces"), Reason.INVALID_NAME, "checkpoint"),
+    ],
+)
+def test_what_a_context_command_must_not_be(command: ContextCommand, reason: Reason, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        encode_command(command)
+    assert (refused.value.reason, refused.value.metadata["field"]) == (reason, field)
 
 
 def test_what_a_newer_version_wrote_is_not_skipped() -> None:
@@ -183,5 +240,7 @@ def test_joined_commands_are_no_larger_than_a_command_may_be() -> None:
     joined = list(join_commands(encoded))
     assert len(joined) >= 3
     assert all(len(data) <= limits.COMMAND_BYTES for data in joined)
-    decoded = [command.target.agent for data in joined for command in decode_commands(data)]
+    decoded = [
+        command.target.agent for data in joined for command in decode_commands(data) if isinstance(command, Append)
+    ]
     assert decoded == [f"a{n}" for n in range(5)]

@@ -61,6 +61,31 @@ OPERATION_KIND_REPLACE: OperationKind.ValueType  # 7
 """replace the whole state (path is empty)"""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
+class _ContextChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContextChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContextChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTEXT_CHANGE_UNSPECIFIED: _ContextChange.ValueType  # 0
+    CONTEXT_CHANGE_CREATED: _ContextChange.ValueType  # 1
+    CONTEXT_CHANGE_DELETED: _ContextChange.ValueType  # 2
+    CONTEXT_CHANGE_SEALED: _ContextChange.ValueType  # 3
+    CONTEXT_CHANGE_UNSEALED: _ContextChange.ValueType  # 4
+    CONTEXT_CHANGE_EPOCH_STARTED: _ContextChange.ValueType  # 5
+    CONTEXT_CHANGE_VERSION_SAVED: _ContextChange.ValueType  # 6
+
+class ContextChange(_ContextChange, metaclass=_ContextChangeEnumTypeWrapper): ...
+
+CONTEXT_CHANGE_UNSPECIFIED: ContextChange.ValueType  # 0
+CONTEXT_CHANGE_CREATED: ContextChange.ValueType  # 1
+CONTEXT_CHANGE_DELETED: ContextChange.ValueType  # 2
+CONTEXT_CHANGE_SEALED: ContextChange.ValueType  # 3
+CONTEXT_CHANGE_UNSEALED: ContextChange.ValueType  # 4
+CONTEXT_CHANGE_EPOCH_STARTED: ContextChange.ValueType  # 5
+CONTEXT_CHANGE_VERSION_SAVED: ContextChange.ValueType  # 6
+Global___ContextChange: _TypeAlias = ContextChange  # noqa: Y015
+
 @_typing.final
 class Operation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -755,14 +780,21 @@ class WatchEvent(_message.Message):
     MUTATION_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def agent(self) -> _common_pb2.AgentRef: ...
+    def agent(self) -> _common_pb2.AgentRef:
+        """absent with `context`"""
+
     @_builtins.property
     def mutation(self) -> Global___DecidedMutation: ...
     @_builtins.property
     def checkpoint(self) -> Global___CheckpointInfo: ...
     @_builtins.property
     def deleted(self) -> Global___AgentDeleted: ...
+    @_builtins.property
+    def context(self) -> Global___ContextDecided:
+        """only without a filter"""
+
     def __init__(
         self,
         *,
@@ -770,16 +802,65 @@ class WatchEvent(_message.Message):
         mutation: Global___DecidedMutation | None = ...,
         checkpoint: Global___CheckpointInfo | None = ...,
         deleted: Global___AgentDeleted | None = ...,
+        context: Global___ContextDecided | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___WatchEvent: _TypeAlias = WatchEvent  # noqa: Y015
+
+@_typing.final
+class ContextDecided(_message.Message):
+    """What was decided of a shared context. Edits are merged, not decided: they are not watched but synced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    GUID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    guid: _builtins.bytes
+    epoch: _builtins.int
+    """from here on"""
+    change: Global___ContextChange.ValueType
+    version: _builtins.str
+    """the one that was saved"""
+    actor: _builtins.str
+    time_unix_ms: _builtins.int
+    @_builtins.property
+    def revision(self) -> _common_pb2.Revision: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        guid: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        change: Global___ContextChange.ValueType = ...,
+        version: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        time_unix_ms: _builtins.int = ...,
+        revision: _common_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "epoch", b"epoch", "guid", b"guid", "name", b"name", "namespace", b"namespace", "revision", b"revision", "time_unix_ms", b"time_unix_ms", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextDecided: _TypeAlias = ContextDecided  # noqa: Y015
 
 @_typing.final
 class AgentDeleted(_message.Message):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.v1 import common_pb2
+from tallystick_node.access import Consistency, ReadFrom
 from tallystick_node.api import messages
 from tallystick_node.api.calls import Context, timeout_s
-from tallystick_node.store import Consistency, ReadFrom
 
 _CONSISTENCIES: Final = {
     common_pb2.CONSISTENCY_SESSION: Consistency.SESSION,

@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallystick.v1 import common_pb2, state_pb2
+from tallystick.v1 import common_pb2, context_pb2, state_pb2
 from tallystick_node.core.commands import MAIN, Target
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextDecided,
+    ContextRecord,
+    Event,
+    MutationDecided,
+    VersionRecord,
+    WritersAllocated,
+)
 from tallystick_node.core.tables import LogRecord
 
 GROUP: Final = 1
@@ -77,14 +86,60 @@ def agent(log: LogRecord) -> state_pb2.AgentInfo:
     )
 
 
+def context_decided(decided: ContextDecided) -> state_pb2.ContextDecided:
+    """What was decided of a context; the numbers of the changes are the wire's."""
+    return state_pb2.ContextDecided(
+        namespace=decided.namespace,
+        name=decided.name,
+        guid=decided.guid,
+        epoch=decided.epoch,
+        change=state_pb2.ContextChange.ValueType(decided.change),
+        version=decided.version,
+        actor=decided.actor,
+        time_unix_ms=decided.time_unix_ms,
+        revision=revision(decided.position),
+    )
+
+
+def context_info(record: ContextRecord) -> context_pb2.ContextInfo:
+    """A document as it was decided."""
+    return context_pb2.ContextInfo(
+        context=context_pb2.ContextRef(namespace=record.namespace, name=record.name),
+        guid=record.guid,
+        epoch=record.epoch,
+        is_sealed=record.is_sealed,
+        actor=record.actor,
+        time_unix_ms=record.time_unix_ms,
+        schema=record.schema,
+        revision=revision(record.position),
+    )
+
+
+def version_info(version: VersionRecord) -> context_pb2.VersionInfo:
+    """A named version, without its content."""
+    return context_pb2.VersionInfo(
+        name=version.name,
+        cursor=context_pb2.Cursor.FromString(version.cursor),
+        actor=version.actor,
+        agent=agent_ref(version.target) if version.target is not None else None,
+        checkpoint=version.checkpoint,
+        time_unix_ms=version.time_unix_ms,
+        size_bytes=version.size_bytes,
+        revision=revision(version.position),
+    )
+
+
 def event(decided: Event) -> state_pb2.WatchEvent:
     """An event of the decided history."""
-    ref = agent_ref(decided.target)
     match decided:
         case MutationDecided():
-            return state_pb2.WatchEvent(agent=ref, mutation=mutation(decided))
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), mutation=mutation(decided))
         case CheckpointTaken():
-            return state_pb2.WatchEvent(agent=ref, checkpoint=checkpoint(decided))
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), checkpoint=checkpoint(decided))
+        case ContextDecided():
+            return state_pb2.WatchEvent(context=context_decided(decided))
+        case WritersAllocated():
+            raise AssertionError("no filter wants it")
         case AgentDeleted():
             deleted = state_pb2.AgentDeleted(
                 last_seq=decided.seq,
@@ -92,4 +147,4 @@ def event(decided: Event) -> state_pb2.WatchEvent:
                 time_unix_ms=decided.time_unix_ms,
                 revision=revision(decided.position),
             )
-            return state_pb2.WatchEvent(agent=ref, deleted=deleted)
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), deleted=deleted)

@@ -128,6 +128,8 @@ def _line(event: tallystick.Event) -> Text:
         return Text(
             printable(f"checkpoint {made.name} at {made.seq}, step {made.step}  {clock(made.time)}"), style="cyan"
         )
+    if isinstance(event, tallystick.ContextEvent):
+        return Text(printable(f"context {event.context} {event.change}  {clock(event.time)}"))
     return Text(f"deleted at {event.last_seq}  {clock(event.time)}", style="bold red")
 
 

@@ -6,6 +6,7 @@ from tallystick import (
     AgentInfo,
     Checkpoint,
     CheckpointEvent,
+    ContextEvent,
     DecidedMutation,
     DeletedEvent,
     Event,
@@ -33,11 +34,13 @@ def agent_info(info: AgentInfo) -> Record:
 
 
 def event(event: Event) -> Record:
-    """What was decided; `type` is mutation, checkpoint or deleted."""
+    """What was decided; `type` is mutation, checkpoint, deleted or context."""
     if isinstance(event, MutationEvent):
         return {"type": "mutation", "agent": event.agent, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
         return {"type": "checkpoint", "agent": event.agent, **checkpoint(event.checkpoint)}
+    if isinstance(event, ContextEvent):
+        return {"type": "context", **_context(event)}
     return {"type": "deleted", "agent": event.agent, **_deleted(event)}
 
 
@@ -106,6 +109,19 @@ def _words(operation: Operation, limit: int) -> str:
 def _operation(operation: Operation) -> Record:
     made: Record = {"kind": str(operation.kind), "path": operation.path}
     return made if operation.kind is OperationKind.DELETE else {**made, "value": operation.value}
+
+
+def _context(event: ContextEvent) -> Record:
+    return {
+        "context": event.context,
+        "guid": event.guid.hex(),
+        "epoch": event.epoch,
+        "change": str(event.change),
+        "version": event.version or None,
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
+    }
 
 
 def _deleted(event: DeletedEvent) -> Record:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tallystick_node.core import limits as core_limits
+
 UPDATE_BYTES: Final = 1024 * 1024
 """One update of a client; a peer's diff may have as much as a document."""
 
@@ -34,10 +36,10 @@ VERSION_BYTES: Final = 1536 * 1024
 WRITERS_BLOCK: Final = 1024
 """Writer ids handed out at once."""
 
-FIRST_WRITER: Final = 2**32
+FIRST_WRITER: Final = core_limits.FIRST_WRITER
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves."""
 
-LAST_WRITER: Final = 2**53 - 1
+LAST_WRITER: Final = core_limits.LAST_WRITER
 """JavaScript counts no further."""
 
 LAST_CLOCK: Final = 2**31 - 1

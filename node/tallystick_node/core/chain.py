@@ -14,7 +14,15 @@ import struct
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from tallystick_node.core.outcomes import AgentDeleted, Applied, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    Applied,
+    CheckpointTaken,
+    ContextDecided,
+    Event,
+    MutationDecided,
+    WritersAllocated,
+)
 
 NO_HASH: Final = b""
 """The hash at seq 0."""
@@ -53,12 +61,24 @@ def _hash_event(event: Event) -> bytes:
             return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts))
         case AgentDeleted():
             return _hash_parts(b"deleted", event, ())
+        case ContextDecided():
+            names = (event.namespace.encode(), event.name.encode(), event.actor.encode(), event.version.encode())
+            head = b"context" + _pack_u32(event.change) + _pack_u64(event.epoch) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, *names, event.guid, event.hash)
+        case WritersAllocated():
+            head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), event.actor.encode())
     assert_never(event)
+
+
+def hash_parts(head: bytes, *parts: bytes) -> bytes:
+    """SHA-256 of the head and of the parts, each with its length before it."""
+    running = hashlib.sha256(head)
+    for part in parts:
+        running.update(_pack_u32(len(part)) + part)
+    return running.digest()
 
 
 def _hash_parts(kind: bytes, event: CheckpointTaken | AgentDeleted, parts: tuple[bytes, ...]) -> bytes:
     names = tuple(name.encode() for name in (*event.target, event.actor))
-    running = hashlib.sha256(kind + _pack_mutation(event.seq, event.time_unix_ms, 0))
-    for part in (*names, *parts):
-        running.update(_pack_u32(len(part)) + part)
-    return running.digest()
+    return hash_parts(kind + _pack_mutation(event.seq, event.time_unix_ms, 0), *names, *parts)

@@ -99,4 +99,84 @@ class DeleteAgent:
     actor: str = ""
 
 
-Command: TypeAlias = Append | Checkpoint | DeleteAgent
+@dataclass(frozen=True, slots=True)
+class CreateContext:
+    """Give a name to a new document. `seed`: what it begins with; `guid`: 16 bytes, once and for ever."""
+
+    time_unix_ms: int
+    namespace: str
+    name: str
+    guid: bytes
+    schema: bytes = b""
+    seed: bytes = b""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteContext:
+    """Remove a document for ever. `guid`: the one that is meant; empty: whichever has the name."""
+
+    time_unix_ms: int
+    namespace: str
+    name: str
+    guid: bytes = b""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateWriters:
+    """Hand out writer ids that nobody had before, to an actor."""
+
+    time_unix_ms: int
+    namespace: str
+    count: int
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SealContext:
+    """End an epoch of a document: it takes no edits from now on."""
+
+    time_unix_ms: int
+    guid: bytes
+    epoch: int
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartEpoch:
+    """Begin the epoch that follows a seal with this content; without a base the seal is undone and the epoch stays.
+
+    `seal`: the position of the seal that it follows.
+    """
+
+    time_unix_ms: int
+    guid: bytes
+    epoch: int
+    seal: int
+    base: bytes = b""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveVersion:
+    """Name what a document is now, for ever. `target` and `checkpoint`: which checkpoint it belongs to, if any."""
+
+    time_unix_ms: int
+    guid: bytes
+    epoch: int
+    name: str
+    cursor: bytes
+    content: bytes
+    target: Target | None = None
+    checkpoint: str = ""
+    actor: str = ""
+
+
+AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
+"""On an agent's log. Repeated with its key it is the same."""
+
+ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | SealContext | StartEpoch | SaveVersion
+"""On shared contexts. Repeated it is, by what it names, the same; but for `AllocateWriters`, which hands out more."""
+
+Command: TypeAlias = AgentCommand | ContextCommand

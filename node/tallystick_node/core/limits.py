@@ -67,6 +67,12 @@ KEYS_REMEMBERED: Final = 1024
 KEYS_PRUNE_STEP: Final = 256
 """Older keys are forgotten this many at a time. Decided."""
 
+FIRST_WRITER: Final = 2**32
+"""Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""
+
+LAST_WRITER: Final = 2**53 - 1
+"""The highest writer id: JavaScript counts no further. Decided."""
+
 PAGE_ITEMS: Final = 1000
 """Items of one page of a listing."""
 

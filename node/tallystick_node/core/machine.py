@@ -10,10 +10,9 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
-from tallystick_node.core import limits, rules
+from tallystick_node.core import contexts, limits, rules
 from tallystick_node.core.chain import hash_mutation
 from tallystick_node.core.commands import MAIN, Append, Checkpoint, Command, DeleteAgent, Mutation
 from tallystick_node.core.document import Document
@@ -43,9 +42,10 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return _checkpoint(tables, command)
             case DeleteAgent():
                 return _delete_agent(tables, command)
+            case _:
+                return contexts.decide(tables, command)
     except Refused as refused:
         return Applied(Refusal(refused.reason, refused.message, refused.metadata))
-    assert_never(command)
 
 
 def _append(tables: Tables, command: Append) -> Applied:

@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -53,7 +54,52 @@ class AgentDeleted(NamedTuple):
     actor: str
 
 
-Event: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted
+class ContextChange(enum.IntEnum):
+    """What was decided of a context. The numbers are part of the stored format."""
+
+    CREATED = 1
+    DELETED = 2
+    SEALED = 3
+    UNSEALED = 4
+    EPOCH_STARTED = 5
+    VERSION_SAVED = 6
+
+
+class ContextDecided(NamedTuple):
+    """A change of a context in the decided history.
+
+    `epoch` is the one it is in from here on, `version` the name of one that was saved, `hash` the SHA-256 of all that
+    the command brought: seed, base or content among it.
+    """
+
+    position: int
+    change: ContextChange
+    namespace: str
+    name: str
+    guid: bytes
+    epoch: int
+    time_unix_ms: int
+    actor: str
+    hash: bytes
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WritersAllocated:
+    """Writer ids from `first` on, `count` of them, are the actor's."""
+
+    position: int
+    namespace: str
+    first: int
+    count: int
+    time_unix_ms: int
+    actor: str
+
+
+AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted
+"""Of an agent's log."""
+
+Event: TypeAlias = AgentEvent | ContextDecided | WritersAllocated
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +142,93 @@ class Refusal:
     metadata: Mapping[str, str]
 
 
-Outcome: TypeAlias = Appended | Checkpointed | Deleted | Refusal
+@dataclass(frozen=True, slots=True)
+class ContextRecord:
+    """What is decided of a document.
+
+    Attributes:
+        guid: 16 bytes, for ever its own.
+        epoch: 1, 2, ...
+        seal: the position of the seal that it is under; 0: it takes edits.
+        actor, time_unix_ms: who created it, and when.
+        changed_unix_ms, position: of its newest decided change.
+        fingerprint: tells the request that created it from others.
+    """
+
+    guid: bytes
+    namespace: str
+    name: str
+    epoch: int
+    seal: int
+    actor: str
+    time_unix_ms: int
+    changed_unix_ms: int
+    position: int
+    fingerprint: bytes
+    schema: bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Between two epochs: it takes no edits."""
+        return self.seal != 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """A named version of a document, without its content. `digest` is the SHA-256 of that, `cursor` as handed in."""
+
+    position: int
+    guid: bytes
+    name: str
+    epoch: int
+    cursor: bytes
+    target: Target | None
+    checkpoint: str
+    actor: str
+    time_unix_ms: int
+    digest: bytes
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContextChanged:
+    """The context is created, sealed, unsealed, or in its next epoch: `record` says how it is now."""
+
+    position: int
+    record: ContextRecord
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContextDeleted:
+    """The document is gone for ever."""
+
+    position: int
+    guid: bytes
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WritersGiven:
+    """The writer ids from `first` on, `count` of them."""
+
+    position: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSaved:
+    """The version is kept."""
+
+    position: int
+    version: VersionRecord
+    replayed: bool = False
+
+
+Outcome: TypeAlias = (
+    Appended | Checkpointed | Deleted | ContextChanged | ContextDeleted | WritersGiven | VersionSaved | Refusal
+)
 
 
 class Applied(NamedTuple):

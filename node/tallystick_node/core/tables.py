@@ -14,7 +14,16 @@ from typing import Protocol
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import Idempotency, Target
 from tallystick_node.core.document import EMPTY_SIZE_BYTES, Document
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextDecided,
+    ContextRecord,
+    Event,
+    MutationDecided,
+    VersionRecord,
+    WritersAllocated,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,79 @@ class Remembered:
     mutations: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A document that is gone for ever, and the position of its deletion."""
+
+    position: int
+    namespace: str
+    name: str
+    guid: bytes
+
+
+class ContextTables(Protocol):
+    """The tables of shared contexts. `guid` finds a document that lives; the dead are found by `deletion`."""
+
+    def context(self, guid: bytes) -> ContextRecord | None:
+        """The document."""
+        ...
+
+    def named(self, namespace: str, name: str) -> ContextRecord | None:
+        """The document that has the name."""
+        ...
+
+    def save(self, record: ContextRecord) -> None:
+        """Create or change a document."""
+        ...
+
+    def base(self, guid: bytes) -> bytes:
+        """What the present epoch of a document that lives began with."""
+        ...
+
+    def save_base(self, guid: bytes, epoch: int, base: bytes) -> None:
+        """What an epoch begins with; the base of the one before is not kept."""
+        ...
+
+    def delete(self, record: ContextRecord, position: int) -> None:
+        """Remove the document with its base and versions, and remember its guid and name for ever."""
+        ...
+
+    def deletion(self, guid: bytes) -> Deletion | None:
+        """The deletion of that document."""
+        ...
+
+    def newest_deletion(self, namespace: str, name: str) -> Deletion | None:
+        """The newest deletion of a document that had that name."""
+        ...
+
+    def next_writer(self) -> int:
+        """The lowest writer id that was never handed out."""
+        ...
+
+    def add_writers(self, event: WritersAllocated) -> None:
+        """Hand out writer ids; they begin at `next_writer`."""
+        ...
+
+    def version(self, guid: bytes, name: str) -> VersionRecord | None:
+        """The version of that name of a document that lives."""
+        ...
+
+    def add_version(self, version: VersionRecord, content: bytes) -> None:
+        """Keep a version."""
+        ...
+
+
 class Tables(Protocol):
     """The tables of one group."""
+
+    @property
+    def contexts(self) -> ContextTables:
+        """Those of shared contexts."""
+        ...
+
+    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+        """Add an event that is of no log, at the next position."""
+        ...
 
     @property
     def position(self) -> int:

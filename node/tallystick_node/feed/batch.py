@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tallystick.errors import Invalid
-from tallystick_node.core.commands import Target
-from tallystick_node.core.outcomes import Event
+from tallystick_node.core.outcomes import ContextDecided, Event, WritersAllocated
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -25,7 +24,7 @@ _EVENT_OVERHEAD_BYTES: Final = 256  # names, hashes and numbers, roughly: no eve
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events: of one namespace, and in it of one agent, of agents whose names begin so, or of all.
+    """Which events: of one namespace, and in it of one agent, of agents whose names begin so, or of everything.
 
     Raises:
         Invalid: agent and prefix are both given.
@@ -39,8 +38,13 @@ class Filter:
         if self.agent is not None and self.prefix is not None:
             raise Invalid("give an agent or a prefix, not both", metadata={"field": "prefix"})
 
-    def matches(self, target: Target) -> bool:
-        """Whether an event of this log is wanted."""
+    def matches(self, event: Event) -> bool:
+        """Whether this event is wanted. Those of contexts are, by who named no agents; writer ids are for nobody."""
+        if isinstance(event, ContextDecided):
+            return event.namespace == self.namespace and self.agent is None and self.prefix is None
+        if isinstance(event, WritersAllocated):
+            return False
+        target = event.target
         if target.namespace != self.namespace:
             return False
         if self.agent is not None:
@@ -67,7 +71,7 @@ def collect(events: Iterable[Event], wanted: Filter, cursor: int) -> Batch:
     for looked_at, event in enumerate(events):
         if looked_at >= SCAN_EVENTS:
             break
-        if wanted.matches(event.target):
+        if wanted.matches(event):
             room_bytes -= counted_bytes(event)
             if taken and (room_bytes < 0 or len(taken) >= BATCH_EVENTS):
                 break

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from tallystick_node.core.outcomes import Event
+from tallystick_node.core.outcomes import ContextDecided, Event, WritersAllocated
 from tallystick_node.feed.batch import Filter
 
 Waiter: TypeAlias = "asyncio.Future[int]"
@@ -25,7 +25,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._by_agent: dict[tuple[str, str], dict[Waiter, None]] = {}  # dicts: woken in order
-        self._by_namespace: dict[str, dict[Waiter, str]] = {}
+        self._by_namespace: dict[str, dict[Waiter, str | None]] = {}
 
     def add(self, wanted: Filter) -> Waiter:
         """Begin to wait."""
@@ -33,7 +33,7 @@ class Waiters:
         if wanted.agent is not None:
             self._by_agent.setdefault((wanted.namespace, wanted.agent), {})[waiter] = None
         else:
-            self._by_namespace.setdefault(wanted.namespace, {})[waiter] = wanted.prefix or ""
+            self._by_namespace.setdefault(wanted.namespace, {})[waiter] = wanted.prefix
         return waiter
 
     def remove(self, wanted: Filter, waiter: Waiter) -> None:
@@ -55,14 +55,21 @@ class Waiters:
         if not (self._by_agent or self._by_namespace):
             return
         for event in events:
-            namespace, agent = event.target.namespace, event.target.agent
-            _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
-            prefixes = self._by_namespace.get(namespace)
-            if prefixes:
-                woken = [waiter for waiter, prefix in prefixes.items() if agent.startswith(prefix)]
-                _wake(woken, event.position - 1)
-                for waiter in woken:
-                    del prefixes[waiter]
+            if isinstance(event, ContextDecided):
+                self._wake_namespace(event.namespace, None, event.position)
+            elif not isinstance(event, WritersAllocated):
+                namespace, agent = event.target.namespace, event.target.agent
+                _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
+                self._wake_namespace(namespace, agent, event.position)
+
+    def _wake_namespace(self, namespace: str, agent: str | None, position: int) -> None:
+        """Those who wait for all of the namespace, and where it is of an agent, for those with a prefix of its name."""
+        prefixes = self._by_namespace.get(namespace)
+        if prefixes:
+            woken = [waiter for waiter, prefix in prefixes.items() if _wants(prefix, agent)]
+            _wake(woken, position - 1)
+            for waiter in woken:
+                del prefixes[waiter]
 
     def wake_all(self) -> None:
         """Wake everyone to look again."""
@@ -72,6 +79,10 @@ class Waiters:
             _wake(prefixes, LOOK_AGAIN)
         self._by_agent.clear()
         self._by_namespace.clear()
+
+
+def _wants(prefix: str | None, agent: str | None) -> bool:
+    return prefix is None or (agent is not None and agent.startswith(prefix))
 
 
 def _wake(waiters: Iterable[Waiter], position: int) -> None:

@@ -1,6 +1,7 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
-A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own.
+A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
+and what an event of contexts has besides in its body.
 """
 
 from __future__ import annotations
@@ -8,9 +9,17 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick_node.core.commands import Target
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextDecided,
+    Event,
+    MutationDecided,
+    WritersAllocated,
+)
+from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.schema import CHECKPOINT, DELETION, MUTATION
+from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, MUTATION, WRITERS
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
 
@@ -50,6 +59,10 @@ def event_of(sql: Sql, row: Row) -> Event:
         return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
     if kind == DELETION:
         return AgentDeleted(position, target, seq, time_unix_ms, actor)
+    if kind == CONTEXT:
+        return context_decided_of(position, seq, time_unix_ms, actor, hash_, body)
+    if kind == WRITERS:
+        return writers_allocated_of(position, seq, time_unix_ms, actor, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
@@ -91,5 +104,5 @@ def event_bytes(event: Event) -> int:
             return len(event.raw)
         case CheckpointTaken():
             return len(event.metadata) + len(event.pending_calls)
-        case AgentDeleted():
+        case AgentDeleted() | ContextDecided() | WritersAllocated():
             return 0

@@ -54,6 +54,53 @@ FORMAT_1: Final = (
         UNIQUE (log, seq)) STRICT""",
 )
 
+FORMAT_2: Final = (
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        applied_index INTEGER NOT NULL, applied_term INTEGER NOT NULL,
+        position INTEGER NOT NULL, digest BLOB NOT NULL,
+        last_log INTEGER NOT NULL, agents INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE members (
+        id INTEGER PRIMARY KEY CHECK (id = 1), members BLOB, sum INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE logs (
+        number INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL,
+        seq INTEGER NOT NULL, hash BLOB NOT NULL, time_unix_ms INTEGER NOT NULL, position INTEGER NOT NULL,
+        checkpoint TEXT NOT NULL, log_bytes INTEGER NOT NULL, state_bytes INTEGER NOT NULL,
+        first_key INTEGER NOT NULL, next_key INTEGER NOT NULL,
+        newest_seq INTEGER NOT NULL, newest_cost INTEGER NOT NULL,
+        kept_seq INTEGER NOT NULL, kept_cost INTEGER NOT NULL, sum INTEGER NOT NULL,
+        UNIQUE (namespace, agent, branch)) STRICT""",
+    """CREATE TABLE events (
+        position INTEGER PRIMARY KEY,
+        log INTEGER NOT NULL, kind INTEGER NOT NULL, seq INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL,
+        actor TEXT NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
+    "CREATE UNIQUE INDEX mutations ON events (log, seq) WHERE kind = 1",
+    """CREATE TABLE checkpoints (
+        position INTEGER PRIMARY KEY,
+        log INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL,
+        metadata BLOB NOT NULL, pending_calls BLOB NOT NULL, state_digest BLOB NOT NULL,
+        sum INTEGER NOT NULL,
+        UNIQUE (log, name)) STRICT""",
+    "CREATE INDEX checkpoints_by_seq ON checkpoints (log, seq, position)",
+    "CREATE INDEX checkpoints_by_position ON checkpoints (log, position)",
+    """CREATE TABLE deletions (
+        position INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, key TEXT, fingerprint BLOB,
+        sum INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX deletions_by_key ON deletions (namespace, agent, key) WHERE key IS NOT NULL",
+    """CREATE TABLE keys (
+        log INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
+        fingerprint BLOB NOT NULL, position INTEGER NOT NULL, mutations INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        PRIMARY KEY (log, key)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE snapshots (
+        log INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, digest BLOB NOT NULL, state BLOB NOT NULL,
+        sum INTEGER NOT NULL,
+        UNIQUE (log, seq)) STRICT""",
+)
+"""Those of format 3 that are not of contexts, too."""
+
 _INDEXES_1: Final = ("mutations", "checkpoints_by_seq", "checkpoints_by_position", "deletions_by_key")
 
 _COPIES_1: Final = {
@@ -81,8 +128,8 @@ def check_tables(sql: Sql, statements: tuple[str, ...]) -> None:
         raise DatabaseDamaged(sql.path, "its tables are not those of its format")
 
 
-def from_1_to_2(sql: Sql, statements: tuple[str, ...]) -> None:
-    """Each row gets a sum, and the members a table. Within a transaction; `statements` make the tables of format 2.
+def from_1_to_2(sql: Sql) -> None:
+    """Each row gets a sum, and the members a table. Within a transaction.
 
     Raises:
         DatabaseDamaged: it does not have the tables of format 1, or cannot be read.
@@ -95,13 +142,25 @@ def from_1_to_2(sql: Sql, statements: tuple[str, ...]) -> None:
         sql.execute(f"DROP INDEX {index}")
     for table in _COPIES_1:
         sql.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    for statement in statements:
+    for statement in FORMAT_2:
         sql.execute(statement)
     for table, select in _COPIES_1.items():
         sql.execute(f"INSERT INTO {table} {select}")
     for table in _COPIES_1:
         sql.execute(f"DROP TABLE old_{table}")
     save_members(sql, None)
+
+
+def from_2_to_3(sql: Sql, statements: tuple[str, ...]) -> None:
+    """Contexts get their tables, which `statements` make. Within a transaction.
+
+    Raises:
+        DatabaseDamaged: it does not have the tables of format 2.
+        DiskFull: there is no room.
+    """
+    check_tables(sql, FORMAT_2)
+    for statement in statements:
+        sql.execute(statement)
 
 
 def _event_sum(

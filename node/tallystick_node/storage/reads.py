@@ -8,11 +8,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from tallystick.errors import NotFound, Reason
 from tallystick_node.core import limits, rules
@@ -21,6 +21,7 @@ from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecide
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json
 from tallystick_node.storage import snapshots
+from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import (
     CHECKPOINT_SELECT,
@@ -31,13 +32,9 @@ from tallystick_node.storage.events import (
     event_of,
     mutation_of,
 )
+from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.tables import LOG_SELECT, SqlTables, log_of
-
-ItemT = TypeVar("ItemT")
-
-_AFTER_ANY_NAME = "\x7f"
-"""Sorts after every character of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +78,17 @@ class StateRead:
     checkpoint: CheckpointTaken | None
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[ItemT]):
-    """Some items in order, and whether there are more after them."""
-
-    items: list[ItemT]
-    more: bool
-
-
 class Reads:
-    """The reads, over the connection of the thread that applies."""
+    """The reads, over the connection of the thread that applies.
+
+    Attributes:
+        contexts: those of shared contexts.
+    """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
         self._sql = sql
         self._tables = tables
+        self.contexts = ContextReads(sql, tables.contexts)
 
     @property
     def agent_count(self) -> int:
@@ -144,7 +138,7 @@ class Reads:
         )
         with closing(rows):
             events = (mutation_of(self._sql, target, row) for row in rows)
-            page = _page(events, limit, limits.PAGE_BYTES, event_bytes)
+            page = take_page(events, limit, limits.PAGE_BYTES, event_bytes)
         seqs = [event.seq for event in page.items]
         if seqs != list(range(after_seq + 1, after_seq + 1 + len(seqs))) or page.more != (
             after_seq + len(seqs) < log.seq
@@ -173,7 +167,7 @@ class Reads:
         )
         with closing(rows):
             taken = (checkpoint_of(self._sql, log.number, target, row) for row in rows)
-            page = _page(taken, limit, limits.PAGE_BYTES, event_bytes)
+            page = take_page(taken, limit, limits.PAGE_BYTES, event_bytes)
         self._check_order([checkpoint.position for checkpoint in page.items], after_position)
         return page
 
@@ -182,7 +176,7 @@ class Reads:
         rows = self._sql.rows(
             f"{LOG_SELECT} WHERE namespace = ? AND agent >= ? AND agent < ? AND agent > ?"
             " ORDER BY agent, branch LIMIT ?",
-            (namespace, prefix, prefix + _AFTER_ANY_NAME, after, limit + 1),
+            (namespace, prefix, prefix + AFTER_ANY_NAME, after, limit + 1),
         )
         return Page([log_of(self._sql, row).record for row in rows[:limit]], len(rows) > limit)
 
@@ -196,7 +190,7 @@ class Reads:
             (min(after_position, MAX_INTEGER), limit),
         )
         with closing(rows):
-            page = _page((event_of(self._sql, row) for row in rows), limit, max_bytes, event_bytes).items
+            page = take_page((event_of(self._sql, row) for row in rows), limit, max_bytes, event_bytes).items
         self._check_order([event.position for event in page], after_position)
         return page
 
@@ -268,14 +262,3 @@ class Reads:
         if taken is not None and taken.seq > seq:
             raise DatabaseDamaged(self._sql.path, f"looking for a checkpoint up to {seq} leads to one at {taken.seq}")
         return taken
-
-
-def _page(items: Iterable[ItemT], limit: int, max_bytes: int, size_of: Callable[[ItemT], int]) -> Page[ItemT]:
-    page: list[ItemT] = []
-    size_bytes = 0
-    for item in items:
-        size_bytes += size_of(item)
-        if page and (len(page) == limit or size_bytes > max_bytes):
-            return Page(page, more=True)
-        page.append(item)
-    return Page(page, more=False)

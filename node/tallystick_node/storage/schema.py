@@ -16,15 +16,19 @@ from typing import Final
 from tallystick_node.core.chain import START_DIGEST
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.meta import Meta, save_members, save_meta
-from tallystick_node.storage.migrations import check_tables, from_1_to_2
+from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3
 from tallystick_node.storage.sql import Sql
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 MUTATION: Final = 1
 """`events.kind` of a mutation. The partial index wants the number in each statement that uses it."""
 CHECKPOINT: Final = 2
 DELETION: Final = 3
+CONTEXT: Final = 4
+"""A change of a context."""
+WRITERS: Final = 5
+"""Writer ids handed out."""
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 
@@ -36,51 +40,33 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store = MEMORY",
 )
 
-_TABLES: Final = (
-    """CREATE TABLE meta (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        applied_index INTEGER NOT NULL, applied_term INTEGER NOT NULL,
-        position INTEGER NOT NULL, digest BLOB NOT NULL,
-        last_log INTEGER NOT NULL, agents INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT""",
-    """CREATE TABLE members (
-        id INTEGER PRIMARY KEY CHECK (id = 1), members BLOB, sum INTEGER NOT NULL) STRICT""",
-    """CREATE TABLE logs (
-        number INTEGER PRIMARY KEY,
-        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL,
-        seq INTEGER NOT NULL, hash BLOB NOT NULL, time_unix_ms INTEGER NOT NULL, position INTEGER NOT NULL,
-        checkpoint TEXT NOT NULL, log_bytes INTEGER NOT NULL, state_bytes INTEGER NOT NULL,
-        first_key INTEGER NOT NULL, next_key INTEGER NOT NULL,
-        newest_seq INTEGER NOT NULL, newest_cost INTEGER NOT NULL,
-        kept_seq INTEGER NOT NULL, kept_cost INTEGER NOT NULL, sum INTEGER NOT NULL,
-        UNIQUE (namespace, agent, branch)) STRICT""",
-    """CREATE TABLE events (
+_CONTEXT_TABLES: Final = (
+    """CREATE TABLE contexts (
+        guid BLOB PRIMARY KEY,
+        namespace TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, seal INTEGER NOT NULL,
+        actor TEXT NOT NULL, time_unix_ms INTEGER NOT NULL, changed_unix_ms INTEGER NOT NULL,
+        position INTEGER NOT NULL, fingerprint BLOB NOT NULL, schema BLOB NOT NULL, sum INTEGER NOT NULL,
+        UNIQUE (namespace, name)) STRICT""",
+    """CREATE TABLE bases (
+        guid BLOB PRIMARY KEY, epoch INTEGER NOT NULL, base BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE context_deletions (
         position INTEGER PRIMARY KEY,
-        log INTEGER NOT NULL, kind INTEGER NOT NULL, seq INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL,
-        actor TEXT NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL, sum INTEGER NOT NULL) STRICT""",
-    f"CREATE UNIQUE INDEX mutations ON events (log, seq) WHERE kind = {MUTATION}",
-    """CREATE TABLE checkpoints (
-        position INTEGER PRIMARY KEY,
-        log INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL,
-        metadata BLOB NOT NULL, pending_calls BLOB NOT NULL, state_digest BLOB NOT NULL,
-        sum INTEGER NOT NULL,
-        UNIQUE (log, name)) STRICT""",
-    "CREATE INDEX checkpoints_by_seq ON checkpoints (log, seq, position)",
-    "CREATE INDEX checkpoints_by_position ON checkpoints (log, position)",
-    """CREATE TABLE deletions (
-        position INTEGER PRIMARY KEY,
-        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, key TEXT, fingerprint BLOB,
+        namespace TEXT NOT NULL, name TEXT NOT NULL, guid BLOB NOT NULL UNIQUE, sum INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX context_deletions_by_name ON context_deletions (namespace, name, position)",
+    """CREATE TABLE writers (
+        first INTEGER PRIMARY KEY,
+        count INTEGER NOT NULL, namespace TEXT NOT NULL, actor TEXT NOT NULL, position INTEGER NOT NULL,
         sum INTEGER NOT NULL) STRICT""",
-    "CREATE INDEX deletions_by_key ON deletions (namespace, agent, key) WHERE key IS NOT NULL",
-    """CREATE TABLE keys (
-        log INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
-        fingerprint BLOB NOT NULL, position INTEGER NOT NULL, mutations INTEGER NOT NULL,
-        sum INTEGER NOT NULL,
-        PRIMARY KEY (log, key)) STRICT, WITHOUT ROWID""",
-    """CREATE TABLE snapshots (
-        log INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, digest BLOB NOT NULL, state BLOB NOT NULL,
-        sum INTEGER NOT NULL,
-        UNIQUE (log, seq)) STRICT""",
+    """CREATE TABLE versions (
+        position INTEGER PRIMARY KEY,
+        guid BLOB NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, cursor BLOB NOT NULL,
+        namespace TEXT NOT NULL, agent TEXT NOT NULL, branch TEXT NOT NULL, checkpoint TEXT NOT NULL,
+        actor TEXT NOT NULL, time_unix_ms INTEGER NOT NULL, digest BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+        content BLOB NOT NULL, sum INTEGER NOT NULL,
+        UNIQUE (guid, name)) STRICT""",
 )
+
+_TABLES: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 
 
 def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
@@ -151,7 +137,9 @@ def _format(sql: Sql) -> int:
 def _make(sql: Sql, found: int) -> None:
     """Make the tables, or those of an older format into these. Another connection may have done it meanwhile."""
     if found == 1:
-        from_1_to_2(sql, _TABLES)
+        from_1_to_2(sql)
+    if found in {1, 2}:
+        from_2_to_3(sql, _CONTEXT_TABLES)
     elif found == 0:
         if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
             raise DatabaseDamaged(sql.path, "it has tables but no format")

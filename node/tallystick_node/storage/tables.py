@@ -14,14 +14,23 @@ from typing import Final
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import MAIN, Idempotency, Target
 from tallystick_node.core.document import Document
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextDecided,
+    Event,
+    MutationDecided,
+    WritersAllocated,
+)
 from tallystick_node.core.tables import LogRecord, Remembered
 from tallystick_node.storage import snapshots
+from tallystick_node.storage.context_rows import event_body
+from tallystick_node.storage.context_tables import SqlContextTables
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import EVENT_SELECT, event_of
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
 from tallystick_node.storage.meta import load_meta
-from tallystick_node.storage.schema import CHECKPOINT, DELETION, MUTATION
+from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, MUTATION, WRITERS
 from tallystick_node.storage.snapshots import Marks
 from tallystick_node.storage.sql import Row, Sql, Value
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
@@ -40,6 +49,10 @@ LOG_SELECT: Final = (
     " first_key, next_key, newest_seq, newest_cost, kept_seq, kept_cost, sum FROM logs"
 )
 """Begins a statement whose rows `log_of` reads."""
+
+_NO_LOG: Final = 0
+_NO_NAMES: Final = (None, None, None)
+"""What an event has that is of no log."""
 
 
 def log_of(sql: Sql, row: Row) -> StoredLog:
@@ -64,6 +77,7 @@ class SqlTables:
         self._events: list[tuple[int, int, int, int, int, str, bytes, bytes, int]] = []
         self._logs: dict[Target, StoredLog] = {}
         self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
+        self.contexts = SqlContextTables(sql)
         self.replayed = 0
         self.position = 0
         self.last_log = 0
@@ -229,6 +243,17 @@ class SqlTables:
         if not isinstance(event, AgentDeleted) or (*event.target[:2], columns[4]) != (*target[:2], key):
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
+
+    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+        """See `Tables`."""
+        position, time_unix_ms, body = event.position, event.time_unix_ms, event_body(event)
+        if isinstance(event, ContextDecided):
+            kind, seq, hash_ = CONTEXT, event.epoch, event.hash
+        else:
+            kind, seq, hash_ = WRITERS, event.first, NO_HASH
+        total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
+        self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
+        self.position = position
 
     def _add_event(self, log_number: int, kind: int, event: CheckpointTaken | AgentDeleted, hash_: bytes) -> None:
         """An event without a body."""

@@ -8,13 +8,37 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from typing import Final
 
+from tallystick_node.core.limits import FIRST_WRITER
+from tallystick_node.storage.context_rows import (
+    CONTEXT_SELECT,
+    DELETION_SELECT,
+    VERSION_SELECT,
+    WRITERS_SELECT,
+    check_content,
+    context_of,
+    deletion_of,
+    version_of,
+    writers_of,
+)
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, event_of
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.sums import check_sum
 from tallystick_node.storage.tables import LOG_SELECT, log_of
+
+_UNPAIRED: Final = {
+    "a context": "SELECT 1 FROM contexts AS c LEFT JOIN bases AS b ON b.guid = c.guid AND b.epoch = c.epoch"
+    " LEFT JOIN events AS e ON e.position = c.position AND e.kind = 4 WHERE b.guid IS NULL OR e.kind IS NULL",
+    "a base": "SELECT 1 FROM bases AS b LEFT JOIN contexts AS c ON c.guid = b.guid WHERE c.guid IS NULL",
+    "a version": "SELECT 1 FROM versions AS v LEFT JOIN contexts AS c ON c.guid = v.guid"
+    " LEFT JOIN events AS e ON e.position = v.position AND e.kind = 4 WHERE c.guid IS NULL OR e.kind IS NULL",
+    "the deletion of a context": "SELECT 1 FROM context_deletions AS d"
+    " LEFT JOIN events AS e ON e.position = d.position AND e.kind = 4 WHERE e.kind IS NULL",
+}
+"""Rows of contexts whose other half is missing, where there is any."""
 
 
 def verify(sql: Sql) -> None:
@@ -26,6 +50,7 @@ def verify(sql: Sql) -> None:
     _check_events(sql)
     _check_logs(sql)
     _check_others(sql)
+    _check_contexts(sql)
 
 
 def _check_events(sql: Sql) -> None:
@@ -63,3 +88,41 @@ def _check_others(sql: Sql) -> None:
             check_sum(sql.path, "a snapshot", stored, *columns)
             if type(state) is not bytes or hashlib.sha256(state).digest() != columns[-1]:
                 raise DatabaseDamaged(sql.path, f"log {columns[0]}: the snapshot at seq {columns[1]} is another")
+
+
+def _check_contexts(sql: Sql) -> None:
+    with closing(sql.each(CONTEXT_SELECT)) as rows:
+        for row in rows:
+            context_of(sql, row)
+    with closing(sql.each("SELECT * FROM bases")) as rows:
+        for *columns, stored in rows:
+            check_sum(sql.path, "the base of a context", stored, *columns)
+    with closing(sql.each(DELETION_SELECT)) as rows:
+        for row in rows:
+            deletion_of(sql, row)
+    with closing(sql.each(VERSION_SELECT.replace(" FROM", ", content FROM"))) as rows:
+        for *columns, content in rows:
+            check_content(sql, version_of(sql, tuple(columns)), content)
+    _check_pairs(sql)
+    _check_writers(sql)
+
+
+def _check_pairs(sql: Sql) -> None:
+    """Each context has its base, each base and version its context, and each of these its event."""
+    for what, query in _UNPAIRED.items():
+        if sql.row(f"{query} LIMIT 1") is not None:
+            raise DatabaseDamaged(sql.path, f"{what} lacks its other half")
+
+
+def _check_writers(sql: Sql) -> None:
+    expected = FIRST_WRITER
+    with closing(sql.each(f"{WRITERS_SELECT} ORDER BY first")) as rows:
+        for row in rows:
+            first, count, *_ = writers_of(sql, row)
+            if first != expected:
+                raise DatabaseDamaged(sql.path, f"writers from {expected} on are not there")
+            expected += count
+    ended = sql.row("SELECT position, seq FROM events WHERE kind = 5 ORDER BY position DESC LIMIT 1")
+    last = sql.row("SELECT position, first FROM writers ORDER BY first DESC LIMIT 1")
+    if ended != last:
+        raise DatabaseDamaged(sql.path, "the last writers that were handed out are not there")

@@ -1,6 +1,7 @@
 """Commands to the bytes of log/v1 and back.
 
 Rules of this file:
+- Those on contexts are in `context_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in.
 """
@@ -15,8 +16,9 @@ from google.protobuf.message import DecodeError
 
 from tallystick.log.v1 import log_pb2
 from tallystick_node.core import limits
-from tallystick_node.core.commands import Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
-from tallystick_node.wire.errors import Malformed, UnsupportedFormat
+from tallystick_node.core.commands import AgentCommand, Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
+from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.fields import (
     check_bytes,
     check_idempotency,
@@ -33,20 +35,20 @@ _BATCH_OVERHEAD_BYTES: Final = 16
 """At most what a command takes in a batch besides its own bytes, and the batch in a command."""
 
 
-def fingerprint(command: Command) -> bytes:
+def fingerprint(command: AgentCommand) -> bytes:
     """16 bytes that tell one request from another, whatever its time, its key and who hands it in."""
-    message = _encode(command)
+    message = _encode_agent(command)
     _body(message).ClearField("idempotency")
     return _fingerprint(message)
 
 
-def encode_request(command: Command, key: str) -> bytes:
+def encode_request(command: AgentCommand, key: str) -> bytes:
     """A `log.v1.Command` of what a client asked: `command`, with its idempotency key if that is not empty.
 
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
-    message = _checked(command)
+    message = _checked_agent(command)
     if key:
         known = Idempotency(key, _fingerprint(message))
         check_idempotency(known)
@@ -63,10 +65,12 @@ def encode_command(command: Command) -> bytes:
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
-    return _serialized(_checked(command))
+    if isinstance(command, (Append, Checkpoint, DeleteAgent)):
+        return _serialized(_checked_agent(command))
+    return _serialized(encode_context_command(command))
 
 
-def _checked(command: Command) -> log_pb2.Command:
+def _checked_agent(command: AgentCommand) -> log_pb2.Command:
     check_target(command.target)
     check_bytes("actor", command.actor.encode(), limits.ACTOR_BYTES)
     check_idempotency(command.idempotency)
@@ -75,7 +79,7 @@ def _checked(command: Command) -> log_pb2.Command:
         check_number("step", command.step, limits.STEP_MAX)
         check_metadata("metadata", command.metadata, dict)
         check_metadata("pending_calls", command.pending_calls, list)
-    return _encode(command)
+    return _encode_agent(command)
 
 
 def _serialized(message: log_pb2.Command) -> bytes:
@@ -151,10 +155,10 @@ def _decode(message: log_pb2.Command) -> Command:
         case "delete_agent":
             return _decode_delete_agent(message.time_unix_ms, message.delete_agent)
         case _:
-            raise UnsupportedFormat("a command that this version does not know")
+            return decode_context_command(message)
 
 
-def _encode(command: Command) -> log_pb2.Command:
+def _encode_agent(command: AgentCommand) -> log_pb2.Command:
     target = log_pb2.Target(
         namespace=command.target.namespace, agent=command.target.agent, branch=command.target.branch
     )

@@ -509,7 +509,7 @@ Global___SealContext: _TypeAlias = SealContext  # noqa: Y015
 
 @_typing.final
 class StartEpoch(_message.Message):
-    """Begins the next epoch with this content. `sealed_state_vector` is what all voters held of the one before."""
+    """Begins the next epoch with this content, of what all voters held of the one before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -517,12 +517,15 @@ class StartEpoch(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    SEAL_FIELD_NUMBER: _builtins.int
     guid: _builtins.bytes
     epoch: _builtins.int
     """the new one; refused unless it follows a sealed one. Equal to the present, unsealed: refused"""
     base: _builtins.bytes
     """a Yjs update (v1) of writer 1 alone; empty: the seal is undone and the epoch stays"""
     actor: _builtins.str
+    seal: _builtins.int
+    """position of the seal that it follows; refused after another one, for there were edits between"""
     def __init__(
         self,
         *,
@@ -530,10 +533,11 @@ class StartEpoch(_message.Message):
         epoch: _builtins.int = ...,
         base: _builtins.bytes = ...,
         actor: _builtins.str = ...,
+        seal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "base", b"base", "epoch", b"epoch", "guid", b"guid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "base", b"base", "epoch", b"epoch", "guid", b"guid", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

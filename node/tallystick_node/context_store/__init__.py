@@ -1,0 +1,1 @@
+"""Every use case of shared contexts, no gRPC: `decided.py` what goes through the log."""
