@@ -17,8 +17,10 @@ from typing import TypeAlias
 import pytest
 
 from tallystick.errors import NotFound
-from tallystick_node.core.commands import Command
+from tallystick_node.core.commands import AllocateWriters, Command, CreateContext, DeleteContext, SaveVersion
+from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.storage import schema
+from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.install import INCOMING_PREFIX, stage
@@ -58,6 +60,19 @@ def history() -> list[Command]:
         append([set_op("/other", "[]")], agent="c", key="k"),
         delete_agent("c"),
         append([set_op("/other", "[]")], agent="c"),
+        *of_contexts(),
+    ]
+
+
+def of_contexts() -> list[Command]:
+    guids = [bytes([number] * 16) for number in range(3)]
+    return [
+        *(CreateContext(START_MS, "demo", f"c{guid[0]}", guid, b"{}", b"seed") for guid in guids),
+        AllocateWriters(START_MS, "demo", 16, "me"),
+        SaveVersion(START_MS, guids[0], 1, "v1", b"cursor", b"content", target("a"), "first"),
+        SaveVersion(START_MS, guids[0], 1, "v2", b"cursor", b"content"),
+        DeleteContext(START_MS, "demo", "c1", guids[1]),
+        AllocateWriters(START_MS, "demo", 3, "you"),
     ]
 
 
@@ -105,6 +120,20 @@ def reads() -> list[Read]:
             *(state(agent, at) for at in (Head(), AtSeq(0), AtSeq(1))),
         ]
 
+    def of_context() -> list[Read]:
+        alive, gone = bytes(16), bytes([1] * 16)
+        return [
+            lambda database: database.reads.contexts.contexts("demo", "", "", 100),
+            lambda database: database.reads.contexts.documents(b"", 100),
+            lambda database: database.reads.contexts.named("demo", "c2"),
+            lambda database: database.reads.contexts.base(alive),
+            lambda database: database.reads.contexts.owner(FIRST_WRITER + 16),
+            lambda database: database.reads.contexts.versions(alive, "", 100),
+            lambda database: _content(database.reads.contexts, alive),
+            lambda database: database._tables.contexts.deletion(gone),
+            lambda database: database._tables.contexts.newest_deletion("demo", "c1"),
+        ]
+
     return [
         lambda database: (database.applied_index, database.applied_term, database.digest, database.position),
         lambda database: (database.members, database.reads.agent_count, database._tables.last_log),
@@ -113,11 +142,17 @@ def reads() -> list[Read]:
         lambda database: database._tables.has_checkpoint(1, "second"),
         *of_agent("a"),
         *of_agent("c"),
+        *of_context(),
         deletion("b"),
         *(state("a", AtSeq(seq)) for seq in (4, 5, 8)),
         *(state("a", at) for at in (AtTime(START_MS + 7), AtCheckpoint("first"), AtCheckpoint("second"))),
         *(remembered(key) for key in ("k", "c", "never")),
     ]
+
+
+def _content(contexts: ContextReads, guid: bytes) -> bytes | None:
+    version = contexts.version(guid, "v1")
+    return contexts.version_content(version) if version is not None else None
 
 
 class Missing:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.errors import Invalid, NotFound, Reason, Refused
 from tallystick_node.access import Access, Consistency, ReadFrom, page_items
 from tallystick_node.contexts import limits
+from tallystick_node.contexts.updates.admission import Bounds, Origin, admit
 from tallystick_node.core.commands import (
     AllocateWriters,
     CreateContext,
@@ -104,7 +105,7 @@ class DecidedContexts:
         check_bytes("schema", schema, limits.SCHEMA_BYTES)
         if schema and not isinstance(parse_json(schema, "schema", depth_limit=SCHEMA_DEPTH), dict):
             raise Invalid("schema is not an object", reason=Reason.INVALID_JSON, metadata={"field": "schema"})
-        check_bytes("seed", seed, limits.SEED_BYTES)
+        _check_base("seed", seed, limits.SEED_BYTES)
         command = CreateContext(self._clock_ms(), namespace, name, guid, schema, seed, actor)
         done = await self._access.decide(encode_command(command), timeout_s, ContextChanged)
         return done.record
@@ -154,7 +155,7 @@ class DecidedContexts:
             Refused: NotFound, Conflict (`EPOCH_CONFLICT`: another epoch, or another seal), Invalid.
             Unavailable, Undecided: as `Store.append`; asking again is safe.
         """
-        check_bytes("base", base, limits.BASE_BYTES)
+        _check_base("base", base, limits.BASE_BYTES)
         command = StartEpoch(self._clock_ms(), guid, epoch, seal, base, actor)
         done = await self._access.decide(encode_command(command), timeout_s, ContextChanged)
         return done.record
@@ -296,3 +297,21 @@ class DecidedContexts:
             if isinstance(event, ContextDecided):
                 for listener in self._listeners:
                     listener.context_decided(event)
+
+
+def _check_base(field: str, update: bytes, limit: int) -> None:
+    """Raises `Invalid` unless it is empty, or an update of writer 1 alone that needs nothing else."""
+    check_bytes(field, update, limit)
+    if not update:
+        return
+    try:
+        admitted = admit(update, {}, origin=Origin.SEED, bounds=Bounds(update_bytes=limit))
+    except Refused as error:
+        error.metadata["field"] = field
+        raise
+    if admitted.lacks or not admitted.is_novel:
+        raise Invalid(
+            f"{field}: the update builds on what is not in it, or is empty",
+            reason=Reason.MALFORMED_UPDATE,
+            metadata={"field": field},
+        )
