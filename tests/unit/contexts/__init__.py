@@ -1,0 +1,1 @@
+"""The merged half, part by part."""

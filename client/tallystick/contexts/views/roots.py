@@ -1,0 +1,212 @@
+"""Roots: each has one kind, and every view checks it.
+
+pycrdt gives an empty view, without an error, when a root is asked for as another type than it has; what is written
+through that view is then invisible to all who use the right one.
+
+Rules of this file:
+- The first edit of a root records its kind in the root `tallystick`, in the same transaction; from then on, wherever
+  that edit has come, another kind is refused as `TYPE_CLASH`. So is a kind that differs from the context's schema, and
+  one that does not fit what is there already (a root that another program made).
+- Two replicas that never heard of each other may record two kinds: after they merged, one of the two counts for all,
+  who uses the other is told with the next step, and what was written through it is not shown.
+- Names that begin with `tallystick` are ours.
+- pycrdt settles the type of a root with the first look at it, so nobody looks before it is known which type is right.
+- A view keeps nothing of the replica but what `_root` looks up again once the replica is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar, Final, Generic, TypeAlias, TypeVar, cast
+
+import orjson
+import pycrdt
+
+from tallystick.contexts.views.held import Document, Held, SharedType
+from tallystick.contexts.views.shapes import RESERVED, Kind, root_key
+from tallystick.contexts.views.values import SAFE_INT, Value, read_value
+from tallystick.errors import Invalid, Reason
+
+ROOT_NAME_CHARS: Final = 128
+"""The name of a root."""
+
+MapRoot = pycrdt.Map[object]
+ListRoot = pycrdt.Array[object]
+TextRoot = pycrdt.Text
+
+RootType: TypeAlias = "type[MapRoot] | type[ListRoot] | type[TextRoot]"
+
+RootT = TypeVar("RootT", MapRoot, ListRoot, TextRoot)
+
+
+def check_root_name(name: str) -> None:
+    """Raises `Invalid` (`INVALID_NAME`) unless it may name a root."""
+    problem = ""
+    if not isinstance(name, str) or not 1 <= len(name) <= ROOT_NAME_CHARS:
+        problem = f"1 to {ROOT_NAME_CHARS} characters"
+    elif name.startswith(RESERVED):
+        problem = f"names that begin with {RESERVED!r} are reserved"
+    elif any("\ud800" <= character <= "\udfff" for character in name):
+        problem = "a lone surrogate is no text"
+    if problem:
+        raise Invalid(f"the name of a root, {name!r:.80}: {problem}", reason=Reason.INVALID_NAME)
+
+
+def declared_kind(doc: Document, name: str) -> str | None:
+    """The kind that the document records for this root; None: none yet."""
+    kind = cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map)).get(root_key(name))
+    return kind if isinstance(kind, str) else None
+
+
+def schema_kind(schema: object, name: str) -> str | None:
+    """The kind that a schema names for this root.
+
+    Raises:
+        Invalid: `TYPE_CLASH`: the schema is strict and names no such root.
+    """
+    if not isinstance(schema, Mapping):
+        return None
+    roots = schema.get("roots")
+    root = roots.get(name) if isinstance(roots, Mapping) else None
+    if isinstance(root, Mapping):
+        kind = root.get("type")
+        return kind if isinstance(kind, str) else None
+    if root is None and schema.get("strict") is True:
+        raise Invalid(
+            f"the schema of this context is strict and names no root {name!r}",
+            reason=Reason.TYPE_CLASH,
+            metadata={"root": name},
+        )
+    return None
+
+
+def known_roots(doc: Document) -> dict[str, SharedType | None]:
+    """The roots that the replica knows of; None: of a type that nobody asked for yet."""
+    return dict(doc.items())
+
+
+def found_type(doc: Document, name: str, roots: Mapping[str, SharedType | None]) -> RootType | None:
+    """Which type fits what lies in a root that nobody declared; None: nothing lies there.
+
+    A root of which no type is known yet is looked at in a copy: the first look settles its type in the replica, and
+    with a wrong one pycrdt panics as soon as somebody observes the right one.
+    """
+    if name not in roots:
+        return None
+    if roots[name] is None:
+        copy: Document = pycrdt.Doc()
+        copy.apply_update(doc.get_update())
+        doc = copy
+    if len(look(doc, name, pycrdt.Map())):
+        return pycrdt.Map
+    if not len(look(doc, name, pycrdt.Array())):
+        return None
+    runs = look(doc, name, pycrdt.Text()).diff()
+    return pycrdt.Text if any(isinstance(run, str) for run, _ in runs) else pycrdt.Array
+
+
+def look(doc: Document, name: str, root: RootT) -> RootT:
+    """The root as this type, asked of pycrdt alone: who follows the replica is not told that it is in use."""
+    pycrdt.Doc.__setitem__(doc, name, root)
+    return root
+
+
+class View(Generic[RootT]):
+    """One root of a context, as one kind. Made by the context; it may be kept, and follows the replica."""
+
+    kind: ClassVar[Kind]
+    _type: ClassVar[RootType]
+
+    def __init__(self, held: Held, name: str) -> None:
+        check_root_name(name)
+        self._held = held
+        self._name = name
+        self._path = f"/{name}"
+        self._doc: Document | None = None
+        self._bound: RootT | None = None
+        self._check_schema()
+        self._root()
+
+    @property
+    def name(self) -> str:
+        """The name of the root."""
+        return self._name
+
+    def check(self) -> None:
+        """Raises `Invalid` (`TYPE_CLASH`) if the root turned out to be of another kind."""
+        self._root()
+
+    def _root(self) -> RootT:
+        """The root, of the replica as it is now; where nothing is yet, an empty one that is nowhere.
+
+        Raises:
+            Invalid: `TYPE_CLASH`.
+        """
+        doc = self._held.doc
+        declared = declared_kind(doc, self._name)
+        if declared is not None and declared != self.kind:
+            self._clash(declared)
+        if doc is not self._doc:
+            self._doc, self._bound = doc, None
+        if self._bound is None:
+            if not self._is_there(doc, declared):
+                return look(pycrdt.Doc(), self._name, cast("RootT", self._type()))
+            self._bound = cast("RootT", doc.get(self._name, type=self._type))
+        return self._bound
+
+    @contextmanager
+    def _edit(self) -> Iterator[RootT]:
+        """One edit of the root. What can be refused is refused before: a transaction that raises is not rolled back."""
+        self._root()
+        with self._held.transaction():
+            doc = self._held.doc
+            if declared_kind(doc, self._name) is None:
+                cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))[root_key(self._name)] = str(self.kind)
+            yield self._root()
+
+    def _is_there(self, doc: Document, declared: str | None) -> bool:
+        """Whether there is a root to bind to. Looking at nothing settles nothing: the root may yet be of any kind."""
+        roots = known_roots(doc)
+        settled = roots.get(self._name)
+        if settled is not None and not isinstance(settled, self._type):
+            self._clash(type(settled).__name__.lower())
+        if declared is not None:
+            return True
+        found = found_type(doc, self._name, roots)
+        if found is not None and found is not self._type:
+            self._clash(found.__name__.lower())
+        return found is not None
+
+    def _check_schema(self) -> None:
+        kind = schema_kind(self._held.schema, self._name)
+        if kind is not None and kind != self.kind:
+            self._clash(kind)
+
+    def _clash(self, kind: str) -> None:
+        raise Invalid(
+            f"the root {self._name!r} is a {kind}, not a {self.kind}",
+            reason=Reason.TYPE_CLASH,
+            metadata={"root": self._name, "type": kind},
+        )
+
+
+def read_items(root: MapRoot) -> dict[str, Value]:
+    """All of a map, by key in order: pycrdt's own order differs from replica to replica."""
+    items = orjson.loads(str(root))
+    return {key: read_value(root.get(key) if _may_bend(items[key]) else items[key]) for key in sorted(items)}
+
+
+def read_list(root: ListRoot) -> list[Value]:
+    """All of a list. One by one, pycrdt would begin at the front for each."""
+    values = orjson.loads(str(root))
+    return [read_value(root[index] if _may_bend(value) else value) for index, value in enumerate(values)]
+
+
+def _may_bend(value: object) -> bool:
+    """Whether pycrdt's JSON may mean something else by it: bytes are lists of numbers there, large floats ints."""
+    if isinstance(value, list):
+        return all(isinstance(item, int) and 0 <= item <= 255 for item in value) or any(map(_may_bend, value))
+    if isinstance(value, dict):
+        return any(map(_may_bend, value.values()))
+    return isinstance(value, int) and abs(value) > SAFE_INT

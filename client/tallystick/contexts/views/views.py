@@ -1,0 +1,104 @@
+"""The views of one context, by name.
+
+Rules of this file:
+- A view that was made is kept and given again, so that what it knows is not learned anew; as many as a document has
+  roots.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar, cast
+
+import pycrdt
+
+from tallystick._json import JSON
+from tallystick.contexts.views.counter import CounterView
+from tallystick.contexts.views.held import Document, Held
+from tallystick.contexts.views.list import ListView
+from tallystick.contexts.views.map import MapView
+from tallystick.contexts.views.register import RegisterView
+from tallystick.contexts.views.roots import (
+    MapRoot,
+    RootType,
+    found_type,
+    known_roots,
+    look,
+    read_items,
+    read_list,
+)
+from tallystick.contexts.views.set import SetView
+from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, shape
+from tallystick.contexts.views.text import TextView
+
+KEPT_VIEWS: Final = 1000
+"""Views that are kept; a document has no more roots."""
+
+_TYPES: Final[dict[Kind, RootType]] = {Kind.LIST: pycrdt.Array, Kind.TEXT: pycrdt.Text}
+
+AnyView = CounterView | ListView | MapView | RegisterView | SetView | TextView
+ViewT = TypeVar("ViewT", CounterView, ListView, MapView, RegisterView, SetView, TextView)
+
+
+class Views:
+    """The views of a context. Each method raises `Invalid`: `INVALID_NAME`, or `TYPE_CLASH` if the root is of another
+    kind."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._kept: dict[tuple[type[AnyView], str], AnyView] = {}
+
+    def map(self, name: str) -> MapView:
+        """A map: the last writer wins, key by key."""
+        return self._view(MapView, name)
+
+    def list(self, name: str) -> ListView:
+        """A list."""
+        return self._view(ListView, name)
+
+    def text(self, name: str) -> TextView:
+        """A text."""
+        return self._view(TextView, name)
+
+    def counter(self, name: str) -> CounterView:
+        """A counter: additions are summed."""
+        return self._view(CounterView, name)
+
+    def set(self, name: str) -> SetView:
+        """A set in which adding wins over removing."""
+        return self._view(SetView, name)
+
+    def register(self, name: str) -> RegisterView:
+        """A register that keeps all concurrent values."""
+        return self._view(RegisterView, name)
+
+    def to_json(self) -> dict[str, JSON]:
+        """The document as JSON, each root as its kind is shown; see `tallystick.contexts.views.shapes`."""
+        doc = self._held.doc
+        kinds = kinds_of(read_items(cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))))
+        shown: dict[str, JSON] = {}
+        roots = known_roots(doc)
+        for name in sorted(name for name in roots if not name.startswith(RESERVED)):
+            kind = kinds.get(name)
+            found = found_type(doc, name, roots) if kind is None else _TYPES.get(kind, pycrdt.Map)
+            if found is not None:  # a root that was only asked for is on this replica alone
+                shown[name] = cast("JSON", shape(kind, _read(doc, name, found)))
+        return shown
+
+    def _view(self, kind: type[ViewT], name: str) -> ViewT:
+        kept = self._kept.get((kind, name))
+        if isinstance(kept, kind):
+            kept.check()
+            return kept
+        view = kind(self._held, name)
+        if len(self._kept) >= KEPT_VIEWS:
+            self._kept.clear()
+        self._kept[kind, name] = view
+        return view
+
+
+def _read(doc: Document, name: str, found: RootType) -> object:
+    if found is pycrdt.Text:
+        return str(look(doc, name, pycrdt.Text()))
+    if found is pycrdt.Array:
+        return read_list(look(doc, name, pycrdt.Array()))
+    return read_items(look(doc, name, pycrdt.Map()))

@@ -1,0 +1,1 @@
+"""Typed views: values, kinds, and that replicas agree."""
