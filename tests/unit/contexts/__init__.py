@@ -1,1 +1,0 @@
-"""The merged half, part by part."""

@@ -8,11 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import pycrdt
-
-from tallystick.contexts.views.roots import MapRoot, RootType, View, read_items
+from tallystick.contexts.views.roots import MapRoot, View, read_items
 from tallystick.contexts.views.shapes import Kind, counter_value
 from tallystick.contexts.views.values import SAFE_INT, read_value
 from tallystick.errors import Invalid, Reason
@@ -28,7 +24,6 @@ class CounterView(View[MapRoot]):
     """
 
     kind = Kind.COUNTER
-    _type: ClassVar[RootType] = pycrdt.Map
 
     @property
     def value(self) -> int | float:

@@ -14,9 +14,7 @@ from typing import Protocol, TypeAlias
 import pycrdt
 
 from tallystick._json import JSON
-
-SharedType: TypeAlias = "pycrdt.Map[object] | pycrdt.Array[object] | pycrdt.Text"
-"""What a root can be for us."""
+from tallystick.contexts.documents import SharedType
 
 Document: TypeAlias = "pycrdt.Doc[SharedType]"
 

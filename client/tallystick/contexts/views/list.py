@@ -10,11 +10,9 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSequence
-from typing import ClassVar, overload
+from typing import overload
 
-import pycrdt
-
-from tallystick.contexts.views.roots import ListRoot, RootType, View, read_list
+from tallystick.contexts.views.roots import ListRoot, View, read_list
 from tallystick.contexts.views.shapes import Kind
 from tallystick.contexts.views.values import Value, ValueLike, child, normalise, read_value
 
@@ -29,7 +27,6 @@ class ListView(View[ListRoot], MutableSequence[Value]):
     """
 
     kind = Kind.LIST
-    _type: ClassVar[RootType] = pycrdt.Array
 
     @overload
     def __getitem__(self, index: int) -> Value: ...

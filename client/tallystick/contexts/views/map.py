@@ -12,11 +12,8 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import ClassVar
 
-import pycrdt
-
-from tallystick.contexts.views.roots import MapRoot, RootType, View, read_items
+from tallystick.contexts.views.roots import MapRoot, View, read_items
 from tallystick.contexts.views.shapes import Kind
 from tallystick.contexts.views.values import Value, ValueLike, check_key, child, normalise, read_value
 
@@ -35,7 +32,6 @@ class MapView(View[MapRoot], MutableMapping[str, Value]):
     """
 
     kind = Kind.MAP
-    _type: ClassVar[RootType] = pycrdt.Map
 
     def __getitem__(self, key: str) -> Value:
         root = self._root()

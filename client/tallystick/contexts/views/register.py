@@ -10,11 +10,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import cast
 
-import pycrdt
-
-from tallystick.contexts.views.roots import MapRoot, RootType, View, read_items
+from tallystick.contexts.views.roots import MapRoot, View, read_items
 from tallystick.contexts.views.shapes import Kind, Slot, register_slots, register_values
 from tallystick.contexts.views.values import SAFE_INT, Value, ValueLike, normalise
 
@@ -30,7 +28,6 @@ class RegisterView(View[MapRoot]):
     """
 
     kind = Kind.REGISTER
-    _type: ClassVar[RootType] = pycrdt.Map
 
     @property
     def value(self) -> Value:

@@ -23,8 +23,9 @@ from typing import ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 import orjson
 import pycrdt
 
-from tallystick.contexts.views.held import Document, Held, SharedType
-from tallystick.contexts.views.shapes import RESERVED, Kind, root_key
+from tallystick.contexts.documents import SharedType
+from tallystick.contexts.views.held import Document, Held
+from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, root_key
 from tallystick.contexts.views.values import SAFE_INT, Value, read_value
 from tallystick.errors import Invalid, Reason
 
@@ -36,6 +37,17 @@ ListRoot = pycrdt.Array[object]
 TextRoot = pycrdt.Text
 
 RootType: TypeAlias = "type[MapRoot] | type[ListRoot] | type[TextRoot]"
+
+TYPES: Final[Mapping[Kind, RootType]] = {
+    Kind.MAP: pycrdt.Map,
+    Kind.LIST: pycrdt.Array,
+    Kind.TEXT: pycrdt.Text,
+    Kind.COUNTER: pycrdt.Map,
+    Kind.SET: pycrdt.Map,
+    Kind.REGISTER: pycrdt.Map,
+    Kind.BOARD: pycrdt.Map,
+}
+"""What each kind is in the document."""
 
 RootT = TypeVar("RootT", MapRoot, ListRoot, TextRoot)
 
@@ -81,6 +93,14 @@ def schema_kind(schema: object, name: str) -> str | None:
     return None
 
 
+def settle_roots(doc: Document) -> None:
+    """Gives each root that has a recorded kind its type, so that it can be observed."""
+    roots = known_roots(doc)
+    for name, kind in kinds_of(read_items(cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map)))).items():
+        if roots.get(name) is None:
+            doc.get(name, type=TYPES[kind])
+
+
 def known_roots(doc: Document) -> dict[str, SharedType | None]:
     """The roots that the replica knows of; None: of a type that nobody asked for yet."""
     return dict(doc.items())
@@ -116,13 +136,13 @@ class View(Generic[RootT]):
     """One root of a context, as one kind. Made by the context; it may be kept, and follows the replica."""
 
     kind: ClassVar[Kind]
-    _type: ClassVar[RootType]
 
     def __init__(self, held: Held, name: str) -> None:
         check_root_name(name)
         self._held = held
         self._name = name
         self._path = f"/{name}"
+        self._type = TYPES[self.kind]
         self._doc: Document | None = None
         self._bound: RootT | None = None
         self._check_schema()

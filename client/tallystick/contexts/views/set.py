@@ -10,11 +10,9 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSet
-from typing import ClassVar, TypeAlias, TypeGuard, TypeVar
+from typing import TypeAlias, TypeGuard, TypeVar
 
-import pycrdt
-
-from tallystick.contexts.views.roots import MapRoot, RootType, View
+from tallystick.contexts.views.roots import MapRoot, View
 from tallystick.contexts.views.shapes import Kind, element_key, element_text, set_elements, set_texts
 from tallystick.contexts.views.values import check_key, normalise
 from tallystick.errors import Invalid, Reason
@@ -33,7 +31,6 @@ class SetView(View[MapRoot], MutableSet[Element]):
     """
 
     kind = Kind.SET
-    _type: ClassVar[RootType] = pycrdt.Map
 
     def __contains__(self, element: object) -> bool:
         text = _text_of(element)

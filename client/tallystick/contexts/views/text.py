@@ -11,8 +11,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import pycrdt
-
 from tallystick.contexts.views.held import Held
 from tallystick.contexts.views.roots import TextRoot, View
 from tallystick.contexts.views.shapes import Kind
@@ -34,7 +32,6 @@ class TextView(View[TextRoot]):
     """
 
     kind = Kind.TEXT
-    _type = pycrdt.Text
 
     def __init__(self, held: Held, name: str) -> None:
         super().__init__(held, name)

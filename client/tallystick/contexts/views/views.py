@@ -18,6 +18,7 @@ from tallystick.contexts.views.list import ListView
 from tallystick.contexts.views.map import MapView
 from tallystick.contexts.views.register import RegisterView
 from tallystick.contexts.views.roots import (
+    TYPES,
     MapRoot,
     RootType,
     found_type,
@@ -27,13 +28,11 @@ from tallystick.contexts.views.roots import (
     read_list,
 )
 from tallystick.contexts.views.set import SetView
-from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, shape
+from tallystick.contexts.views.shapes import RESERVED, kinds_of, shape
 from tallystick.contexts.views.text import TextView
 
 KEPT_VIEWS: Final = 1000
 """Views that are kept; a document has no more roots."""
-
-_TYPES: Final[dict[Kind, RootType]] = {Kind.LIST: pycrdt.Array, Kind.TEXT: pycrdt.Text}
 
 AnyView = CounterView | ListView | MapView | RegisterView | SetView | TextView
 ViewT = TypeVar("ViewT", CounterView, ListView, MapView, RegisterView, SetView, TextView)
@@ -79,7 +78,7 @@ class Views:
         roots = known_roots(doc)
         for name in sorted(name for name in roots if not name.startswith(RESERVED)):
             kind = kinds.get(name)
-            found = found_type(doc, name, roots) if kind is None else _TYPES.get(kind, pycrdt.Map)
+            found = found_type(doc, name, roots) if kind is None else TYPES[kind]
             if found is not None:  # a root that was only asked for is on this replica alone
                 shown[name] = cast("JSON", shape(kind, _read(doc, name, found)))
         return shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pycrdt
 import pytest
 
@@ -136,7 +138,7 @@ def test_register_beside_what_another_program_wrote() -> None:
     peer = Peer()
     goal = peer.views.register("r")
     goal.set("mine")
-    root: pycrdt.Map[object] = peer.doc.get("r", type=pycrdt.Map)
+    root = cast("pycrdt.Map[object]", peer.doc.get("r", type=pycrdt.Map))
     root["7"] = "not a slot"
     root["x"] = [2**60, 5, "far away"]
     assert goal.values() == ["far away", "mine", "not a slot"]
