@@ -75,6 +75,7 @@ class NodeConfig:
     advertise_client: str = "127.0.0.1:7420"
     advertise_peer: str = "127.0.0.1:7421"
     join: bool = False
+    contexts: bool = False
     http_address: str | None = None
     web_origins: tuple[str, ...] = ()
     tls: TLSConfig | None = None
@@ -269,6 +270,7 @@ ADVERTISE_CLIENT = Setting("advertise_client", _address, None, "Where clients fi
 ADVERTISE_PEER = Setting("advertise_peer", _address, None, "Where other nodes find it, if not there.", "HOST:PORT")
 MEMBERS: Setting[tuple[Member, ...]] = Setting("members", _members, (),
                                                "A node of the cluster; once for each, this one too.", "ID=PEER,CLIENT")
+CONTEXTS = Setting("contexts", _flag, _C.contexts, "Hold documents that agents share, in a process of their own.")
 JOIN = Setting("join", _flag, _C.join, "Join the cluster of these members: no voter until its log says so.")
 HTTP_ADDRESS = Setting("http_address", _address, None,
                        "Listen for Yjs clients and HTTP health checks here; without it, nowhere.", "HOST:PORT")
@@ -304,7 +306,7 @@ AnySetting = (Setting[str] | Setting[Path] | Setting[bool] | Setting[int] | Sett
               | Setting[tuple[Member, ...]] | Setting[tuple[str, ...]])
 SETTINGS: Final[tuple[AnySetting, ...]] = (
     NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS, JOIN,
-    HTTP_ADDRESS, WEB_ORIGINS,
+    CONTEXTS, HTTP_ADDRESS, WEB_ORIGINS,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
     ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, JOURNAL_KEPT_BYTES,
     DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
@@ -334,6 +336,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         data_folder=values.required(DATA_FOLDER),
         members=_with_itself(values.required(MEMBERS), advertised),
         join=values.required(JOIN),
+        contexts=values.required(CONTEXTS),
         http_address=values.given(HTTP_ADDRESS),
         web_origins=values.required(WEB_ORIGINS),
         cluster_id=values.required(CLUSTER_ID),

@@ -3,9 +3,9 @@
 `RealHost` is a machine; the simulation (`tallystick_node.sim`) runs the same node on one of its own.
 
 Rules of this file:
-- A node reads no clock, draws no random number and reaches no disk or network but through its host, with three
-  exceptions: SQLite writes its own files, locks and TLS files are the operating system's, and `asyncio` is the loop
-  that the node runs on (`asyncio.to_thread` included).
+- A node reads no clock, draws no random number and reaches no disk or network but through its host, with four
+  exceptions: SQLite writes its own files, locks and TLS files are the operating system's, the supervisor of the worker
+  starts and watches a process, and `asyncio` is the loop that the node runs on (`asyncio.to_thread` included).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Protocol, TypeAlias
 import grpc
 
 from tallystick_node.consensus.syncer import Syncer, Syncing
+from tallystick_node.contexts.port import Documents
+from tallystick_node.contexts.worker.supervisor import Supervisor
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.files import FileSystem, RealFiles
 from tallystick_node.storage.identity import Identity, open_identity
@@ -57,6 +59,10 @@ class Host(Protocol):
 
     def open_database(self, path: Path) -> Database:
         """The state machine's database; raises as `Database.open`."""
+        ...
+
+    def open_documents(self, folder: Path, *, has_peers: bool) -> Documents:
+        """The documents in a folder, once their `run` runs."""
         ...
 
     def make_server(self, options: Options, *, max_concurrent_calls: int | None = None) -> grpc.aio.Server:
@@ -99,6 +105,10 @@ class RealHost:
     def open_database(self, path: Path) -> Database:
         """See `Host`."""
         return Database.open(path)
+
+    def open_documents(self, folder: Path, *, has_peers: bool) -> Documents:
+        """See `Host`."""
+        return Supervisor(folder, has_peers=has_peers, clock=self.clock, unix_ms=self.unix_ms)
 
     def make_server(self, options: Options, *, max_concurrent_calls: int | None = None) -> grpc.aio.Server:
         """See `Host`."""

@@ -33,6 +33,8 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.context_store.decided import DecidedContexts
+from tallystick_node.contexts.absent import NoDocuments
+from tallystick_node.contexts.port import Documents
 from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
 from tallystick_node.host import Host, RealHost
@@ -58,6 +60,8 @@ from tallystick_node.store import Store
 
 log = logging.getLogger(__name__)
 
+DOCUMENTS_NAME: Final = "contexts"
+"""The folder in the data folder that holds the documents."""
 _GRACE_S: Final = 2.0
 """How long calls under way may take to end when the node stops."""
 _HAND_OVER_S: Final = 2.0
@@ -87,6 +91,11 @@ class Node:
         self._host = host
         self._stopping = asyncio.Event()
         self._database = database
+        self._documents: Documents = (
+            host.open_documents(config.data_folder / DOCUMENTS_NAME, has_peers=len(config.members) > 1)
+            if config.contexts
+            else NoDocuments()
+        )
         self._feed = Feed(database.reads, replay_limit_events=config.watch_history_events)
         self._machine = Machine(database, self._publish)
         self._replica: Replica[Outcomes] = Replica(
@@ -171,6 +180,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(self._links.run(), name="links"),
+                    tasks.create_task(self._documents.run(), name="documents"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),

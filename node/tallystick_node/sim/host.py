@@ -17,10 +17,12 @@ from typing import Final, Self, cast
 import grpc
 
 from tallystick_node.consensus.syncer import Syncing
+from tallystick_node.contexts.worker.documents import open_desk
 from tallystick_node.host import Options
 from tallystick_node.sim.channel import SimChannel
 from tallystick_node.sim.database import SimDatabase
 from tallystick_node.sim.disk import SimDisk, SimFiles
+from tallystick_node.sim.documents import SimDocuments
 from tallystick_node.sim.loop import SimLoop
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.server import SimServer
@@ -153,6 +155,7 @@ class SimHost:
         self._rng = rng
         self._databases: list[SimDatabase] = []
         self._identities: list[Identity] = []
+        self._documents: list[SimDocuments] = []
         self.files: FileSystem = SimDisk(machine.files)
 
     def clock(self) -> float:
@@ -190,6 +193,19 @@ class SimHost:
         self._databases.append(database)
         return database
 
+    def open_documents(self, folder: Path, *, has_peers: bool) -> SimDocuments:
+        """See `Host`."""
+        del has_peers
+        documents = SimDocuments(
+            folder,
+            open_desk,
+            clock=self.clock,
+            sync_s=self._machine.thread_s,
+            is_stuck=lambda: self._machine.is_stuck,
+        )
+        self._documents.append(documents)
+        return documents
+
     def make_server(self, options: Options, *, max_concurrent_calls: int | None = None) -> grpc.aio.Server:
         """See `Host`."""
         del options
@@ -207,6 +223,8 @@ class SimHost:
         """The process is gone; `power`: with it what was not synced. What is closed already does not mind."""
         for database in self._databases:
             database.kill(self._machine.rng if power else None)
+        for documents in self._documents:
+            documents.kill()
         for identity in self._identities:
             identity.close()
         self._machine.process_ended(power=power)

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import Message
-
 from tallystick.errors import Overloaded, TallystickError
 from tallystick.worker.v1.worker_pb2 import Request, Response
 from tallystick_node.contexts.limits import WORKER_BYTES, WORKER_REQUESTS
@@ -46,10 +44,10 @@ class Line:
 
     Args:
         suspects: who is to be sent with care, and who not at all.
-        send: writes a message to the worker.
+        send: writes a request to the worker.
     """
 
-    def __init__(self, suspects: Suspects, send: Callable[[Message], None]) -> None:
+    def __init__(self, suspects: Suspects, send: Callable[[Request], None]) -> None:
         self._suspects = suspects
         self._send = send
         self._waiting: deque[_Job] = deque()

@@ -22,8 +22,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from google.protobuf.message import Message
-
 from tallystick.errors import Reason, Unavailable, error_for
 from tallystick.worker.v1.worker_pb2 import Request, Response
 from tallystick_node.contexts.port import PortStatus
@@ -128,9 +126,9 @@ class Supervisor:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, request: Request) -> None:
         if self._child is not None:
-            self._child.send(message)
+            self._child.send(request)
 
     async def _run_once(self) -> None:
         """A worker from its start to its end."""
