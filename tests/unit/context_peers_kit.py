@@ -259,7 +259,7 @@ async def exchanging(
     documents = documents or FakeDocuments()
     node = local(node_id, incarnation)
     servicer = PeerServicer(node, ("a", "b", "c"), Recorder(), require_certificate=credentials is not None)
-    around = Around(node, documents, documents, documents.epoch_of, RealHost())
+    around = Around(node, documents, documents, documents.epoch_of, lambda _guid: 0, RealHost())
     exchange = ContextExchange(around, servicer, credentials)
     documents.told = exchange.push
     server = grpc.aio.server(options=SERVER_OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
 from tallystick.errors import Unavailable
@@ -12,8 +13,14 @@ from tallystick.testing.local_wait import eventually
 from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.ids import ContextId
+from tallystick_node.peers.contexts.limits import DIFFS_AT_ONCE
+from tallystick_node.peers.counters import Refusal
+from tallystick_node.peers.identity import certificate_name, to_metadata
+from tallystick_node.peers.options import COMPARE_METHOD, CONTEXT_LINK_METHOD, PEER_SERVICE
+from tallystick_node.peers.refusals import refusal_of
+from tallystick_node.peers.tls import name_override, peer_credentials
 from tests.unit.context_peers_kit import DOCUMENT, GUID, ExchangeNode, FakeDocuments, exchanging, update
-from tests.unit.peers_kit import DEADLINE_S, Relay
+from tests.unit.peers_kit import DEADLINE_S, Authority, Relay, local
 
 
 def connect(*nodes: ExchangeNode) -> None:
@@ -228,3 +235,93 @@ async def test_a_node_that_is_no_member_any_more_pushes_nothing(members: dict[st
         with pytest.raises(Unavailable):
             await a.exchange.compare("b", peer_pb2.CompareContextsRequest(prefixes=[b""]))
         assert b.documents.doc().words == {1: ["x"]}
+
+
+async def said(endpoint: str, node_id: str, *frames: bytes, incarnation: int = 1) -> Refusal | None:
+    """Dials as a node, says this on a stream of edits, and gives why the stream was ended."""
+    channel = grpc.aio.insecure_channel(endpoint)
+    method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+        f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}"
+    )
+    call = method(metadata=to_metadata(local(node_id, incarnation)))
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            assert isinstance(await call.read(), bytes)
+            for frame in frames:
+                await call.write(frame)
+            while isinstance(await call.read(), bytes):
+                pass
+    except grpc.aio.AioRpcError as error:
+        return refusal_of(error)
+    finally:
+        call.cancel()
+        await channel.close()
+    return None
+
+
+async def test_what_breaks_the_rules_ends_its_stream_and_changes_nothing() -> None:
+    async with exchanging("b") as b:
+        assert await said(b.endpoint, "a", b"\xff\xff\xff") is Refusal.BAD_FRAME
+        part = peer_pb2.ContextDiff(id=DOCUMENT.to_proto(), data=b"x")
+        many = peer_pb2.ContextFrame()
+        for number in range(DIFFS_AT_ONCE + 1):
+            part.id.guid = bytes([number]) * 16
+            many.diffs.append(part)
+        assert await said(b.endpoint, "a", many.SerializeToString()) is Refusal.BAD_FRAME
+        assert b.exchange._servicer.refused[Refusal.BAD_FRAME] == 2
+        assert not b.documents.docs
+
+
+async def test_strangers_and_processes_that_are_gone_are_refused() -> None:
+    async with exchanging("b") as b:
+        assert await said(b.endpoint, "z") is Refusal.UNKNOWN_NODE
+        assert await said(b.endpoint, "b") is Refusal.OWN_NODE_ID
+        assert await said(b.endpoint, "a", b"\xff", incarnation=2) is Refusal.BAD_FRAME
+        assert await said(b.endpoint, "a", incarnation=1) is Refusal.OLD_INCARNATION
+
+
+async def test_a_newer_stream_takes_the_place_of_the_older() -> None:
+    async with exchanging("b") as b:
+        older = asyncio.create_task(said(b.endpoint, "a"))
+
+        async def is_there() -> bool:
+            return b.exchange._servicer.stream_of("a") is not None
+
+        await eventually(is_there, within_s=DEADLINE_S, what="the stream is there")
+        newer = asyncio.create_task(said(b.endpoint, "a"))
+        assert await older is Refusal.SUPERSEDED
+        b.exchange.close()
+        assert await newer is Refusal.STOPPING
+
+
+async def test_a_certificate_that_names_another_does_not_push() -> None:
+    authority = Authority()
+    at_b = peer_credentials(authority.pem, *authority.issue(certificate_name("b")))
+    of_client = peer_credentials(authority.pem, *authority.issue("agent.client.tallystick"))
+    async with exchanging("b", credentials=at_b) as b:
+        channel = grpc.aio.secure_channel(b.endpoint, of_client.channel, (name_override("b"),))
+        metadata = to_metadata(local("a"))
+        link: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}"
+        )
+        question: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/{PEER_SERVICE}/{COMPARE_METHOD}"
+        )
+        stream = link(metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stream.read()
+        assert refusal_of(refused.value) is Refusal.WRONG_CERTIFICATE
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await question(b"", metadata=metadata)
+        assert refusal_of(refused.value) is Refusal.WRONG_CERTIFICATE
+        await channel.close()
+        assert b.exchange._servicer.refused[Refusal.WRONG_CERTIFICATE] == 2
+
+
+async def test_over_tls_nodes_exchange() -> None:
+    authority = Authority()
+    at_a, at_b = (peer_credentials(authority.pem, *authority.issue(certificate_name(name))) for name in "ab")
+    async with exchanging("a", credentials=at_a) as a, exchanging("b", credentials=at_b) as b:
+        connect(a, b)
+        number = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)

@@ -894,7 +894,10 @@ class CompareContextsReply(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    SEAL_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    seal: _builtins.int
+    """of the one document that was asked for: the seal that this node has applied; 0: none"""
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___RangeDigest]:
         """for each prefix, the sums of its 16 parts that are not empty"""
@@ -907,10 +910,11 @@ class CompareContextsReply(_message.Message):
         ranges: _abc.Iterable[Global___RangeDigest] | None = ...,
         documents: _abc.Iterable[Global___DocumentDigest] | None = ...,
         more: _builtins.bool = ...,
+        seal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "more", b"more", "ranges", b"ranges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "more", b"more", "ranges", b"ranges", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

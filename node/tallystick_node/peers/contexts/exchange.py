@@ -68,7 +68,12 @@ class ContextExchange:
         self.coverage: Final = Coverage(self._ask)
         handles = itertools.count(self._rng.getrandbits(62) + 1)
         taking = Taking(
-            around.documents, around.here, around.epoch_of, self.coverage, next_handle=lambda: next(handles)
+            around.documents,
+            around.here,
+            around.epoch_of,
+            self.coverage,
+            next_handle=lambda: next(handles),
+            on_lost=self.forget,
         )
         self.counters: Final[ReceiverCounters] = taking.counters
         self._servicer = ContextServicer(around.local, peers.admission, peers.processes, taking, self.compare_own)
@@ -115,7 +120,10 @@ class ContextExchange:
     async def compare_own(self, request: peer_pb2.CompareContextsRequest) -> peer_pb2.CompareContextsReply:
         """This node's answer. Raises as `Port.ask`."""
         ranges = worker_pb2.Ranges(compare=request)
-        return (await self._around.documents.ask(request.guid, worker_pb2.Request(ranges=ranges))).ranges
+        seal = self._around.seal_of(request.guid) if request.guid else 0
+        reply = (await self._around.documents.ask(request.guid, worker_pb2.Request(ranges=ranges))).ranges
+        reply.seal = seal  # of before: what is compared has all that was merged until then
+        return reply
 
     async def compare(self, node_id: str, request: peer_pb2.CompareContextsRequest) -> peer_pb2.CompareContextsReply:
         """The answer of any member, this node too.

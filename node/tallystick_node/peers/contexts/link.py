@@ -48,12 +48,18 @@ class ContextLinkCounters:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the links of a node share."""
+    """What the links of a node share.
+
+    Attributes:
+        epoch_of: the epoch of a document as this node's log has it; 0: there is no such document.
+        seal_of: the seal that it is under; 0: none.
+    """
 
     local: LocalNode
     documents: Documents
     here: Here
     epoch_of: Callable[[bytes], int]
+    seal_of: Callable[[bytes], int]
     host: Host
 
 

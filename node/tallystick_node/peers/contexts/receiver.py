@@ -63,13 +63,20 @@ class ReceiverCounters:
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What the incoming streams of a node share."""
+    """What the incoming streams of a node share.
+
+    Attributes:
+        epoch_of: the epoch of a document as this node's log has it; 0: there is no such document.
+        next_handle: of a stage.
+        on_lost: hears that a document was dropped here, for it was damaged.
+    """
 
     documents: Documents
     here: Here
     epoch_of: Callable[[bytes], int]
     coverage: Coverage
     next_handle: Callable[[], int]
+    on_lost: Callable[[bytes], None]
     counters: ReceiverCounters = field(default_factory=ReceiverCounters)
 
 
@@ -315,7 +322,7 @@ class Receiver:
             self._log_refused(document, error)
             return
         self._counters.lost += 1
-        self._taking.coverage.forget(document.guid)
+        self._taking.on_lost(document.guid)
 
     # Beside.
 
