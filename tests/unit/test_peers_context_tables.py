@@ -37,11 +37,9 @@ def put(outbox: Outbox, pushed: ContextId, number: int, size_bytes: int = 10) ->
 
 def taken(outbox: Outbox) -> list[tuple[ContextId, int, bool]]:
     """All that waits: document, number, and whether it is an offer."""
-    found = []
-    while frame := outbox.take_frame():
-        if not frame.pushes:
-            return found
-        found += [(ContextId.of(push.id), push.number, not push.update) for push in frame.pushes]
+    found: list[tuple[ContextId, int, bool]] = []
+    while pushes := outbox.take_frame().pushes:
+        found += [(ContextId.of(push.id), push.number, not push.update) for push in pushes]
     return found
 
 
@@ -218,8 +216,13 @@ def test_coverage_is_bounded_and_keeps_what_is_used() -> None:
 
 
 async def test_a_catch_up_that_is_cancelled_leaves_nothing() -> None:
-    asked = []
-    coverage = Coverage(lambda node_id, wanted: asked.append((node_id, wanted)) is None)
+    asked: list[tuple[str, ContextId]] = []
+
+    def ask(node_id: str, wanted: ContextId) -> bool:
+        asked.append((node_id, wanted))
+        return True
+
+    coverage = Coverage(ask)
     waiting = asyncio.create_task(coverage.catch_up("a", D1, 2))
     await asyncio.sleep(0)
     assert coverage.wanted_of("a") == [D1]

@@ -241,9 +241,9 @@ async def said(endpoint: str, node_id: str, *frames: bytes, incarnation: int = 1
     """Dials as a node, says this on a stream of edits, and gives why the stream was ended."""
     channel = grpc.aio.insecure_channel(endpoint)
     method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-        f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}"
+        f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}", None, None
     )
-    call = method(metadata=to_metadata(local(node_id, incarnation)))
+    call = method(None, metadata=to_metadata(local(node_id, incarnation)))
     try:
         async with asyncio.timeout(DEADLINE_S):
             assert isinstance(await call.read(), bytes)
@@ -255,7 +255,7 @@ async def said(endpoint: str, node_id: str, *frames: bytes, incarnation: int = 1
         return refusal_of(error)
     finally:
         call.cancel()
-        await channel.close()
+        await channel.close(None)
     return None
 
 
@@ -302,19 +302,19 @@ async def test_a_certificate_that_names_another_does_not_push() -> None:
         channel = grpc.aio.secure_channel(b.endpoint, of_client.channel, (name_override("b"),))
         metadata = to_metadata(local("a"))
         link: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-            f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}"
+            f"/{PEER_SERVICE}/{CONTEXT_LINK_METHOD}", None, None
         )
         question: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-            f"/{PEER_SERVICE}/{COMPARE_METHOD}"
+            f"/{PEER_SERVICE}/{COMPARE_METHOD}", None, None
         )
-        stream = link(metadata=metadata)
+        stream = link(None, metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stream.read()
         assert refusal_of(refused.value) is Refusal.WRONG_CERTIFICATE
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await question(b"", metadata=metadata)
         assert refusal_of(refused.value) is Refusal.WRONG_CERTIFICATE
-        await channel.close()
+        await channel.close(None)
         assert b.exchange._servicer.refused[Refusal.WRONG_CERTIFICATE] == 2
 
 
