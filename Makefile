@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all sim lint format proto check-generated bench chaos power clean
+.PHONY: setup demo test test-long sim lint format proto check-generated bench chaos power clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,9 @@ demo: setup   ## a real migration that survives kill -9 of the leader and of the
 
 test: setup   ## every test but the long ones; under ten minutes on two cores
 	$(BIN)/python -m pytest
+
+test-long: setup   ## the long tests alone: searches over seeds, every byte changed
+	$(BIN)/python -m pytest -m long
 
 SEEDS ?= 0..200
 NODES ?= 3,5

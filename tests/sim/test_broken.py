@@ -9,6 +9,7 @@ from tests.sim.broken import VARIANTS
 SEEDS = 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_without_the_fix_it_breaks_and_with_it_not(name: str) -> None:
     """The seeds that are known to show it are tried first. To search again, with the variant's seconds and nodes:

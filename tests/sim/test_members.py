@@ -14,7 +14,9 @@ from tests.sim.script import parse, show
 CHUNK = 5
 
 
-@pytest.mark.parametrize("first", range(0, 40, CHUNK))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.long) for first in range(CHUNK, 40, CHUNK))]
+)
 def test_members_change_and_promises_are_kept(first: int) -> None:
     for seed in range(first, first + CHUNK):
         MembersSimulation(seed).run()

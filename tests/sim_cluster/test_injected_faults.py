@@ -38,6 +38,7 @@ def shrunk(plan: Plan, failure: Failed) -> list[Step]:
     return script
 
 
+@pytest.mark.long
 def test_reads_that_ask_no_majority_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = Access.ready
 
@@ -54,6 +55,7 @@ def test_reads_that_ask_no_majority_are_found(monkeypatch: pytest.MonkeyPatch) -
     assert replay_command(plan).startswith(f"python -m tallystick_node.sim {plan.seed} --nodes 3 --seconds 6 --kinds")
 
 
+@pytest.mark.long
 def test_a_disk_that_lies_about_syncs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(SimFile, "fdatasync", lambda _file: None)

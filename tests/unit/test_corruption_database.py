@@ -36,8 +36,10 @@ CHANGES: dict[str, Callable[[int], int]] = {
     "to zero": lambda byte: 0,
     "one more": lambda byte: (byte + 1) % 256,
 }
-RUNS = [("all bits", 8, part) for part in range(8)] + [
-    (change, 16, 3 * at) for at, change in enumerate(list(CHANGES)[1:])
+RUNS = [
+    ("all bits", 8, 0),
+    *(pytest.param("all bits", 8, part, marks=pytest.mark.long) for part in range(1, 8)),
+    *((change, 16, 3 * at) for at, change in enumerate(list(CHANGES)[1:])),
 ]
 """Each byte with all bits changed, in parts; some bytes in other ways. The change, the step, the first byte."""
 PAGE_BYTES = 512
