@@ -33,8 +33,6 @@ from tallystick_node.consensus.replica import Replica
 from tallystick_node.consensus.runner import Runner
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.context_store.decided import DecidedContexts
-from tallystick_node.contexts.absent import NoDocuments
-from tallystick_node.contexts.port import Documents
 from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
 from tallystick_node.host import Host, RealHost
@@ -48,6 +46,7 @@ from tallystick_node.peers.servicer import PeerServicer
 from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
 from tallystick_node.ports import wait_for_port
+from tallystick_node.sharing import Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
@@ -60,8 +59,6 @@ from tallystick_node.store import Store
 
 log = logging.getLogger(__name__)
 
-DOCUMENTS_NAME: Final = "contexts"
-"""The folder in the data folder that holds the documents."""
 _GRACE_S: Final = 2.0
 """How long calls under way may take to end when the node stops."""
 _HAND_OVER_S: Final = 2.0
@@ -91,11 +88,6 @@ class Node:
         self._host = host
         self._stopping = asyncio.Event()
         self._database = database
-        self._documents: Documents = (
-            host.open_documents(config.data_folder / DOCUMENTS_NAME, has_peers=len(config.members) > 1)
-            if config.contexts
-            else NoDocuments()
-        )
         self._feed = Feed(database.reads, replay_limit_events=config.watch_history_events)
         self._machine = Machine(database, self._publish)
         self._replica: Replica[Outcomes] = Replica(
@@ -113,6 +105,7 @@ class Node:
         self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
         self._access = Access(self._runner, self._machine, self._fail)
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
+        self._sharing = Sharing(config, host, self._contexts, lambda: frozenset(self._replica.members.voter_ids))
         self._clients = self._make_client_server()
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         """What was found beside consensus that this node must not go on with."""
@@ -157,7 +150,7 @@ class Node:
             ClusterService(self._status.report, headers),
             self._config.max_concurrent_calls,
             MemberService(self._runner, self._status.describe, headers),
-            ContextService(self._contexts, headers),  # type: ignore[abstract]  # those of the merged half are to come
+            ContextService(self._contexts, self._sharing.merged, headers),  # type: ignore[abstract]  # see there
         )
 
     @property
@@ -180,7 +173,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(self._links.run(), name="links"),
-                    tasks.create_task(self._documents.run(), name="documents"),
+                    tasks.create_task(self._sharing.run(), name="sharing"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),
@@ -247,6 +240,7 @@ class Node:
 
     async def _close_clients(self) -> None:
         self._feed.close()
+        self._sharing.stop_streams()
         await self._clients.stop(_GRACE_S)
 
     async def _start_peer_server(self) -> grpc.aio.Server:

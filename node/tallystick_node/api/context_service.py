@@ -1,7 +1,6 @@
 """`tallystick.v1.ContextService`, put together of its parts: each method turns a message into one call.
 
-What is decided is here. What is merged is in files of its own (`context_sync.py` and its like), from which
-`ContextService` is to be composed where the node is put together.
+What is decided is here, what is merged in `context_merged.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 from tallystick.v1 import context_pb2, context_pb2_grpc
 from tallystick_node.api import calls, messages
 from tallystick_node.api.calls import Context
+from tallystick_node.api.context_merged import MergedContextMethods
 from tallystick_node.api.header import Headers, read_from
 from tallystick_node.context_store.decided import DecidedContexts
+from tallystick_node.context_store.merged.contexts import MergedContexts
 
 
 class DecidedContextMethods:
@@ -34,14 +35,6 @@ class DecidedContextMethods:
             timeout_s=calls.timeout_s(context),
         )
         return context_pb2.CreateContextResponse(header=self._headers.make(), info=messages.context_info(record))
-
-    @calls.unary
-    async def DescribeContext(  # noqa: N802
-        self, request: context_pb2.DescribeContextRequest, context: Context
-    ) -> context_pb2.DescribeContextResponse:
-        ref = request.context
-        record = await self._contexts.describe(ref.namespace, ref.name, read_from(request.options, context))
-        return context_pb2.DescribeContextResponse(header=self._headers.make(), info=messages.context_info(record))
 
     @calls.unary
     async def ListContexts(  # noqa: N802
@@ -89,5 +82,9 @@ class DecidedContextMethods:
         return context_pb2.ListVersionsResponse(header=self._headers.make(), versions=listed, more=page.more)
 
 
-class ContextService(DecidedContextMethods, context_pb2_grpc.ContextServiceServicer):
-    """All methods: those of the merged half join as further bases."""
+class ContextService(MergedContextMethods, DecidedContextMethods, context_pb2_grpc.ContextServiceServicer):
+    """All methods but those that ask all voters (`VerifyContexts`, `CompactContext`): they are to come."""
+
+    def __init__(self, decided: DecidedContexts, merged: MergedContexts, headers: Headers) -> None:
+        DecidedContextMethods.__init__(self, decided, headers)
+        MergedContextMethods.__init__(self, decided, merged, headers)

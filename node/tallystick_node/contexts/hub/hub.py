@@ -292,11 +292,15 @@ class Hub:
             self.presence.expire()
             self.acks.settle()
 
-    async def close(self) -> None:
-        """Ends all subscriptions and what is under way."""
+    def end_subscriptions(self) -> None:
+        """The node stops."""
         for opened in self._open.values():
             for subscription in list(opened.subscribers):
                 subscription.end(Unavailable("this node is stopping", reason=Reason.STOPPING))
+
+    async def close(self) -> None:
+        """Ends all subscriptions and what is under way."""
+        self.end_subscriptions()
         await self.chores.close()
         under_way = list(self._under_way)
         for task in under_way:

@@ -23,6 +23,10 @@ PresenceListener: TypeAlias = Callable[[bytes, Sequence[context_pb2.PresenceStat
 """Hears, of a guid, the states that changed; an empty state: gone."""
 
 
+def _nothing() -> None:
+    """Nobody minds that the document was deleted."""
+
+
 @dataclass(slots=True)
 class _Held:
     state: context_pb2.PresenceState
@@ -33,7 +37,7 @@ class _Held:
 @dataclass(slots=True)
 class _Document:
     states: dict[int, _Held] = field(default_factory=dict)
-    listeners: dict[PresenceListener, None] = field(default_factory=dict)
+    listeners: dict[PresenceListener, Callable[[], None]] = field(default_factory=dict)
 
 
 class Presence:
@@ -65,9 +69,13 @@ class Presence:
         ]
         return [(guid, states) for guid, states in found if states]
 
-    def listen(self, guid: bytes, listener: PresenceListener) -> None:
-        """Tells a listener of each change in a document from now on."""
-        self._document(guid).listeners[listener] = None
+    def listen(self, guid: bytes, listener: PresenceListener, on_deleted: Callable[[], None] = _nothing) -> None:
+        """Tells a listener of each change in a document from now on, and that it was deleted.
+
+        Raises:
+            QuotaExceeded: PRESENCE_QUOTA.
+        """
+        self._document(guid).listeners[listener] = on_deleted
 
     def unlisten(self, guid: bytes, listener: PresenceListener) -> None:
         """No more."""
@@ -80,7 +88,7 @@ class Presence:
         """Somebody says that it is here, is here still, or has gone (an empty state).
 
         Raises:
-            Invalid: PRESENCE: no writer.
+            Invalid: no writer.
             QuotaExceeded: PRESENCE_QUOTA, a state is too large or there are too many. Those before it are set.
         """
         document = self._document(guid)
@@ -108,7 +116,9 @@ class Presence:
 
     def forget(self, guid: bytes) -> None:
         """The document was deleted."""
-        self._documents.pop(guid, None)
+        document = self._documents.pop(guid, None)
+        for on_deleted in document.listeners.values() if document else ():
+            on_deleted()
 
     def expire(self) -> None:
         """Those that were not heard of for too long are gone. To be called about each second."""

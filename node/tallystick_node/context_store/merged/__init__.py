@@ -1,0 +1,1 @@
+"""The use cases of contexts that are merged: opening, editing, reading, and being there."""

@@ -1,0 +1,40 @@
+"""Cursors: what a replica holds, and whether this node's document has all of that.
+
+Rules of this file:
+- A document covers a cursor if its state vector does and the deletions are the same; or if this node has the update log
+  that the cursor's number is of, up to that number: its own, or another node's as far as `peers` knows.
+- Deletions do not show in state vectors: where neither a digest nor a log says so, the cursor is not covered.
+- A cursor of an older epoch is covered: each epoch begins with what all voters had, and what a node had beyond that it
+  carried over. One of a newer epoch is not: this node's log is behind.
+"""
+
+from __future__ import annotations
+
+from tallystick.v1 import context_pb2
+from tallystick_node.contexts.hub.coverage import Coverage
+from tallystick_node.contexts.ids import ContextId
+from tallystick_node.contexts.updates import state_vectors
+
+
+def is_covered(
+    present: context_pb2.Cursor, document: ContextId, wanted: context_pb2.Cursor, node_id: str, coverage: Coverage
+) -> bool:
+    """Whether a document of this node, whose cursor is `present`, has what `wanted` says.
+
+    Raises:
+        Invalid: MALFORMED_UPDATE, no state vector.
+    """
+    if wanted.epoch and wanted.epoch < document.epoch:
+        return True
+    if wanted.epoch > document.epoch:
+        return False
+    if not (wanted.state_vector or wanted.number or wanted.deletes_digest):
+        return True
+    if wanted.number and wanted.node_id == node_id and present.number >= wanted.number:
+        return True
+    if wanted.number and wanted.node_id != node_id and coverage.holds(wanted.node_id, document, wanted.number):
+        return True
+    if present.deletes_digest != wanted.deletes_digest:
+        return False
+    held, asked = state_vectors.decode(present.state_vector), state_vectors.decode(wanted.state_vector)
+    return state_vectors.covers(held, asked)
