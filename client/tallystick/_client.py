@@ -11,13 +11,15 @@ from tallystick import _convert
 from tallystick._agent import PAGE, Agent
 from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint, parse_address
+from tallystick._contexts import Contexts
 from tallystick._endpoints import Endpoints
+from tallystick._json import JSONLike
 from tallystick._members import Members
 from tallystick._methods import list_agents_method, status_method
 from tallystick._outside import Machine, Outside
 from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
-from tallystick._values import AgentInfo, Consistency, Event, Revision
+from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, Revision
 from tallystick._watch import watch
 from tallystick.errors import Invalid, TallystickError
 from tallystick.v1 import cluster_pb2, state_pb2
@@ -72,6 +74,7 @@ class Client:
         pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng)
         self._calls = Calls(pool, timeout_s=timeout_s, outside=machine)
         self._members = Members(self._calls)
+        self._contexts = Contexts(self._calls, namespace=namespace, actor=actor, consistency=consistency)
         self._namespace = namespace
         self._consistency = consistency
         self._actor = actor
@@ -121,6 +124,58 @@ class Client:
         """The agents whose names begin so, by name. `timeout_s` limits the fetch of each page."""
         return self._agents(prefix, consistency or self._consistency, timeout_s)
 
+    def contexts(
+        self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[ContextInfo, None]:
+        """The shared contexts whose names begin so, by name. `timeout_s` limits the fetch of each page."""
+        return self._contexts.list(prefix, consistency, timeout_s)
+
+    async def describe_context(
+        self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> ContextInfo:
+        """A context as it was decided: which document has this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._contexts.describe(name, consistency=consistency, timeout_s=timeout_s)
+
+    async def create_context(
+        self,
+        name: str,
+        *,
+        schema: JSONLike = None,
+        seed: bytes = b"",
+        guid: bytes | None = None,
+        exist_ok: bool = False,
+        timeout_s: float | None = None,
+    ) -> ContextInfo:
+        """Gives a name to a new document.
+
+        Args:
+            schema: the roots, their types and a JSON Schema of each:
+                `{"roots": {"tasks": {"type": "map", "schema": {...}}}, "strict": True}`.
+            seed: what it begins with, once, whoever opens it: a Yjs update (v1) of client id 1 alone.
+            guid: 16 random bytes; made by the client if None. With the same one again it is the same request.
+            exist_ok: if the name is taken, answer with the context that has it.
+
+        Raises:
+            AlreadyExists: another document has the name.
+            NotFound: the document of this guid was deleted.
+            Invalid: the name, the schema or the seed breaks a rule or a limit.
+        """
+        return await self._contexts.create(
+            name, schema=schema, seed=seed, guid=guid, exist_ok=exist_ok, timeout_s=timeout_s
+        )
+
+    async def delete_context(self, name: str, *, guid: bytes | None = None, timeout_s: float | None = None) -> Revision:
+        """Removes a document for ever; the name is free again. What it decides is its guid, looked up if None.
+
+        Raises:
+            NotFound: there is no such context, or another document has the name by now.
+        """
+        return await self._contexts.delete(name, guid=guid, timeout_s=timeout_s)
+
     def watch(
         self,
         *,
@@ -133,7 +188,8 @@ class Client:
 
         Args:
             agent: only this agent; or
-            prefix: only agents whose names begin so. Neither: every agent of the namespace.
+            prefix: only agents whose names begin so. Neither: every agent of the namespace, and what is decided of its
+                contexts.
             after: events after this revision; None: from the first step of the iteration on.
             timeout_s: how long to go on without reaching any node; None: for ever.
 

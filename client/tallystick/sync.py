@@ -34,6 +34,7 @@ from tallystick._values import (
     Appended,
     Checkpoint,
     Consistency,
+    ContextInfo,
     DecidedMutation,
     Event,
     Mutation,
@@ -123,6 +124,62 @@ class SyncClient:
             self._portal, self._inner.agents(prefix=prefix, consistency=consistency, timeout_s=timeout_s)
         )
 
+    def contexts(
+        self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[ContextInfo]:
+        """The shared contexts whose names begin so, by name. `timeout_s` limits the fetch of each page."""
+        return SyncIterator(
+            self._portal, self._inner.contexts(prefix=prefix, consistency=consistency, timeout_s=timeout_s)
+        )
+
+    def describe_context(
+        self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> ContextInfo:
+        """A context as it was decided: which document has this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._portal.run(self._inner.describe_context(name, consistency=consistency, timeout_s=timeout_s))
+
+    def create_context(
+        self,
+        name: str,
+        *,
+        schema: JSONLike = None,
+        seed: bytes = b"",
+        guid: bytes | None = None,
+        exist_ok: bool = False,
+        timeout_s: float | None = None,
+    ) -> ContextInfo:
+        """Gives a name to a new document.
+
+        Args:
+            schema: the roots, their types and a JSON Schema of each:
+                `{"roots": {"tasks": {"type": "map", "schema": {...}}}, "strict": True}`.
+            seed: what it begins with, once, whoever opens it: a Yjs update (v1) of client id 1 alone.
+            guid: 16 random bytes; made by the client if None. With the same one again it is the same request.
+            exist_ok: if the name is taken, answer with the context that has it.
+
+        Raises:
+            AlreadyExists: another document has the name.
+            NotFound: the document of this guid was deleted.
+            Invalid: the name, the schema or the seed breaks a rule or a limit.
+        """
+        return self._portal.run(
+            self._inner.create_context(
+                name, schema=schema, seed=seed, guid=guid, exist_ok=exist_ok, timeout_s=timeout_s
+            )
+        )
+
+    def delete_context(self, name: str, *, guid: bytes | None = None, timeout_s: float | None = None) -> Revision:
+        """Removes a document for ever; the name is free again. What it decides is its guid, looked up if None.
+
+        Raises:
+            NotFound: there is no such context, or another document has the name by now.
+        """
+        return self._portal.run(self._inner.delete_context(name, guid=guid, timeout_s=timeout_s))
+
     def watch(
         self,
         *,
@@ -135,7 +192,8 @@ class SyncClient:
 
         Args:
             agent: only this agent; or
-            prefix: only agents whose names begin so. Neither: every agent of the namespace.
+            prefix: only agents whose names begin so. Neither: every agent of the namespace, and what is decided of its
+                contexts.
             after: events after this revision; None: from the first step of the iteration on.
             timeout_s: how long to go on without reaching any node; None: for ever.
 
