@@ -8,7 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from tallystick_node.core.commands import Target
-from tallystick_node.core.outcomes import AgentDeleted, CheckpointTaken, Event, MutationDecided
+from tallystick_node.core.outcomes import (
+    AgentDeleted,
+    CheckpointTaken,
+    ContextChange,
+    ContextDecided,
+    Event,
+    MutationDecided,
+    WritersAllocated,
+)
 from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
 
@@ -28,6 +36,16 @@ def checkpoint(position: int, namespace: str = "n", agent: str = "a") -> Checkpo
 def deletion(position: int, namespace: str = "n", agent: str = "a") -> AgentDeleted:
     """A deletion at a position."""
     return AgentDeleted(position, Target(namespace, agent), 1, 0, "")
+
+
+def context(position: int, namespace: str = "n", name: str = "a") -> ContextDecided:
+    """A context that was created, at a position."""
+    return ContextDecided(position, ContextChange.CREATED, namespace, name, bytes(16), 1, 0, "", b"")
+
+
+def writers(position: int, namespace: str = "n") -> WritersAllocated:
+    """Writer ids, handed out at a position."""
+    return WritersAllocated(position, namespace, 2**32, 1, 0, "a")
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
@@ -18,10 +18,12 @@ from tests.unit.feed_kit import (
     MemoryHistory,
     apply,
     checkpoint,
+    context,
     deletion,
     mutation,
     next_batch,
     read_until,
+    writers,
 )
 
 ALL = Filter("n")
@@ -52,6 +54,23 @@ async def test_a_waiting_reader_is_woken_by_what_it_wants_only() -> None:
         assert not waiting.done()
         apply(history, feed, mutation(3))
         assert await asyncio.wait_for(waiting, DEADLINE_S) == ((mutation(3),), 3)
+    assert not (feed._waiters._by_agent or feed._waiters._by_namespace)
+
+
+async def test_a_reader_of_a_namespace_hears_of_its_contexts_and_others_do_not() -> None:
+    history = MemoryHistory()
+    feed = Feed(history)
+    wanted = (ALL, Filter("n", agent="a"), Filter("n", prefix="a"), Filter("n", prefix=""), Filter("m"))
+    async with AsyncExitStack() as stack:
+        watches = [await stack.enter_async_context(aclosing(feed.watch(each))) for each in wanted]
+        waiting = [asyncio.create_task(anext(watch)) for watch in watches]
+        await asyncio.sleep(0)
+        apply(history, feed, writers(1), context(2))
+        assert await asyncio.wait_for(waiting[0], DEADLINE_S) == ((context(2),), 2)
+        assert not any(task.done() for task in waiting[1:])
+        apply(history, feed, mutation(3), mutation(4, "m"))
+        batches = [await asyncio.wait_for(task, DEADLINE_S) for task in waiting[1:]]
+        assert [batch.events for batch in batches] == [(mutation(3),)] * 3 + [(mutation(4, "m"),)]
     assert not (feed._waiters._by_agent or feed._waiters._by_namespace)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.batch import BATCH_BYTES, BATCH_EVENTS, Filter, counted_bytes
 from tallystick_node.feed.feed import Feed
-from tests.unit.feed_kit import DEADLINE_S, MemoryHistory, apply, checkpoint, deletion, mutation
+from tests.unit.feed_kit import DEADLINE_S, MemoryHistory, apply, checkpoint, context, deletion, mutation, writers
 
 AGENTS = ("a", "ab", "b")
 FILTERS = (Filter("n"), Filter("n", agent="a"), Filter("n", prefix="a"), Filter("m"), Filter("m", agent="none"))
@@ -62,7 +62,9 @@ def _random_event(choice: random.Random, position: int) -> Event:
     kind = choice.random()
     if kind < 0.8:
         return mutation(position, namespace, agent, choice.choice([10, 10, 10, 300_000 if position % 50 == 0 else 10]))
-    return checkpoint(position, namespace, agent) if kind < 0.95 else deletion(position, namespace, agent)
+    if kind < 0.9:
+        return context(position, namespace, agent) if kind < 0.87 else writers(position, namespace)
+    return checkpoint(position, namespace, agent) if kind < 0.97 else deletion(position, namespace, agent)
 
 
 async def _publish(choice: random.Random, history: MemoryHistory, feed: Feed) -> None:

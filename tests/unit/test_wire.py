@@ -207,6 +207,7 @@ def test_a_request_s_key_has_a_limit() -> None:
         (SaveVersion(7, GUID, 1, "v", b"", b"", Target("n", ""), "c"), Reason.INVALID_NAME, "agent"),
         (SaveVersion(7, GUID, 1, "v", b"", b"", Target("n", "a"), "no spaces"), Reason.INVALID_NAME, "checkpoint"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_context_command_must_not_be(command: ContextCommand, reason: Reason, field: str) -> None:
     with pytest.raises(Invalid) as refused:
