@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -144,7 +144,7 @@ class Client:
         self,
         name: str,
         *,
-        schema: JSONLike = None,
+        schema: Mapping[str, JSONLike] | None = None,
         seed: bytes = b"",
         guid: bytes | None = None,
         exist_ok: bool = False,

@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from tallystick import _convert
 from tallystick._agent import PAGE
@@ -64,7 +64,7 @@ class Contexts:
         self,
         name: str,
         *,
-        schema: JSONLike = None,
+        schema: Mapping[str, JSONLike] | None = None,
         seed: bytes = b"",
         guid: bytes | None = None,
         exist_ok: bool = False,

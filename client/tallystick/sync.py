@@ -146,7 +146,7 @@ class SyncClient:
         self,
         name: str,
         *,
-        schema: JSONLike = None,
+        schema: Mapping[str, JSONLike] | None = None,
         seed: bytes = b"",
         guid: bytes | None = None,
         exist_ok: bool = False,
