@@ -56,6 +56,8 @@ from tallystick_node.storage.identity import Identity
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
+from tallystick_node.web.hub_room import HubRooms
+from tallystick_node.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,9 @@ class Node:
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
         self._sharing = Sharing(config, host, self._contexts, lambda: frozenset(self._replica.members.voter_ids))
         self._clients = self._make_client_server()
+        self._web = WebServer(
+            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms), self._is_serving, config.web_origins
+        )
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         """What was found beside consensus that this node must not go on with."""
         local = LocalNode(config.cluster_id, config.node_id, identity.incarnation, identity.data_id)
@@ -166,6 +171,8 @@ class Node:
         """Serves until `stop`; raises what the node must not go on with."""
         await self._clients.start(self._config.client_address, _client_tls(self._config.tls))
         peer_server = await self._start_peer_server()
+        if self._config.http_address is not None:
+            await self._web.start(self._config.http_address, self._config.tls)
         log.info("node started", extra={"event": "node_started", "node_id": self._config.node_id})
         if self._replica.members.get(self._config.node_id) is None:
             log.info("waiting to be added to the cluster", extra={"event": "waiting_to_join"})
@@ -194,6 +201,7 @@ class Node:
             self._peers.close()
             self._snapshots.close()
             await peer_server.stop(None)
+            await self._web.stop()
             await self._clients.stop(0)
             log.info("node stopped", extra={"event": "node_stopped", "node_id": self._config.node_id})
 
@@ -241,6 +249,7 @@ class Node:
     async def _close_clients(self) -> None:
         self._feed.close()
         self._sharing.stop_streams()
+        await self._web.stop()
         await self._clients.stop(_GRACE_S)
 
     async def _start_peer_server(self) -> grpc.aio.Server:
@@ -279,12 +288,15 @@ class Node:
             except DiskFull:
                 log.warning("no room to sync the state", extra={"event": "disk_full", "what": "checkpoint"})
 
+    def _is_serving(self) -> bool:
+        return self._status.has_leader and self._replica.may_be_read
+
     async def _look_around(self) -> None:
         """Refuses writes before the disk is full, and tells health checks whether there is a leader."""
         while True:
             free_bytes = self._host.files.free_bytes(self._config.data_folder)
             self._replica.accepts_writes = free_bytes >= self._config.disk_reserve_bytes
-            await self._clients.set_serving(self._status.has_leader and self._replica.may_be_read)
+            await self._clients.set_serving(self._is_serving())
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -295,8 +307,9 @@ async def serve(config: NodeConfig) -> None:
         StorageError: the data folder is another node's, in use, or damaged; the sentence says which and what to do.
         PortInUse: another process listens on one of the addresses.
     """
-    for address in (config.client_address, config.peer_address):
-        await wait_for_port(address)
+    for address in (config.client_address, config.peer_address, config.http_address):
+        if address is not None:
+            await wait_for_port(address)
     async with open_node(config, RealHost()) as node:
         try:
             with _stopped_by_signals(node):

@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
-from tallystick.errors import Conflict, Invalid, NotFound, QuotaExceeded, Reason, Unavailable
+from tallystick.errors import Conflict, Invalid, QuotaExceeded, Reason
 from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
+from tallystick_node.context_store.merged.contexts import MergedContexts
 from tallystick_node.contexts.hub.hub import Hub
 from tallystick_node.contexts.hub.subscriptions import Lagging, Moved, Pushed
 from tallystick_node.contexts.ids import ContextId
-from tallystick_node.contexts.limits import CONNECTION_DOCUMENTS, FIRST_WRITER
+from tallystick_node.contexts.limits import FIRST_WRITER, PRESENCE_STATES
 from tallystick_node.core.outcomes import ContextRecord
 from tallystick_node.web.messages import AwarenessState
 from tallystick_node.web.rooms import Edited, News, Present
@@ -27,58 +28,45 @@ from tallystick_node.web.rooms import Edited, News, Present
 PRESENCES: Final = 16
 """Awareness ids that one connection may speak for: tabs behind one link, not crowds."""
 
+FIND_S: Final = 3.0
+"""How long it may take to ask a majority for a context of which this node has not heard."""
+
 CAUSE: Final = "yjs"
 """What the record says led to an edit that came by this way."""
 
 
-class Contexts(Protocol):
-    """What is decided of contexts, as this node has applied it."""
-
-    def info(self, namespace: str, name: str) -> ContextRecord:
-        """The document of that name; raises NotFound."""
-        ...
-
-    def info_by_guid(self, guid: bytes) -> ContextRecord | None:
-        """The document; None: it is no more."""
-        ...
-
-
 class HubRooms:
-    """`Rooms` of a node."""
+    """`Rooms` of a node.
 
-    def __init__(self, contexts: Contexts, hub: Hub, unix_ms: Callable[[], int]) -> None:
+    Args:
+        unix_ms: Unix time in milliseconds: a stamp.
+    """
+
+    def __init__(self, contexts: MergedContexts, hub: Hub, unix_ms: Callable[[], int]) -> None:
         self._contexts = contexts
         self._hub = hub
         self._unix_ms = unix_ms
-        self._open: dict[str, int] = {}
 
     @asynccontextmanager
     async def open(self, namespace: str, name: str, actor: str, peer: str) -> AsyncIterator[HubRoom]:
         """See `Rooms`."""
-        record = self._contexts.info(namespace, name)
-        if self._open.get(peer, 0) >= CONNECTION_DOCUMENTS:
-            raise QuotaExceeded(
-                f"{peer} has {CONNECTION_DOCUMENTS} documents open",
-                reason=Reason.CONNECTION_QUOTA,
-                metadata={"limit": str(CONNECTION_DOCUMENTS)},
-            )
-        self._open[peer] = self._open.get(peer, 0) + 1
-        room = HubRoom(record, self._contexts, self._hub, actor, self._unix_ms)
-        try:
-            yield room
-        finally:
-            room.close()
-            self._open[peer] -= 1
-            if not self._open[peer]:
-                del self._open[peer]
+        with self._contexts.connections.open(peer):
+            ref = context_pb2.ContextRef(namespace=namespace, name=name)
+            record = await self._contexts.find(ref, FIND_S)
+            room = HubRoom(record, self._contexts, self._hub, actor, self._unix_ms)
+            try:
+                yield room
+            finally:
+                room.close()
 
 
 class HubRoom:
     """One document, open for one Yjs client."""
 
     def __init__(
-        self, record: ContextRecord, contexts: Contexts, hub: Hub, actor: str, unix_ms: Callable[[], int]
+        self, record: ContextRecord, contexts: MergedContexts, hub: Hub, actor: str, unix_ms: Callable[[], int]
     ) -> None:
+        self._record = record
         self._document = ContextId(record.guid, record.epoch)
         self._contexts = contexts
         self._hub = hub
@@ -94,25 +82,23 @@ class HubRoom:
 
     async def state_vector(self) -> bytes:
         """See `Room`."""
-        request = worker_pb2.Request(describe=worker_pb2.Describe(id=self._document.to_proto()))
-        response = await self._hub.ask(self._document.guid, request)
-        return response.described.cursor.state_vector
+        return (await self._contexts.described(self._record)).cursor.state_vector
 
     async def diff(self, state_vector: bytes) -> bytes:
         """See `Room`."""
-        self._known_state_vector = state_vector
-        return await self._diff(state_vector)
+        update, cursor = await self._contexts.whole(self._document, state_vector)
+        self._known_state_vector = cursor.state_vector
+        return update
 
     async def merge(self, update: bytes) -> bool:
         """See `Room`."""
-        record = self._checked()
         edit = context_pb2.Edit(actor=self._actor, cause=CAUSE, time_unix_ms=self._unix_ms())
         merged = await self._hub.merge(
             self._document,
             update,
             worker_pb2.ORIGIN_WEB,
             edit,
-            schema=record.schema,
+            schema=self._record.schema,
             web_writers=self._claimed,
             sender=self._subscription,
         )
@@ -178,34 +164,16 @@ class HubRoom:
             self._hub.presence.leave(self._document.guid, writer)
 
     async def _caught_up(self) -> bytes:
-        state_vector, self._known_state_vector = self._known_state_vector, await self.state_vector()
-        return await self._diff(state_vector)
-
-    async def _diff(self, state_vector: bytes) -> bytes:
-        diff = worker_pb2.Diff(id=self._document.to_proto(), state_vector=state_vector)
-        response = await self._hub.ask(self._document.guid, worker_pb2.Request(diff=diff))
-        data, handle, size_bytes = response.data.data, response.data.handle, response.data.size_bytes
-        while handle and len(data) < size_bytes:
-            part = worker_pb2.Part(handle=handle, offset=len(data))
-            response = await self._hub.ask(self._document.guid, worker_pb2.Request(part=part))
-            if not response.data.data:
-                raise Unavailable("the worker lost what it was sending", reason=Reason.WORKER_DOWN)
-            data += response.data.data
-        return data
-
-    def _checked(self) -> ContextRecord:
-        record = self._contexts.info_by_guid(self._document.guid)
-        if record is None:
-            raise NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND)
-        if record.epoch != self._document.epoch:
-            raise _moved(record.epoch)
-        if record.is_sealed:
-            raise Unavailable("the context is between two epochs", reason=Reason.CONTEXT_SEALED)
-        return record
+        update, cursor = await self._contexts.whole(self._document, self._known_state_vector)
+        self._known_state_vector = cursor.state_vector
+        return update
 
     def _presence_changed(self, _guid: bytes, states: Sequence[context_pb2.PresenceState]) -> None:
         for state in states:
             self._changed[state.writer] = state
+        if len(self._changed) > 2 * PRESENCE_STATES:  # a slow reader: those that came and went meanwhile are left out
+            here = self._hub.presence.states(self._document.guid)
+            self._changed = {state.writer: state for state in here}
         self._wake.set()
 
 

@@ -66,7 +66,7 @@ class MergedContexts:
         self._questions = Questions(hub)
         self.following = Following(decided, hub)
         self._parts = Parts(decided, self.following, hub, LiveWriters())
-        self._connections = Connections()
+        self.connections = Connections()
         self._present = Connections()
         hub.admit = self.following.admit
 
@@ -96,7 +96,7 @@ class MergedContexts:
             Unavailable: BEHIND, WORKER_DOWN, CONTEXT_SEALED, ...: come back, here or at another node.
         """
         _check_opening(opening, caller)
-        with self._connections.open(caller.peer):
+        with self.connections.open(caller.peer):
             record = await self.find(opening.context, caller.timeout_s, guid=opening.guid, epoch=opening.epoch)
             cursor = await self._reach(record, opening.after, caller.timeout_s)
             session = Session(self._parts, record, opening, caller.actor, info_of)
@@ -205,11 +205,11 @@ class MergedContexts:
             return self._questions.as_json(document, at=at)
         return self._questions.diff(document, request.state_vector, at=at)
 
-    async def whole(self, document: ContextId) -> tuple[bytes, context_pb2.Cursor]:
-        """All of a document as one update, and what it holds. Raises as `Port.ask`."""
+    async def whole(self, document: ContextId, state_vector: bytes = b"") -> tuple[bytes, context_pb2.Cursor]:
+        """What a state vector lacks of a document as one update, and what it holds. Raises as `Port.ask`."""
         pieces: list[bytes] = []
         cursor = context_pb2.Cursor()
-        async with contextlib.aclosing(self._questions.diff(document, b"")) as parts:
+        async with contextlib.aclosing(self._questions.diff(document, state_vector)) as parts:
             async for part in parts:
                 pieces.append(part.data)
                 cursor = part.cursor
