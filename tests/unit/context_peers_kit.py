@@ -74,6 +74,7 @@ class FakeDocuments:
     stages: dict[int, bytes] = field(default_factory=dict)
     sent: dict[int, bytes] = field(default_factory=dict)
     bytes_compared: int = 0
+    begun: list[bytes] = field(default_factory=list)
 
     def edit(self, data: bytes, document: ContextId = DOCUMENT) -> int:
         """A client of this node's edits."""
@@ -259,7 +260,7 @@ async def exchanging(
     documents = documents or FakeDocuments()
     node = local(node_id, incarnation)
     servicer = PeerServicer(node, ("a", "b", "c"), Recorder(), require_certificate=credentials is not None)
-    around = Around(node, documents, documents, documents.epoch_of, lambda _guid: 0, RealHost())
+    around = Around(node, documents, documents, documents.epoch_of, lambda _guid: 0, documents.begun.append, RealHost())
     exchange = ContextExchange(around, servicer, credentials)
     documents.told = exchange.push
     server = grpc.aio.server(options=SERVER_OPTIONS)

@@ -165,6 +165,7 @@ async def test_a_damaged_document_is_forgotten_and_fetched_whole() -> None:
         second = a.documents.edit(update(1, 1, "y"))
         await a.documents.until(lambda: ("b", DOCUMENT, second) in a.documents.acks)
         assert b.exchange.counters.lost == 1
+        assert b.documents.begun == [GUID]
         assert a.is_like(b)
 
 

@@ -73,6 +73,7 @@ class ContextExchange:
             around.epoch_of,
             self.coverage,
             next_handle=lambda: next(handles),
+            begin=around.begin,
             on_lost=self.forget,
         )
         self.counters: Final[ReceiverCounters] = taking.counters

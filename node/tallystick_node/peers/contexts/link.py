@@ -53,6 +53,7 @@ class Around:
     Attributes:
         epoch_of: the epoch of a document as this node's log has it; 0: there is no such document.
         seal_of: the seal that it is under; 0: none.
+        begin: the worker does not know a document as it is decided: it is told, before anything else is asked of it.
     """
 
     local: LocalNode
@@ -60,6 +61,7 @@ class Around:
     here: Here
     epoch_of: Callable[[bytes], int]
     seal_of: Callable[[bytes], int]
+    begin: Callable[[bytes], None]
     host: Host
 
 

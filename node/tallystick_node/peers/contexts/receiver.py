@@ -68,6 +68,7 @@ class Taking:
     Attributes:
         epoch_of: the epoch of a document as this node's log has it; 0: there is no such document.
         next_handle: of a stage.
+        begin: the worker does not know a document as it is decided: it is told.
         on_lost: hears that a document was dropped here, for it was damaged.
     """
 
@@ -76,6 +77,7 @@ class Taking:
     epoch_of: Callable[[bytes], int]
     coverage: Coverage
     next_handle: Callable[[], int]
+    begin: Callable[[bytes], None]
     on_lost: Callable[[bytes], None]
     counters: ReceiverCounters = field(default_factory=ReceiverCounters)
 
@@ -306,6 +308,8 @@ class Receiver:
             if error.reason is Reason.CONTEXT_DAMAGED:
                 await self._lose(document)
             elif error.reason is not Reason.CONTEXT_NOT_FOUND:
+                if error.reason is Reason.EPOCH_CONFLICT:
+                    self._taking.begin(document.guid)
                 self._owed.again(document, self._now_s() + _LOOK_EVERY_S)
                 return
             state_vector = b""
@@ -322,6 +326,7 @@ class Receiver:
             self._log_refused(document, error)
             return
         self._counters.lost += 1
+        self._taking.begin(document.guid)
         self._taking.on_lost(document.guid)
 
     # Beside.
