@@ -46,7 +46,7 @@ from tallystick_node.peers.servicer import PeerServicer
 from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
 from tallystick_node.ports import wait_for_port
-from tallystick_node.sharing import Sharing
+from tallystick_node.sharing import AmongNodes, Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
@@ -107,15 +107,22 @@ class Node:
         self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
         self._access = Access(self._runner, self._machine, self._fail)
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
-        self._sharing = Sharing(config, host, self._contexts, lambda: frozenset(self._replica.members.voter_ids))
-        self._clients = self._make_client_server()
-        self._web = WebServer(
-            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms), self._is_serving, config.web_origins
-        )
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         """What was found beside consensus that this node must not go on with."""
         local = LocalNode(config.cluster_id, config.node_id, identity.incarnation, identity.data_id)
         self._peer_tls = _peer_tls(config.tls)
+        self._peers = PeerServicer(
+            local,
+            [],
+            self._runner,
+            require_certificate=self._peer_tls is not None,
+            members=lambda: self._replica.members.to_proto(),
+        )
+        self._sharing = Sharing(config, host, self._contexts, self._among(local))
+        self._clients = self._make_client_server()
+        self._web = WebServer(
+            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms), self._is_serving, config.web_origins
+        )
         self._links = PeerLinks(
             local,
             {},
@@ -125,14 +132,13 @@ class Node:
             on_members=lambda members: self._roster.hear_of(from_proto(members)),
             host=host,
         )
-        self._peers = PeerServicer(
-            local,
-            [],
-            self._runner,
-            require_certificate=self._peer_tls is not None,
-            members=lambda: self._replica.members.to_proto(),
+        self._roster = Roster(
+            self._replica.members,
+            self._links,
+            self._peers,
+            lambda: self._status.has_leader,
+            also=self._sharing.exchange,
         )
-        self._roster = Roster(self._replica.members, self._links, self._peers, lambda: self._status.has_leader)
         self._roster.update(self._replica.members)
         copies = Copies(config.data_folder, database, self._fail)
         self._snapshots = SnapshotServer(self._peers.admission, copies)
@@ -146,6 +152,15 @@ class Node:
             lambda: self._roster.endpoints,
         )
 
+    def _among(self, local: LocalNode) -> AmongNodes:
+        return AmongNodes(
+            local,
+            self._peers,
+            self._peer_tls,
+            voters=lambda: frozenset(self._replica.members.voter_ids),
+            leads=lambda: self._replica.kernel.is_leader,
+        )
+
     def _make_client_server(self) -> ClientServer:
         headers = Headers(self._config.node_id, self._status.whereabouts)
         store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
@@ -155,7 +170,9 @@ class Node:
             ClusterService(self._status.report, headers),
             self._config.max_concurrent_calls,
             MemberService(self._runner, self._status.describe, headers),
-            ContextService(self._contexts, self._sharing.merged, headers),  # type: ignore[abstract]  # see there
+            ContextService(
+                self._contexts, self._sharing.merged, self._sharing.verifying, self._sharing.compacting, headers
+            ),
         )
 
     @property
@@ -199,6 +216,7 @@ class Node:
             check_not_quarantined(self._config.data_folder)  # raises what each later start raises
         finally:
             self._peers.close()
+            self._sharing.exchange.close()
             self._snapshots.close()
             await peer_server.stop(None)
             await self._web.stop()
@@ -256,6 +274,7 @@ class Node:
         server = self._host.make_server(SERVER_OPTIONS)
         self._peers.add_to(server)
         self._snapshots.add_to(server)
+        self._sharing.exchange.add_to(server)
         if self._peer_tls is None:
             server.add_insecure_port(self._config.peer_address)
         else:

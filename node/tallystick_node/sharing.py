@@ -1,40 +1,72 @@
-"""The merged half of a node, put together: documents, their hub, and the use cases on it."""
+"""The merged half of a node, put together: documents, their hub, the use cases on it, the exchange with other nodes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from tallystick_node.config import NodeConfig
+from tallystick_node.context_store.compacting import Compacting, SealWatch
 from tallystick_node.context_store.decided import DecidedContexts
 from tallystick_node.context_store.merged.contexts import MergedContexts
+from tallystick_node.context_store.merged.following import Following
+from tallystick_node.context_store.merged.questions import Questions
+from tallystick_node.context_store.verifying import Verifying
 from tallystick_node.contexts.absent import NoDocuments
 from tallystick_node.contexts.hub.hub import Hub
 from tallystick_node.contexts.port import Documents
+from tallystick_node.core.outcomes import ContextChange, ContextDecided
 from tallystick_node.host import Host
+from tallystick_node.peers.contexts.exchange import ContextExchange
+from tallystick_node.peers.contexts.link import Around
+from tallystick_node.peers.identity import LocalNode
+from tallystick_node.peers.servicer import PeerServicer
+from tallystick_node.peers.tls import PeerCredentials
 
 DOCUMENTS_NAME: Final = "contexts"
 """The folder in the data folder that holds the documents."""
 
 
-class Sharing:
-    """See the module.
+@dataclass(frozen=True, slots=True)
+class AmongNodes:
+    """Where this node stands among the others.
 
-    Args:
+    Attributes:
+        peers: the incoming side of the links.
+        credentials: None: without TLS.
         voters: the node ids of the voters of this moment.
+        leads: whether this node leads at this moment.
     """
 
-    def __init__(
-        self, config: NodeConfig, host: Host, decided: DecidedContexts, voters: Callable[[], frozenset[str]]
-    ) -> None:
+    local: LocalNode
+    peers: PeerServicer
+    credentials: PeerCredentials | None
+    voters: Callable[[], frozenset[str]]
+    leads: Callable[[], bool]
+
+
+class Sharing:
+    """See the module."""
+
+    def __init__(self, config: NodeConfig, host: Host, decided: DecidedContexts, among: AmongNodes) -> None:
         self._is_held = config.contexts
         self.documents: Documents = NoDocuments()
         if self._is_held:
             folder = config.data_folder / DOCUMENTS_NAME
             self.documents = host.open_documents(folder, has_peers=len(config.members) > 1)
-        self.hub = Hub(self.documents, node_id=config.node_id, clock=host.clock, unix_ms=host.unix_ms, voters=voters)
+        node_id, voters = config.node_id, among.voters
+        self.hub = Hub(self.documents, node_id=node_id, clock=host.clock, unix_ms=host.unix_ms, voters=voters)
         self.merged = MergedContexts(decided, self.hub)
+        self.exchange = _make_exchange(self.hub, self.merged.following, host, among)
+        self.hub.coverage = self.exchange.coverage
+        self.hub.on_local(self.exchange.push)
+        self.hub.presence.on_local(self.exchange.tell)
+        decided.listen(_Forgetting(self.exchange))
+        self.verifying = Verifying(decided, self.exchange.compare, node_id=node_id, voters=voters)
+        self.compacting = Compacting(decided, Questions(self.hub), self.exchange.compare, voters)
+        self._seals = SealWatch(decided, node_id=node_id, leads=among.leads, clock=host.clock)
 
     async def run(self) -> None:
         """Until it is cancelled; then what was asked of the documents is answered first.
@@ -62,6 +94,37 @@ class Sharing:
 
     async def _follow(self) -> None:
         if self._is_held:
-            await self.merged.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.merged.run(), name="merged contexts")
+                tasks.create_task(self.exchange.run(), name="exchange")
+                tasks.create_task(self._seals.run(), name="seals")
         else:
             await asyncio.Event().wait()
+
+
+class _Forgetting:
+    """A `ContextListener`: what is deleted is not exchanged any more."""
+
+    def __init__(self, exchange: ContextExchange) -> None:
+        self._exchange = exchange
+
+    def context_decided(self, event: ContextDecided) -> None:
+        """See `ContextListener`."""
+        if event.change is ContextChange.DELETED:
+            self._exchange.forget(event.guid)
+
+    def contexts_replaced(self) -> None:
+        """See `ContextListener`: what is gone by that is not offered again."""
+
+
+def _make_exchange(hub: Hub, following: Following, host: Host, among: AmongNodes) -> ContextExchange:
+    def epoch_of(guid: bytes) -> int:
+        record = following.record(guid)
+        return record.epoch if record is not None else 0
+
+    def seal_of(guid: bytes) -> int:
+        record = following.record(guid)
+        return record.seal if record is not None else 0
+
+    around = Around(among.local, hub, hub.presence, epoch_of, seal_of, following.begin_if_unknown, host)
+    return ContextExchange(around, among.peers, among.credentials)

@@ -1,6 +1,6 @@
 """`tallystick.v1.ContextService`, put together of its parts: each method turns a message into one call.
 
-What is decided is here, what is merged in `context_merged.py`.
+What is decided is here, what is merged in `context_merged.py`, what all voters are asked for in `context_upkeep.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from tallystick.v1 import context_pb2, context_pb2_grpc
 from tallystick_node.api import calls, messages
 from tallystick_node.api.calls import Context
 from tallystick_node.api.context_merged import MergedContextMethods
+from tallystick_node.api.context_upkeep import ContextUpkeepMethods
 from tallystick_node.api.header import Headers, read_from
+from tallystick_node.context_store.compacting import Compacting
 from tallystick_node.context_store.decided import DecidedContexts
 from tallystick_node.context_store.merged.contexts import MergedContexts
+from tallystick_node.context_store.verifying import Verifying
 
 
 class DecidedContextMethods:
@@ -82,9 +85,19 @@ class DecidedContextMethods:
         return context_pb2.ListVersionsResponse(header=self._headers.make(), versions=listed, more=page.more)
 
 
-class ContextService(MergedContextMethods, DecidedContextMethods, context_pb2_grpc.ContextServiceServicer):
-    """All methods but those that ask all voters (`VerifyContexts`, `CompactContext`): they are to come."""
+class ContextService(
+    ContextUpkeepMethods, MergedContextMethods, DecidedContextMethods, context_pb2_grpc.ContextServiceServicer
+):
+    """All methods."""
 
-    def __init__(self, decided: DecidedContexts, merged: MergedContexts, headers: Headers) -> None:
+    def __init__(
+        self,
+        decided: DecidedContexts,
+        merged: MergedContexts,
+        verifying: Verifying,
+        compacting: Compacting,
+        headers: Headers,
+    ) -> None:
         DecidedContextMethods.__init__(self, decided, headers)
         MergedContextMethods.__init__(self, decided, merged, headers)
+        ContextUpkeepMethods.__init__(self, decided, verifying, compacting, headers)

@@ -109,7 +109,10 @@ class Compacting:
                 await asyncio.shield(undo_seal(self._decided, sealed, actor))
         extra = {"event": "context_epoch_started", "guid": record.guid.hex(), "epoch": begun.epoch}
         log.info("a context began a new epoch", extra=extra)
-        return Compacted(begun, bytes_before, await self._documents.size_bytes(ContextId(record.guid, begun.epoch)))
+        bytes_after = len(base)
+        with contextlib.suppress(TallystickError):  # it has begun all the same
+            bytes_after = await self._documents.size_bytes(ContextId(record.guid, begun.epoch))
+        return Compacted(begun, bytes_before, bytes_after)
 
     async def _until_equal(self, sealed: ContextRecord, within_s: float) -> None:
         """Returns once all voters have applied the seal and hold the same.

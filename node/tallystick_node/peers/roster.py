@@ -32,12 +32,22 @@ class Roster:
     Args:
         members: those of this node's log, or those it was told to begin with.
         has_leader: whether anybody leads this node.
+        also: further links to the same nodes.
     """
 
-    def __init__(self, members: Members, linked: Linked, heard: Heard, has_leader: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        members: Members,
+        linked: Linked,
+        heard: Heard,
+        has_leader: Callable[[], bool],
+        *,
+        also: Linked | None = None,
+    ) -> None:
         self._members = members
         self._linked = linked
         self._heard = heard
+        self._also = also
         self._has_leader = has_leader
         self._strangers: dict[str, str] = {}
 
@@ -68,6 +78,8 @@ class Roster:
     def _tell(self, *, unseen: bool) -> None:
         self._linked.update(self.endpoints)
         self._heard.update(list(self.endpoints), unseen=unseen)
+        if self._also is not None:
+            self._also.update(self.endpoints)
 
 
 def _is_one_change(before: Members, after: Members) -> bool:

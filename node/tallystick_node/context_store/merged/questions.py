@@ -39,6 +39,17 @@ class Questions:
         request = worker_pb2.Request(describe=worker_pb2.Describe(id=document.to_proto()))
         return (await self._hub.ask(document.guid, request)).described
 
+    async def size_bytes(self, document: ContextId) -> int:
+        """How large a document is, encoded. Raises as `Port.ask`."""
+        return (await self.describe(document)).size.document_bytes
+
+    async def rebuilt(self, document: ContextId) -> AsyncGenerator[bytes, None]:
+        """The content as a fresh update of writer 1, in parts. Raises as `Port.ask`; close it."""
+        request = worker_pb2.Request(rebuild=worker_pb2.Rebuild(id=document.to_proto()))
+        async with contextlib.aclosing(self._parts(document, request)) as parts:
+            async for part in parts:
+                yield part.data
+
     def diff(
         self,
         document: ContextId,
