@@ -1,0 +1,1 @@
+"""The documents of a node: merge, store, answer. Synchronous; the only place that names pycrdt."""
