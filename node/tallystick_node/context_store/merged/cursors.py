@@ -3,7 +3,8 @@
 Rules of this file:
 - A document covers a cursor if its state vector does and the deletions are the same; or if this node has the update log
   that the cursor's number is of, up to that number: its own, or another node's as far as `peers` knows.
-- Deletions do not show in state vectors: where neither a digest nor a log says so, the cursor is not covered.
+- Deletions do not show in state vectors. A cursor that names a log and no digest is covered by that log alone; one that
+  names neither says nothing of deletions.
 - A cursor of an older epoch is covered: each epoch begins with what all voters had, and what a node had beyond that it
   carried over. One of a newer epoch is not: this node's log is behind.
 """
@@ -34,7 +35,10 @@ def is_covered(
         return True
     if wanted.number and wanted.node_id != node_id and coverage.holds(wanted.node_id, document, wanted.number):
         return True
-    if present.deletes_digest != wanted.deletes_digest:
+    says_deletions = bool(wanted.deletes_digest)
+    if says_deletions and present.deletes_digest != wanted.deletes_digest:
+        return False
+    if wanted.number and not says_deletions:
         return False
     held, asked = state_vectors.decode(present.state_vector), state_vectors.decode(wanted.state_vector)
     return state_vectors.covers(held, asked)

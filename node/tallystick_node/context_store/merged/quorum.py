@@ -33,6 +33,7 @@ class Quorum:
         self._outbox = outbox
         self._waiting: deque[_Waiting] = deque()
         self._added = asyncio.Event()
+        self._reaching: asyncio.Task[None] | None = None
 
     def add(self, number: int, document: ContextId, cursor: context_pb2.Cursor) -> None:
         """The client's update `number`, and all before it, are on this node's disk under `cursor.number`."""
@@ -43,6 +44,8 @@ class Quorum:
 
     def moved(self, document: ContextId, number: int) -> None:
         """All of it is in the new epoch, under this number of this node's log at the latest."""
+        if self._reaching is not None:
+            self._reaching.cancel()
         if self._waiting:
             last = self._waiting[-1]
             cursor = context_pb2.Cursor(
@@ -57,8 +60,14 @@ class Quorum:
                 self._added.clear()
                 await self._added.wait()
             first = self._waiting[0]
-            await self._hub.reached_quorum(first.document, first.cursor.number)
-            self._say(first)
+            self._reaching = asyncio.create_task(self._hub.reached_quorum(first.document, first.cursor.number))
+            try:
+                await asyncio.wait((self._reaching,))
+            finally:
+                self._reaching.cancel()
+            if not self._reaching.cancelled():  # else the document has moved: what waits is another
+                self._reaching.result()
+                self._say(first)
 
     def _say(self, first: _Waiting) -> None:
         reached = self._hub.acks.quorum(first.document)

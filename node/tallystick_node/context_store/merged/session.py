@@ -82,7 +82,11 @@ class Session:
         """The responses. Raises what ended the stream."""
         tasks = [
             asyncio.create_task(self._watched(each), name="sync")
-            for each in (self._read(requests), self._editing.run(self._window), self._quorum.run())
+            for each in (
+                lambda: self._read(requests),
+                lambda: self._editing.run(self._window),
+                self._quorum.run,
+            )
         ]
         try:
             opened = context_pb2.SyncOpened(header=header, info=self._info_of(self._record), cursor=cursor)
@@ -115,9 +119,9 @@ class Session:
 
     # What comes in.
 
-    async def _watched(self, running: Coroutine[None, None, None]) -> None:
+    async def _watched(self, run: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
-            await running
+            await run()
         except Exception as error:  # noqa: BLE001 - the stream ends by it, in its own task
             self._outbox.fail(error)
 
@@ -212,7 +216,7 @@ class Session:
                         for response in self._outbox.take():
                             yield response
             except Unavailable:
-                if is_begun or asyncio.get_running_loop().time() >= deadline_s:
+                if is_begun or self._outbox.failure is not None or asyncio.get_running_loop().time() >= deadline_s:
                     raise
                 await asyncio.sleep(RETRY_EVERY_S)
             except TallystickError:
