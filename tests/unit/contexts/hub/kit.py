@@ -350,7 +350,9 @@ class Stream:
             if response.WhichOneof("body") == body and wanted(response):
                 return response
 
-    async def until_acked(self, number: int, level: context_pb2.AckLevel.ValueType = 1) -> context_pb2.SyncAck:
+    async def until_acked(
+        self, number: int, level: context_pb2.AckLevel.ValueType = context_pb2.ACK_LEVEL_LOCAL
+    ) -> context_pb2.SyncAck:
         found = await self.until("ack", lambda response: response.ack.number >= number and response.ack.level == level)
         return found.ack
 
