@@ -23,6 +23,7 @@ from tallystick import errors
 from tallystick.errors import REASONS, TallystickError
 from tallystick_node.config import SETTINGS, AnySetting, NodeConfig
 from tallystick_node.consensus import settings
+from tallystick_node.contexts import limits as context_limits
 from tallystick_node.core import limits
 from tallystick_node.peers import limits as peer_limits
 from tallystick_node.peers.contexts import limits as peer_context_limits
@@ -123,9 +124,14 @@ def _reason_rows() -> Iterator[tuple[str, ...]]:
 
 def _limits_page() -> str:
     lines = [
-        NOTE.format(source="node/tallystick_node/core/limits.py, consensus/settings.py and peers/limits.py"),
+        NOTE.format(
+            source="node/tallystick_node/core/limits.py, contexts/limits.py, consensus/settings.py and peers/limits.py"
+        ),
         _LIMITS_HEAD,
         *_table(("limit", "value", "bounds"), _constant_rows(limits)),
+        "",
+        "## Of shared contexts",
+        *_table(("limit", "value", "bounds"), _constant_rows(context_limits)),
         "",
         "## Of consensus",
         *_table(("limit", "value", "bounds"), _constant_rows(settings)),

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, NoReturn, TypeVar
 
-from tallystick import Client, Consistency
+from tallystick import Client, Consistency, ops
 from tallystick.testing.history import History
 from tallystick.testing.linearizability import check_linearizability
 from tallystick.testing.local_wait import eventually
@@ -21,6 +21,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict, steps
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
+from tallystick_node.sim import contexts
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.workload import (
     KEYS,
@@ -67,13 +68,17 @@ async def recover(cluster: SimCluster, records: Records) -> None:
         raise PromiseBroken("node", str(error)) from error
     async with cluster.connect(NAMESPACE, timeout_s=RECOVERY_S, actor="judge") as client:
         await _read_all(cluster, records, client)
+        documents = await contexts.found(client)
+        await client.agent("judge").append(ops.set("/listed", value=True))  # where the watch has seen all before
         try:
             await cluster.wait_equal(among=living, within_s=RECOVERY_S)
         except AssertionError as error:
             _fail("digests" if "differ" in str(error) else "stuck", str(error))
         log = await _log(client, records)
         await _local_reads(cluster, records, living)
-    await _watched_all(log, records)
+        await _watched_all(log, records)
+        for complaint in await contexts.broken(client, documents, records.contexts):
+            _fail("contexts", complaint)
     judge(records, log)
 
 

@@ -1,4 +1,5 @@
-"""A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch.
+"""A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; and contexts
+that come and go.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -16,11 +17,13 @@ from typing import Final, Literal
 
 from tallystick import Client, Consistency, Revision, ops
 from tallystick._agent import Agent
-from tallystick._values import Appended, CheckpointEvent, MutationEvent
+from tallystick._values import Appended, CheckpointEvent, ContextEvent, MutationEvent
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
+from tallystick_node.sim import contexts
 from tallystick_node.sim.cluster import SimCluster
+from tallystick_node.sim.contexts import ContextRecords
 
 NAMESPACE: Final = "demo"
 WORKERS: Final = 4
@@ -53,13 +56,15 @@ class Records:
         history: operations; the keys `list-*`, `count-*` and `cell-*` are agents.
         acknowledged: agent and element of each append that was acknowledged.
         checkpoints: agent and name of each checkpoint that was acknowledged.
-        watched: what the watch gave, in order.
+        watched: what the watch gave of agents, in order.
+        contexts: of contexts.
     """
 
     history: History = field(default_factory=History)
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     checkpoints: list[tuple[str, str]] = field(default_factory=list)
     watched: list[Event] = field(default_factory=list)
+    contexts: ContextRecords = field(default_factory=ContextRecords)
 
 
 class Workload:
@@ -86,6 +91,8 @@ class Workload:
                     self.records.watched.append(watched_mutation(event.agent, event.mutation.revision.position))
                 elif isinstance(event, CheckpointEvent):
                     self.records.watched.append(watched_checkpoint(event.agent, event.checkpoint.revision.position))
+                elif isinstance(event, ContextEvent):
+                    self.records.contexts.watched.append(event)
 
     async def _work(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
@@ -119,8 +126,16 @@ class _Worker:
     async def act(self) -> None:
         """One operation, or one stream of a few."""
         action: Callable[[], Awaitable[None]] = self._rng.choices(
-            (self._append, self._increment, self._compare_and_set, self._read, self._checkpoint, self._stream),
-            (4, 3, 3, 6, 1, 1),
+            (
+                self._append,
+                self._increment,
+                self._compare_and_set,
+                self._read,
+                self._checkpoint,
+                self._stream,
+                self._context,
+            ),
+            (4, 3, 3, 6, 1, 1, 3),
         )[0]
         await action()
 
@@ -167,6 +182,9 @@ class _Worker:
         except TallystickError:
             return
         self._records.checkpoints.append((agent.name, name))
+
+    async def _context(self) -> None:
+        await contexts.act(self._client, self._records.contexts, self._name, self._rng)
 
     async def _stream(self) -> None:
         agent = self._agent("list")
