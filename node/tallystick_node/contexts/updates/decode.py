@@ -7,8 +7,9 @@
 
 - One pass, no recursion, bounded by the size of the bytes: every count is followed by at least a byte each.
 - Refused: what no Yjs writes (empty structs, a writer twice, numbers longer than need be), what yrs or JavaScript
-  cannot hold, references of an item to itself or to what its own writer wrote later, and three kinds: documents inside
-  documents, weak links, and the old JSON content, of which yrs reads one value too many.
+  cannot hold, references of an item to itself or to what its own writer wrote later, and some kinds: documents inside
+  documents, weak links; XML hooks and the old JSON content, which yrs reads otherwise than Yjs writes them: what
+  follows them would be read as something else than was checked here.
 - What an update says is not yet whether it fits a document: that is `admission`.
 """
 
@@ -43,8 +44,8 @@ _HAS_KEY: Final = 0x20
 _HAS_RIGHT_ORIGIN: Final = 0x40
 _HAS_ORIGIN: Final = 0x80
 
-_TYPES_NAMED: Final = (3, 5)
-"""Types that carry a name: XML elements and hooks."""
+_TYPE_NAMED: Final = 3
+"""The type that carries a name: XML elements. (So do XML hooks, 5, but yrs does not read it.)"""
 
 _TYPES: Final = (0, 1, 2, 4, 6)
 """Types that carry nothing: array, map, text, XML fragment, XML text."""
@@ -66,6 +67,8 @@ class Struct(NamedTuple):
     right_origin: Id | None
     content: tuple[int, int]
     """Where its content is in the update: first byte, and the one after the last."""
+    type_ref: int
+    """TYPE: which type, as Yjs counts them; else -1."""
 
 
 class Update(NamedTuple):
@@ -163,7 +166,7 @@ class _Reader:
                     ranges.append((clock, end))
                 if info == Kind.GC and self._with_structs:
                     self._structs.append(
-                        Struct(writer, clock, length, Kind.GC, None, None, None, None, (self._at, self._at))
+                        Struct(writer, clock, length, Kind.GC, None, None, None, None, (self._at, self._at), -1)
                     )
             clock = end
         self._ranges[writer] = tuple(ranges)
@@ -189,7 +192,10 @@ class _Reader:
         if self._with_structs:
             kind = Kind(info & 0x1F)
             content = (at, self._at)
-            self._structs.append(Struct(writer, clock, length, kind, parent, key, origin, right_origin, content))
+            type_ref = data[at] if kind == Kind.TYPE else -1
+            self._structs.append(
+                Struct(writer, clock, length, kind, parent, key, origin, right_origin, content, type_ref)
+            )
         return length
 
     def _read_parent(self, at: int) -> tuple[str | Id, int]:
@@ -248,6 +254,6 @@ class _Reader:
         at += 1
         if kind in _TYPES:
             return at
-        if kind in _TYPES_NAMED:
+        if kind == _TYPE_NAMED:
             return read_string(self._data, at)[1]
         raise malformed(f"a nested type of the kind {kind} is not taken")

@@ -1,0 +1,1 @@
+"""Hostile updates against admission and pycrdt: `make fuzz`."""
