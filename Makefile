@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-long sim lint format proto check-generated bench chaos power clean
+.PHONY: setup demo test test-long sim lint format proto check-generated bench chaos power fuzz clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,9 @@ chaos: setup   ## random faults under load for MINUTES, every answer judged
 
 power: setup   ## power loss of all nodes at once, ROUNDS times; needs root
 	$(BIN)/python -m tests.power --rounds $(or $(ROUNDS),50)
+
+fuzz: setup   ## hostile updates against admission and pycrdt: SECONDS=60, or INPUTS=1000000
+	$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS),--seconds $(or $(SECONDS),60)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

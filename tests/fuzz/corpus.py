@@ -36,7 +36,7 @@ def _base(seed: int) -> Base:
     for turn in range(_EDITS * seed // 2):
         doc = docs[turn % len(docs)]
         before = doc.get_state()
-        _edit(doc, rng)
+        edit(doc, rng)
         updates.append(doc.get_update(before))
         if rng.random() < 0.5:
             for other in docs:
@@ -52,7 +52,8 @@ def _value(rng: random.Random) -> Any:
     return rng.choice([1, -5, 2.5, 2**40, None, True, b"\x00\xff", [1, [2, "x"]], {"k": {"l": []}}, rng.choice(_WORDS)])
 
 
-def _edit(doc: Doc[Any], rng: random.Random) -> None:
+def edit(doc: Doc[Any], rng: random.Random) -> None:
+    """One edit of a random kind."""
     which = rng.randrange(9)
     things = doc.get("m", type=Map)
     numbers = doc.get("a", type=Array)
