@@ -1,5 +1,7 @@
 """Typed views of a context: each root of the document as what it is, with values that survive the way."""
 
+from tallystick.contexts.views.board import BoardView
+from tallystick.contexts.views.claims import Claim, ClaimInfo
 from tallystick.contexts.views.counter import CounterView
 from tallystick.contexts.views.held import Held
 from tallystick.contexts.views.list import ListView
@@ -11,6 +13,9 @@ from tallystick.contexts.views.values import Value, ValueLike
 from tallystick.contexts.views.views import Views
 
 __all__ = [
+    "BoardView",
+    "Claim",
+    "ClaimInfo",
     "CounterView",
     "Element",
     "Held",

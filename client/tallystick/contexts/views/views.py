@@ -12,6 +12,7 @@ from typing import Final, TypeVar, cast
 import pycrdt
 
 from tallystick._json import JSON
+from tallystick.contexts.views.board import BoardView
 from tallystick.contexts.views.counter import CounterView
 from tallystick.contexts.views.held import Document, Held
 from tallystick.contexts.views.list import ListView
@@ -34,8 +35,8 @@ from tallystick.contexts.views.text import TextView
 KEPT_VIEWS: Final = 1000
 """Views that are kept; a document has no more roots."""
 
-AnyView = CounterView | ListView | MapView | RegisterView | SetView | TextView
-ViewT = TypeVar("ViewT", CounterView, ListView, MapView, RegisterView, SetView, TextView)
+AnyView = BoardView | CounterView | ListView | MapView | RegisterView | SetView | TextView
+ViewT = TypeVar("ViewT", BoardView, CounterView, ListView, MapView, RegisterView, SetView, TextView)
 
 
 class Views:
@@ -69,6 +70,10 @@ class Views:
     def register(self, name: str) -> RegisterView:
         """A register that keeps all concurrent values."""
         return self._view(RegisterView, name)
+
+    def board(self, name: str) -> BoardView:
+        """A board of tasks, with exclusive claims."""
+        return self._view(BoardView, name)
 
     def to_json(self) -> dict[str, JSON]:
         """The document as JSON, each root as its kind is shown; see `tallystick.contexts.views.shapes`."""

@@ -20,6 +20,7 @@ EDITS: dict[Kind, Callable[[Views, str], None]] = {
     Kind.COUNTER: lambda views, name: views.counter(name).add(1),
     Kind.SET: lambda views, name: views.set(name).add("x"),
     Kind.REGISTER: lambda views, name: views.register(name).set(1),
+    Kind.BOARD: lambda views, name: views.board(name).add("t"),
 }
 OPENS: dict[Kind, Callable[[Views, str], object]] = {
     Kind.MAP: Views.map,
@@ -28,6 +29,7 @@ OPENS: dict[Kind, Callable[[Views, str], object]] = {
     Kind.COUNTER: Views.counter,
     Kind.SET: Views.set,
     Kind.REGISTER: Views.register,
+    Kind.BOARD: Views.board,
 }
 TWO_KINDS = [(one, other) for one in EDITS for other in EDITS if one is not other]
 
