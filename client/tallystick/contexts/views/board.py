@@ -10,7 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, cast
 
 from tallystick.contexts.views.claims import Claim, ClaimInfo, Claims, check_task
@@ -40,8 +40,9 @@ class BoardView(View[MapRoot], Mapping[str, dict[str, Value]]):
 
     kind = Kind.BOARD
 
-    def __init__(self, held: Held, name: str) -> None:
+    def __init__(self, held: Held, name: str, claims_of: Callable[[str], Claims]) -> None:
         super().__init__(held, name)
+        self._claims_of = claims_of
         self._claims: Claims | None = None
 
     def __getitem__(self, task: str) -> dict[str, Value]:
@@ -116,7 +117,7 @@ class BoardView(View[MapRoot], Mapping[str, dict[str, Value]]):
 
     def _decided(self) -> Claims:
         if self._claims is None:
-            self._claims = self._held.claims_of(self._name)
+            self._claims = self._claims_of(self._name)
         return self._claims
 
     def _keys(self, task: str) -> list[str]:

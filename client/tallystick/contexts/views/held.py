@@ -15,7 +15,6 @@ import pycrdt
 
 from tallystick._json import JSON
 from tallystick.contexts.documents import SharedType
-from tallystick.contexts.views.claims import Claims
 
 Document: TypeAlias = "pycrdt.Doc[SharedType]"
 
@@ -52,14 +51,6 @@ class Held(Protocol):
 
         Raises:
             Unavailable: no writer id can be had offline; or the outbox is full.
-        """
-        ...
-
-    def claims_of(self, root: str) -> Claims:
-        """The claims of the board of this name, with a holder of their own.
-
-        Raises:
-            Unavailable: the context was never opened online: it is not known which document it is.
         """
         ...
 

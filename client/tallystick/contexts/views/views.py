@@ -7,12 +7,14 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
 import pycrdt
 
 from tallystick._json import JSON
 from tallystick.contexts.views.board import BoardView
+from tallystick.contexts.views.claims import Claims
 from tallystick.contexts.views.counter import CounterView
 from tallystick.contexts.views.held import Document, Held
 from tallystick.contexts.views.list import ListView
@@ -31,6 +33,7 @@ from tallystick.contexts.views.roots import (
 from tallystick.contexts.views.set import SetView
 from tallystick.contexts.views.shapes import RESERVED, kinds_of, shape
 from tallystick.contexts.views.text import TextView
+from tallystick.errors import Unavailable
 
 KEPT_VIEWS: Final = 1000
 """Views that are kept; a document has no more roots."""
@@ -39,41 +42,52 @@ AnyView = BoardView | CounterView | ListView | MapView | RegisterView | SetView 
 ViewT = TypeVar("ViewT", BoardView, CounterView, ListView, MapView, RegisterView, SetView, TextView)
 
 
+def no_claims(root: str) -> Claims:
+    """For a document that no cluster holds."""
+    raise Unavailable(f"nobody decides who claims the tasks of {root!r}: the document is held by no cluster")
+
+
 class Views:
     """The views of a context. Each method raises `Invalid`: `INVALID_NAME`, or `TYPE_CLASH` if the root is of another
-    kind."""
+    kind.
 
-    def __init__(self, held: Held) -> None:
+    Args:
+        claims_of: the claims of the board of this name, with a holder of its own. Raises `Unavailable` if it is not
+            known yet which document the context is.
+    """
+
+    def __init__(self, held: Held, claims_of: Callable[[str], Claims] = no_claims) -> None:
         self._held = held
+        self._claims_of = claims_of
         self._kept: dict[tuple[type[AnyView], str], AnyView] = {}
 
     def map(self, name: str) -> MapView:
         """A map: the last writer wins, key by key."""
-        return self._view(MapView, name)
+        return self._view(MapView, name, lambda: MapView(self._held, name))
 
     def list(self, name: str) -> ListView:
         """A list."""
-        return self._view(ListView, name)
+        return self._view(ListView, name, lambda: ListView(self._held, name))
 
     def text(self, name: str) -> TextView:
         """A text."""
-        return self._view(TextView, name)
+        return self._view(TextView, name, lambda: TextView(self._held, name))
 
     def counter(self, name: str) -> CounterView:
         """A counter: additions are summed."""
-        return self._view(CounterView, name)
+        return self._view(CounterView, name, lambda: CounterView(self._held, name))
 
     def set(self, name: str) -> SetView:
         """A set in which adding wins over removing."""
-        return self._view(SetView, name)
+        return self._view(SetView, name, lambda: SetView(self._held, name))
 
     def register(self, name: str) -> RegisterView:
         """A register that keeps all concurrent values."""
-        return self._view(RegisterView, name)
+        return self._view(RegisterView, name, lambda: RegisterView(self._held, name))
 
     def board(self, name: str) -> BoardView:
         """A board of tasks, with exclusive claims."""
-        return self._view(BoardView, name)
+        return self._view(BoardView, name, lambda: BoardView(self._held, name, self._claims_of))
 
     def to_json(self) -> dict[str, JSON]:
         """The document as JSON, each root as its kind is shown; see `tallystick.contexts.views.shapes`."""
@@ -88,12 +102,12 @@ class Views:
                 shown[name] = cast("JSON", shape(kind, _read(doc, name, found)))
         return shown
 
-    def _view(self, kind: type[ViewT], name: str) -> ViewT:
+    def _view(self, kind: type[ViewT], name: str, make: Callable[[], ViewT]) -> ViewT:
         kept = self._kept.get((kind, name))
         if isinstance(kept, kind):
             kept.check()
             return kept
-        view = kind(self._held, name)
+        view = make()
         if len(self._kept) >= KEPT_VIEWS:
             self._kept.clear()
         self._kept[kind, name] = view

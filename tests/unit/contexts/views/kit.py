@@ -9,7 +9,6 @@ import pycrdt
 
 from tallystick._json import JSON
 from tallystick.contexts.views import Views
-from tallystick.contexts.views.claims import Claims
 from tallystick.contexts.views.held import Document
 
 FIRST_WRITER = 2**32
@@ -33,9 +32,6 @@ class Peer:
         del cause
         with self.doc.transaction():
             yield
-
-    def claims_of(self, root: str) -> Claims:
-        raise NotImplementedError(root)
 
     def unix_ms(self) -> int:
         return self.now_ms
