@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from google.protobuf.message import DecodeError, Message
 
@@ -121,8 +121,7 @@ class Child(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, and says so nowhere
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -185,6 +184,8 @@ class Child(asyncio.Protocol):
     async def _shut(self) -> None:
         if self._reading_words is not None:
             await self._reading_words
-        await self.ended
         if self._transport is not None:
+            await self.ended
             self._transport.close()
+        elif not self.ended.done():
+            self.ended.set_result(None)
