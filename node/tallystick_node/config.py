@@ -75,7 +75,7 @@ class NodeConfig:
     advertise_client: str = "127.0.0.1:7420"
     advertise_peer: str = "127.0.0.1:7421"
     join: bool = False
-    contexts: bool = False
+    contexts: bool = True
     http_address: str | None = None
     web_origins: tuple[str, ...] = ()
     tls: TLSConfig | None = None

@@ -29,6 +29,7 @@ class Cluster(LocalProcesses):
     Args:
         folder: where data folders (`<folder>/<node id>`, unless `data_folders` says otherwise) and logs go.
         flags: further flags of `tallystick serve`, the same for all nodes.
+        contexts: without them the nodes have no worker, and start faster.
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         certs: a folder made by `tallystick certs`: TLS everywhere.
@@ -42,6 +43,7 @@ class Cluster(LocalProcesses):
         node_ids: Sequence[str] = ("a", "b", "c"),
         cluster_id: str = "test",
         flags: Sequence[str] = (),
+        contexts: bool = True,
         proxied: bool = False,
         record: bool = False,
         certs: Path | None = None,
@@ -53,7 +55,7 @@ class Cluster(LocalProcesses):
             folder,
             node_ids=node_ids,
             cluster_id=cluster_id,
-            flags=flags,
+            flags=flags if contexts else (*flags, "--no-contexts"),
             node_flags={node_id: _tls_flags(certs, node_id) for node_id in node_ids} if certs is not None else None,
             proxied=proxied,
             record=record,

@@ -36,7 +36,7 @@ _NODES: Final = ("a", "b", "c")
 
 async def make_compacted(folder: Path) -> None:
     """Makes the folders that `copied` copies."""
-    async with Cluster(folder, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
+    async with Cluster(folder, contexts=False, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
         for n in range(SEEN + 1):
             await client.agent("x").append(ops.set("/n", n))
         away = await cluster.wait_equal()

@@ -28,7 +28,7 @@ async def _settle(cluster: Cluster, writers: list[Writer]) -> None:
 
 
 async def test_the_next_acknowledgement_after_the_leader_was_killed(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client:
         async with writing([client, client]) as writers:
             for _ in range(3):
                 await progress(writers)
@@ -42,7 +42,7 @@ async def test_the_next_acknowledgement_after_the_leader_was_killed(tmp_path: Pa
 
 
 async def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_thaws(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=30) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=30) as client:
         frozen = await cluster.wait_for_leader()
         await client.agent("x").append(ops.set("/n", 0))
         async with cluster.connect(nodes=[frozen]) as reader:
@@ -61,7 +61,7 @@ async def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_thaw
 
 @pytest.mark.parametrize("lonely_is", ["cut off", "heard by nobody", "deaf"])
 async def test_a_leader_without_its_majority_refuses_while_the_others_go_on(tmp_path: Path, lonely_is: str) -> None:
-    async with Cluster(tmp_path, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
+    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
         lonely = await cluster.wait_for_leader()
         rest = cluster.others(lonely)
         free = await stack.enter_async_context(cluster.connect(nodes=rest, timeout_s=30))
@@ -99,7 +99,7 @@ async def _check_minority(cluster: Cluster, lonely: str, position: int) -> None:
 
 
 async def test_a_follower_that_misses_its_leader_does_not_depose_the_leader(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, proxied=True) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, cluster.connect() as client:
         leader = await cluster.wait_for_leader()
         lost = cluster.others(leader)[0]
         async with writing([client]) as writers:
@@ -121,7 +121,7 @@ async def test_a_follower_that_misses_its_leader_does_not_depose_the_leader(tmp_
 
 async def test_increments_have_one_effect_through_cut_client_links(tmp_path: Path) -> None:
     # The answers are what gets lost here: the write happens, the client does not hear of it and asks again.
-    async with Cluster(tmp_path, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
+    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=30)) for _ in range(3)]
         async with writing(clients) as writers:
             for _ in range(3):

@@ -50,7 +50,10 @@ async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
     tmp_path: Path, disks: Mapping[str, Path]
 ) -> None:
     flags = [f"--disk-reserve-bytes={RESERVE_BYTES}", "--journal-segment-bytes=1048576"]
-    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
+    async with (
+        Cluster(tmp_path, contexts=False, data_folders=disks, flags=flags) as cluster,
+        cluster.connect() as client,
+    ):
         await client.agent("x").append(ops.set("/n", 1))
         for node_id in NODES:
             fill(disks[node_id], RESERVE_BYTES // 2)
@@ -84,7 +87,10 @@ async def test_one_full_disk_does_not_stop_the_cluster(
     tmp_path: Path, disks: Mapping[str, Path], whose: str, reserve_bytes: int
 ) -> None:
     flags = [f"--disk-reserve-bytes={reserve_bytes}", "--journal-segment-bytes=1048576"]
-    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect(timeout_s=10) as client:
+    async with (
+        Cluster(tmp_path, contexts=False, data_folders=disks, flags=flags) as cluster,
+        cluster.connect(timeout_s=10) as client,
+    ):
         await client.agent("x").append(ops.set("/n", 0))
         leader = await cluster.wait_for_leader()
         full = leader if whose == "the leader" else cluster.others(leader)[0]
@@ -98,7 +104,10 @@ async def test_one_full_disk_does_not_stop_the_cluster(
 async def test_no_room_at_all_and_kills_in_it_lose_nothing(tmp_path: Path, disks: Mapping[str, Path]) -> None:
     flags = ["--disk-reserve-bytes=0", "--journal-segment-bytes=1048576"]
     acknowledged: list[int] = []
-    async with Cluster(tmp_path, data_folders=disks, flags=flags) as cluster, cluster.connect() as client:
+    async with (
+        Cluster(tmp_path, contexts=False, data_folders=disks, flags=flags) as cluster,
+        cluster.connect() as client,
+    ):
         number = 0
         for _ in range(2):
             for disk in disks.values():

@@ -20,7 +20,7 @@ PATIENT: Final = ("--election-timeout-min-s=8", "--election-timeout-max-s=12")
 
 
 async def test_a_learner_catches_up_counts_for_nothing_and_becomes_a_voter(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         async with writing([client, client]) as writers:
             await progress(writers)
             added = await add(cluster, client, "d")
@@ -60,7 +60,7 @@ async def caught_up_under_load(cluster: Cluster) -> None:
 
 
 async def test_a_lost_node_is_replaced_by_an_empty_one_of_its_name(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         async with writing([client]) as writers:
             await progress(writers)
             lost = cluster.others(await cluster.wait_for_leader())[0]
@@ -81,7 +81,7 @@ async def test_a_lost_node_is_replaced_by_an_empty_one_of_its_name(tmp_path: Pat
 
 
 async def test_a_node_that_was_not_removed_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client:
         with pytest.raises(AlreadyExists) as caught:
             await client.members.add(
                 "b", client_endpoint=cluster.endpoint("b"), peer_endpoint=cluster.peer_endpoint("b")
@@ -94,7 +94,7 @@ async def test_a_node_that_was_not_removed_is_not_replaced_by_an_empty_one(tmp_p
 
 
 async def test_the_last_voter_stays(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, node_ids=["a"]) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, node_ids=["a"]) as cluster, cluster.connect() as client:
         with pytest.raises(Invalid) as caught:
             await client.members.remove("a")
         assert caught.value.reason is Reason.INVALID_MEMBERS
@@ -102,7 +102,7 @@ async def test_the_last_voter_stays(tmp_path: Path) -> None:
 
 
 async def test_a_removed_node_that_still_runs_does_not_disturb(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         async with writing([client]) as writers:
             await progress(writers)
             leader = await cluster.wait_for_leader()
@@ -125,7 +125,7 @@ async def test_a_removed_node_that_still_runs_does_not_disturb(tmp_path: Path) -
 
 
 async def test_the_leader_is_removed_after_it_handed_over(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         async with writing([client, client]) as writers:
             await progress(writers)
             leader = await cluster.wait_for_leader()
@@ -143,7 +143,7 @@ async def test_the_leader_is_removed_after_it_handed_over(tmp_path: Path) -> Non
 
 async def test_of_two_changes_at_once_one_waits(tmp_path: Path) -> None:
     async with (
-        Cluster(tmp_path, proxied=True, flags=PATIENT) as cluster,
+        Cluster(tmp_path, contexts=False, proxied=True, flags=PATIENT) as cluster,
         cluster.connect(timeout_s=CHANGE_S) as client,
         contextlib.AsyncExitStack() as stack,
     ):
@@ -176,7 +176,7 @@ async def test_of_two_changes_at_once_one_waits(tmp_path: Path) -> None:
 
 
 async def test_leadership_is_handed_over(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         async with writing([client, client]) as writers:
             await progress(writers)
             for _ in range(3):
@@ -195,7 +195,7 @@ async def test_leadership_is_handed_over(tmp_path: Path) -> None:
 
 
 async def test_three_become_five_and_five_become_three_under_load(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, contextlib.AsyncExitStack() as stack:
+    async with Cluster(tmp_path, contexts=False) as cluster, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=CHANGE_S)) for _ in range(3)]
         operator = await stack.enter_async_context(cluster.connect(timeout_s=CHANGE_S))
         async with writing(clients) as writers:
@@ -224,7 +224,7 @@ async def test_three_become_five_and_five_become_three_under_load(tmp_path: Path
 
 async def test_a_learner_is_removed_and_the_cluster_starts_anew(tmp_path: Path) -> None:
     # Who is of the cluster is in the log: after a restart of all nodes it is as it was, whatever their settings say.
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
         await client.agent("x").append(ops.set("/n", 1))
         for node_id in ("d", "e"):
             await add(cluster, client, node_id)

@@ -65,7 +65,7 @@ async def _replaced(cluster: Cluster, node_id: str) -> None:
 
 async def test_a_state_that_is_found_damaged_at_the_start_is_fetched_anew(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
         await client.agent("marked").record("note", SECRET * 10)
         await cluster.wait_equal()
         node, folder = cluster.nodes["b"], tmp_path / "b"
@@ -83,7 +83,7 @@ async def test_a_state_that_is_found_damaged_at_the_start_is_fetched_anew(tmp_pa
 
 
 async def test_a_damaged_state_is_made_anew_from_a_journal_that_holds_all(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client:
         await client.agent("x").append(ops.set("/n", 1))
         assert await cluster.stop("b") == 0
         flip(tmp_path / "b" / "state.db", b"SQLite format 3")
@@ -94,7 +94,7 @@ async def test_a_damaged_state_is_made_anew_from_a_journal_that_holds_all(tmp_pa
 
 async def test_a_damaged_copy_that_waits_to_be_installed_is_dropped(tmp_path: Path) -> None:
     """It would be in the way of every start; the state beside it is sound."""
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client:
         await client.agent("x").append(ops.set("/n", 1))
         assert await cluster.stop("b") == 0
         (tmp_path / "b" / "state.db.next").write_bytes(b"no copy of anything" * 100)
@@ -108,7 +108,7 @@ async def test_damage_found_by_a_read_stops_the_node_and_nothing_wrong_is_answer
     tmp_path: Path, compacted: Path
 ) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
         await client.agent("marked").record("note", SECRET * 10)
         await grow(client, 16)  # more than is looked at whole at the start
         await cluster.wait_equal()
@@ -132,7 +132,7 @@ async def test_damage_found_by_a_read_stops_the_node_and_nothing_wrong_is_answer
 
 async def test_a_copy_of_a_damaged_state_is_not_taken_and_another_node_asked(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
         await client.agent("marked").record("note", SECRET * 10)
         await grow(client, 16)
         await same_as_all(cluster, "c")
@@ -163,7 +163,7 @@ async def test_a_copy_of_a_damaged_state_is_not_taken_and_another_node_asked(tmp
 
 async def test_a_damaged_journal_is_refused_and_the_node_replaced(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster, cluster.connect() as client:
         await same_as_all(cluster, "c")
         lost = cluster.others(await cluster.wait_for_leader())[0]
         assert await cluster.stop(lost) == 0
@@ -177,7 +177,7 @@ async def test_a_damaged_journal_is_refused_and_the_node_replaced(tmp_path: Path
 
 
 async def test_a_node_alone_keeps_its_damaged_state_and_refuses(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, node_ids=["a"]) as cluster, cluster.connect() as client:
+    async with Cluster(tmp_path, contexts=False, node_ids=["a"]) as cluster, cluster.connect() as client:
         await client.agent("marked").record("note", SECRET * 10)
         assert await cluster.stop("a") == 0
         state = tmp_path / "a" / "state.db"
@@ -201,7 +201,7 @@ def _diverge(state: Path) -> None:
 
 
 async def test_a_node_whose_state_is_not_the_others_is_taken_out_of_service(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(nodes=["a", "c"]) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(nodes=["a", "c"]) as client:
         for n in range(5):
             await client.agent("x").append(ops.set("/n", n))
         await cluster.wait_equal()

@@ -15,7 +15,7 @@ SETTLED_S: Final = 60.0
 
 
 async def test_no_request_fails_while_all_nodes_are_restarted(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, contextlib.AsyncExitStack() as stack:
+    async with Cluster(tmp_path, contexts=False) as cluster, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=SETTLED_S)) for _ in range(4)]
         async with writing(clients) as writers:
             await progress(writers)
@@ -28,7 +28,7 @@ async def test_no_request_fails_while_all_nodes_are_restarted(tmp_path: Path) ->
 
 
 async def test_a_leader_that_stops_hands_over_first(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect(timeout_s=SETTLED_S) as client:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=SETTLED_S) as client:
         async with writing([client]) as writers:
             await progress(writers)
             for _ in range(2):

@@ -51,7 +51,7 @@ async def _wait_for(cluster: Cluster, node_id: str, watchers: int) -> None:
 
 async def test_a_node_that_was_away_takes_a_copy_and_is_one_of_them_again(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    cluster = Cluster(tmp_path, flags=SMALL_JOURNAL, proxied=True)
+    cluster = Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL, proxied=True)
     cluster.isolate("c")
     seen: list[MutationEvent] = []
 
@@ -90,7 +90,7 @@ async def test_a_node_that_was_away_takes_a_copy_and_is_one_of_them_again(tmp_pa
 
 async def test_a_watch_that_a_copy_leaves_far_behind_is_told_so(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    cluster = Cluster(tmp_path, flags=[*SMALL_JOURNAL, "--watch-history-events=200"], proxied=True)
+    cluster = Cluster(tmp_path, contexts=False, flags=[*SMALL_JOURNAL, "--watch-history-events=200"], proxied=True)
     cluster.isolate("c")
     async with cluster, cluster.connect(nodes=["c"]) as there:
         async with aclosing(there.watch(agent="x", after=Revision(1, 0))) as events:
@@ -106,7 +106,10 @@ async def test_a_watch_that_a_copy_leaves_far_behind_is_told_so(tmp_path: Path, 
 
 async def test_a_new_node_begins_with_a_copy(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect(timeout_s=CHANGE_S) as client:
+    async with (
+        Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster,
+        cluster.connect(timeout_s=CHANGE_S) as client,
+    ):
         await add(cluster, client, "d")
         await says_again(cluster.nodes["d"], "snapshot_installed")
         await promote(client, "d")
@@ -161,7 +164,10 @@ async def _kill_at(cluster: Cluster, victim: str, moments: Moments, moment: str)
 async def test_a_receiver_killed_at_any_moment_starts_again_and_becomes_equal(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
     rounds = [*MOMENTS] * 3
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect(nodes=["a", "b"]) as client:
+    async with (
+        Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster,
+        cluster.connect(nodes=["a", "b"]) as client,
+    ):
         await grow(client, 12)
         await cluster.wait_equal()
         node, folder = cluster.nodes["c"], cluster.nodes["c"].plan.data_folder
@@ -187,7 +193,10 @@ async def test_a_sender_killed_meanwhile_starts_again_and_another_gives_the_copy
     tmp_path: Path, compacted: Path
 ) -> None:
     copied(compacted, tmp_path)
-    async with Cluster(tmp_path, flags=SMALL_JOURNAL) as cluster, cluster.connect(nodes=["a", "b"]) as client:
+    async with (
+        Cluster(tmp_path, contexts=False, flags=SMALL_JOURNAL) as cluster,
+        cluster.connect(nodes=["a", "b"]) as client,
+    ):
         await grow(client, 12)
         await cluster.wait_equal()
         for moment in ("incoming", "half"):
@@ -207,7 +216,7 @@ async def test_a_sender_killed_meanwhile_starts_again_and_another_gives_the_copy
 async def test_appends_go_on_while_a_large_copy_is_made_and_taken(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
     flags = [*SMALL_JOURNAL, *PATIENT]
-    cluster = Cluster(tmp_path, flags=flags, proxied=True)
+    cluster = Cluster(tmp_path, contexts=False, flags=flags, proxied=True)
     cluster.isolate("c")
     async with cluster, cluster.connect(nodes=["a", "b"]) as client:
         await grow(client, 44)  # some 50 MB of state
@@ -235,7 +244,10 @@ async def test_a_receiver_without_room_waits_for_it(tmp_path: Path, compacted: P
     with small_disk(tmp_path / "disk-c", 64 << 20) as disk:
         copied(compacted, tmp_path, {"c": disk})
         fill(disk, 4 << 20)
-        async with Cluster(tmp_path, flags=flags, data_folders={"c": disk}) as cluster, cluster.connect() as client:
+        async with (
+            Cluster(tmp_path, contexts=False, flags=flags, data_folders={"c": disk}) as cluster,
+            cluster.connect() as client,
+        ):
             node = cluster.nodes["c"]
             failed = await says_again(node, "snapshot_failed")
             assert "there is room for" in str(failed["why"])

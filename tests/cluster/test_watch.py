@@ -50,7 +50,7 @@ async def _logged(client: Client, *agents: str) -> list[Seen]:
 
 
 async def test_every_event_once_and_in_order_while_nodes_are_killed(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client, cluster.connect() as watcher:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client, cluster.connect() as watcher:
         start = Revision(1, 0)
         watches = (
             watcher.watch(after=start),
@@ -76,7 +76,10 @@ async def test_every_event_once_and_in_order_while_nodes_are_killed(tmp_path: Pa
 
 
 async def test_a_cursor_that_is_too_old_is_told_so_and_a_new_one_goes_on(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, flags=["--watch-history-events=100"]) as cluster, cluster.connect() as client:
+    async with (
+        Cluster(tmp_path, contexts=False, flags=["--watch-history-events=100"]) as cluster,
+        cluster.connect() as client,
+    ):
         agent = client.agent("x")
         await agent.append_many([Mutation.of(ops.set("/n", n)) for n in range(150)])
         with pytest.raises(Compacted) as refused:
@@ -92,7 +95,7 @@ async def test_a_cursor_that_is_too_old_is_told_so_and_a_new_one_goes_on(tmp_pat
 
 
 async def test_a_slow_reader_misses_nothing_and_holds_nobody_up(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client, cluster.connect() as slow:
+    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client, cluster.connect() as slow:
         agent = client.agent("x")
         total = 0
         async with aclosing(slow.watch(agent="x", after=Revision(1, 0))) as events:

@@ -167,7 +167,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def make_config(name: str, names: list[str], folder: Path, **settings: float) -> NodeConfig:
+def make_config(name: str, names: list[str], folder: Path, *, contexts: bool = False, **settings: float) -> NodeConfig:
     """The configuration of a node among these."""
     members = tuple(Member(each, f"{each}:{PEER_PORT}", f"{each}:{CLIENT_PORT}") for each in names)
     data_folder = folder / name
@@ -182,5 +182,6 @@ def make_config(name: str, names: list[str], folder: Path, **settings: float) ->
         peer_address=f"{name}:{PEER_PORT}",
         advertise_client=f"{name}:{CLIENT_PORT}",
         advertise_peer=f"{name}:{PEER_PORT}",
+        contexts=contexts,
         **settings,  # type: ignore[arg-type]  # by name, from a few callers of ours
     )

@@ -147,7 +147,6 @@ def _open(folder: Path, ready: Response, open_handler: OpenHandler, put_aside: P
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The folder, once a former worker that is not quite gone has let go of it."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -117,6 +117,7 @@ class Supervisor:
             DatabaseDamaged: the database is damaged, and no other node has the documents.
             UnknownFormat: a newer version wrote it.
         """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # not by the worker, which may come too late
         pause_s, longest_s = BACKOFF_S
         while True:
             begun_s = self._clock()
