@@ -7,6 +7,7 @@ async with plan(cluster.endpoint("a")) as ann, ann.stream() as stream:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -24,7 +25,6 @@ from tallystick.v1 import context_pb2, context_pb2_grpc
 from tests.cluster.harness import Cluster
 from tests.cluster.harness_grpc import raw_channel
 
-PLAN: Final = context_pb2.ContextRef(namespace="demo", name="plan")
 WAIT_S: Final = 30.0
 LOCAL, QUORUM = context_pb2.ACK_LEVEL_LOCAL, context_pb2.ACK_LEVEL_QUORUM
 
@@ -60,9 +60,9 @@ class Replica:
 class Stream:
     """A Sync stream of a replica, which merges what it is sent. Use it as a context."""
 
-    def __init__(self, stub: context_pb2_grpc.ContextServiceAsyncStub, replica: Replica, actor: str) -> None:
-        self._stub = stub
-        self._actor = actor
+    def __init__(self, caller: Caller, replica: Replica) -> None:
+        self._caller = caller
+        self._acked: dict[context_pb2.AckLevel.ValueType, context_pb2.SyncAck] = {}
         self.replica = replica
         self.seen: list[context_pb2.SyncResponse] = []
         self.opened = context_pb2.SyncOpened()
@@ -73,13 +73,13 @@ class Stream:
 
     async def __aenter__(self) -> Self:
         opening = context_pb2.SyncOpen(
-            context=PLAN,
-            actor=self._actor,
+            context=self._caller.context,
+            actor=self._caller.actor,
             incarnation=self.replica.incarnation,
             state_vector=self.replica.doc.get_state(),
         )
         self._sending.put_nowait(context_pb2.SyncRequest(open=opening))
-        self._call = self._stub.Sync(self._requests())
+        self._call = self._caller.stub.Sync(self._requests())
         self.opened = (await self.until("opened")).opened
         return self
 
@@ -109,6 +109,8 @@ class Stream:
                 if response.part.is_last:
                     self.replica.doc.apply_update(self._part)
                     self._part = b""
+            case "ack":
+                self._acked[response.ack.level] = response.ack
             case "pushed":
                 self.replica.doc.apply_update(response.pushed.update)
         return response
@@ -123,9 +125,10 @@ class Stream:
                 return response
 
     async def until_acked(self, number: int, level: context_pb2.AckLevel.ValueType = LOCAL) -> context_pb2.SyncAck:
-        """The ack that covers an update."""
-        found = await self.until("ack", lambda response: response.ack.number >= number and response.ack.level == level)
-        return found.ack
+        """The first ack from now on that covers an update, or the newest one if that does."""
+        while level not in self._acked or self._acked[level].number < number:
+            await self.next()
+        return self._acked[level]
 
     async def until_holds(self, key: str, value: object) -> None:
         """Returns once the replica holds this."""
@@ -138,10 +141,13 @@ class Stream:
 
 
 class Caller:
-    """Calls of one actor at one node."""
+    """Calls of one actor at one node, about one context."""
 
-    def __init__(self, stub: context_pb2_grpc.ContextServiceAsyncStub, actor: str, first_writer: int) -> None:
+    def __init__(
+        self, stub: context_pb2_grpc.ContextServiceAsyncStub, name: str, actor: str, first_writer: int
+    ) -> None:
         self.stub = stub
+        self.context = context_pb2.ContextRef(namespace="demo", name=name)
         self.actor = actor
         self._next_writer = first_writer
 
@@ -152,11 +158,11 @@ class Caller:
 
     def stream(self, replica: Replica | None = None) -> Stream:
         """To be entered."""
-        return Stream(self.stub, replica or self.replica(), self.actor)
+        return Stream(self, replica or self.replica())
 
     async def content(self, after: context_pb2.Cursor | None = None) -> dict[str, object]:
         """What the node has, at least this, as JSON says it."""
-        request = context_pb2.PullRequest(context=PLAN, as_json=True, after=after)
+        request = context_pb2.PullRequest(context=self.context, as_json=True, after=after)
         text = b"".join([part.data async for part in self.stub.Pull(request, timeout=WAIT_S)])
         roots = json.loads(text)
         assert isinstance(roots, dict)
@@ -164,19 +170,22 @@ class Caller:
 
 
 @asynccontextmanager
-async def plan(cluster: Cluster, node_id: str, actor: str = "ann") -> AsyncIterator[Caller]:
-    """A caller of a node, and the context "plan", created if it is not there; 64 writer ids are the caller's."""
+async def calling(cluster: Cluster, node_id: str, name: str = "plan", actor: str = "ann") -> AsyncIterator[Caller]:
+    """A caller of a node, and a context, created if it is not there; 64 writer ids are the caller's."""
     async with raw_channel(cluster.endpoint(node_id)) as channel:
         stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(channel)  # type: ignore[assignment]
-        created = context_pb2.CreateContextRequest(context=PLAN, guid=b"plan" * 4, actor="ann")
+        guid = hashlib.sha256(name.encode()).digest()[:16]
+        ref = context_pb2.ContextRef(namespace="demo", name=name)
+        created = context_pb2.CreateContextRequest(context=ref, guid=guid, actor="ann")
         await stub.CreateContext(created, timeout=WAIT_S, wait_for_ready=True)
         asked = context_pb2.AllocateWritersRequest(namespace="demo", actor=actor, count=64)
         given = await stub.AllocateWriters(asked, timeout=WAIT_S)
-        yield Caller(stub, actor, given.first)
+        yield Caller(stub, name, actor, given.first)
 
 
 async def worker_pid(cluster: Cluster, node_id: str, *, other_than: int = 0) -> int:
     """The process of the worker that a node has now, by its log."""
+
     async def look() -> int | None:
         started = re.findall(r'"event": ?"worker_started".*?"pid": ?(\d+)', cluster.nodes[node_id].log_text())
         return int(started[-1]) if started and int(started[-1]) != other_than else None
