@@ -71,6 +71,7 @@ class SimCluster(Faults):
         nodes: how many (they are called a, b, c, ...), or their names.
         seed: what everything comes from.
         small_journals: journals keep little, so that a node which was away for a moment needs a copy of the state.
+        contexts: the nodes hold contexts.
         settings: of all nodes, by their names in the configuration, for example `heartbeat_s=0.05`.
 
     Attributes:
@@ -79,7 +80,13 @@ class SimCluster(Faults):
     """
 
     def __init__(
-        self, nodes: int | Sequence[str] = 3, *, seed: int = 0, small_journals: bool = False, **settings: float
+        self,
+        nodes: int | Sequence[str] = 3,
+        *,
+        seed: int = 0,
+        small_journals: bool = False,
+        contexts: bool = False,
+        **settings: float,
     ) -> None:
         names = list(_NAMES[:nodes] if isinstance(nodes, int) else nodes)
         if not 1 <= len(names) <= NODES_MAX or (isinstance(nodes, int) and nodes != len(names)):
@@ -95,6 +102,7 @@ class SimCluster(Faults):
         self._source = source
         self.network = Network(self.loop, random.Random(source.random()), self.trace)
         self._small_journals = small_journals
+        self._contexts = contexts
         self._settings = {**(_SMALL_SETTINGS if small_journals else {}), **settings}
         self.folder: Path | None = None
         self._collected_garbage = False
@@ -113,7 +121,7 @@ class SimCluster(Faults):
         self.folder = Path(tempfile.mkdtemp(prefix="tallystick-sim-", dir=memory if memory.is_dir() else None))
         for name in self.node_ids:
             rng = random.Random(self._source.random())
-            config = make_config(name, list(self.node_ids), self.folder, **self._settings)
+            config = make_config(name, list(self.node_ids), self.folder, contexts=self._contexts, **self._settings)
             tuning = tuning_of(config)
             if self._small_journals:
                 tuning = replace(tuning, journal_tail_entries=_SMALL_ENTRIES, journal_kept_bytes=_SMALL_BYTES)
