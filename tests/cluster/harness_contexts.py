@@ -173,7 +173,7 @@ class Caller:
 async def calling(cluster: Cluster, node_id: str, name: str = "plan", actor: str = "ann") -> AsyncIterator[Caller]:
     """A caller of a node, and a context, created if it is not there; 64 writer ids are the caller's."""
     async with raw_channel(cluster.endpoint(node_id)) as channel:
-        stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(channel)  # type: ignore[assignment]
+        stub: context_pb2_grpc.ContextServiceAsyncStub = context_pb2_grpc.ContextServiceStub(channel)
         guid = hashlib.sha256(name.encode()).digest()[:16]
         ref = context_pb2.ContextRef(namespace="demo", name=name)
         created = context_pb2.CreateContextRequest(context=ref, guid=guid, actor="ann")

@@ -108,30 +108,35 @@ async def test_a_document_larger_than_a_part_comes_in_parts(one: Cluster) -> Non
 
 async def test_presence_is_told_and_gone_with_its_stream(one: Cluster) -> None:
     async with calling(one, "a", "presence-is-told-and") as ann:
-        replica = ann.replica()
-        ref = context_pb2.PresenceOpen(context=ann.context, actor="ann")
-        looks = ann.stub.Presence()
-        await looks.write(context_pb2.PresenceRequest(open=ref))
-        assert not (await _states(looks))
-        ref.writer = replica.writer
-        is_here = ann.stub.Presence()
-        await is_here.write(context_pb2.PresenceRequest(open=ref))
-        state = context_pb2.PresenceState(writer=replica.writer, clock=1, state=b'{"doing":"tests"}')
-        await is_here.write(context_pb2.PresenceRequest(state=state))
+        writer = ann.replica().writer
+        looks = ann.stub.Presence(_saying(context_pb2.PresenceOpen(context=ann.context, actor="ann")))
+        assert not await _states(looks)
+        opening = context_pb2.PresenceOpen(context=ann.context, actor="ann", writer=writer)
+        state = context_pb2.PresenceState(writer=writer, clock=1, state=b'{"doing":"tests"}')
+        is_here = ann.stub.Presence(_saying(opening, state))
         (seen,) = await _states(looks)
-        assert (seen.writer, seen.state, seen.actor) == (replica.writer, b'{"doing":"tests"}', "ann")
+        assert (seen.writer, seen.state, seen.actor) == (writer, b'{"doing":"tests"}', "ann")
         is_here.cancel()
         (gone,) = await _states(looks)
-        assert (gone.writer, gone.state) == (replica.writer, b"")
+        assert (gone.writer, gone.state) == (writer, b"")
         looks.cancel()
+
+
+async def _saying(
+    opening: context_pb2.PresenceOpen, *states: context_pb2.PresenceState
+) -> AsyncIterator[context_pb2.PresenceRequest]:
+    """Says this, and stays."""
+    yield context_pb2.PresenceRequest(open=opening)
+    for state in states:
+        yield context_pb2.PresenceRequest(state=state)
+    await asyncio.Event().wait()
 
 
 async def _states(
     stream: grpc.aio.StreamStreamCall[context_pb2.PresenceRequest, context_pb2.PresenceResponse],
 ) -> list[context_pb2.PresenceState]:
     async with asyncio.timeout(WAIT_S):
-        response = await stream.read()
-    assert isinstance(response, context_pb2.PresenceResponse)
+        response = await anext(aiter(stream))
     return list(response.states)
 
 
