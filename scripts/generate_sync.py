@@ -32,6 +32,8 @@ CLASSES: Final = (
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
 )
+SKIPPED: Final = frozenset({("Client", "context")})
+"""Methods without a twin: what they give belongs to the thread of the event loop."""
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""
 FACTORY: Final = ("_client", "connect")
@@ -105,7 +107,7 @@ def _class(node: ast.ClassDef, used: set[str]) -> str:
         text += _ENTER.format(
             enter="self._portal.run(self._inner.__aenter__())", leave="self.close()" if node.name == OWNER else leave
         )
-    public = [item for item in functions if not item.name.startswith("_")]
+    public = [item for item in functions if not item.name.startswith("_") and (node.name, item.name) not in SKIPPED]
     return text + "".join(f"\n{_method(item, node.name, used)}" for item in public)
 
 

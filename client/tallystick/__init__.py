@@ -41,7 +41,7 @@ from tallystick.errors import (
 )
 
 if TYPE_CHECKING:
-    from tallystick import ops, sync
+    from tallystick import contexts, ops, sync
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
     from tallystick._json import JSON, JSONLike
@@ -68,9 +68,11 @@ if TYPE_CHECKING:
         Revision,
         Snapshot,
     )
+    from tallystick.contexts.context import Context
+    from tallystick.contexts.cursor import Cursor
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
-_SUBMODULES: Final = frozenset({"ops", "sync"})
+_SUBMODULES: Final = frozenset({"contexts", "ops", "sync"})
 _NAMES: Final = {
     "_agent": ("Agent",),
     "_client": ("Client", "connect"),
@@ -79,6 +81,8 @@ _NAMES: Final = {
     "_status": ("EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
     "_stream": ("AppendStream", "PendingAppend"),
     "_tls": ("TLS",),
+    "contexts.context": ("Context",),
+    "contexts.cursor": ("Cursor",),
     "_values": (
         "AgentInfo",
         "Appended",
@@ -126,10 +130,12 @@ __all__ = [
     "Compacted",
     "Conflict",
     "Consistency",
+    "Context",
     "ContextChange",
     "ContextEvent",
     "ContextInfo",
     "Corrupt",
+    "Cursor",
     "DecidedMutation",
     "DeletedEvent",
     "Denied",
@@ -161,6 +167,7 @@ __all__ = [
     "Undecided",
     "__version__",
     "connect",
+    "contexts",
     "ops",
     "sync",
 ]

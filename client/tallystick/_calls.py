@@ -63,6 +63,11 @@ class Calls:
         self.closed = False
         self._timeout_s = _positive(timeout_s)
 
+    @property
+    def timeout_s(self) -> float:
+        """The limit of a call that says nothing else."""
+        return self._timeout_s
+
     async def write(
         self, method: Method[RequestT, AnswerT], request: RequestT, *, key: str, timeout_s: float | None
     ) -> AnswerT:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from tallystick import _convert
 from tallystick._agent import PAGE, Agent
@@ -21,8 +22,13 @@ from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
 from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, Revision
 from tallystick._watch import watch
+from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
 from tallystick.v1 import cluster_pb2, state_pb2
+
+if TYPE_CHECKING:
+    from tallystick.contexts.context import Context
+    from tallystick.contexts.cursor import Cursor
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 STATUS_TIMEOUT_S: Final = 2.0
@@ -36,6 +42,7 @@ def connect(
     consistency: Consistency = Consistency.LINEARIZABLE,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     actor: str = "",
+    data_folder: str | Path | None = None,
 ) -> Client:
     """A client of one namespace; it connects with its first call.
 
@@ -46,13 +53,22 @@ def connect(
         consistency: what reads promise unless they say otherwise.
         timeout_s: the limit of a call, retries included, unless it says otherwise.
         actor: who writes, for the record of each mutation.
+        data_folder: where contexts keep their local copies; None: in memory.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0.
     """
     texts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
     addresses = [parse_address(text) for text in texts if text.strip()]
-    return Client(addresses, namespace=namespace, tls=tls, consistency=consistency, timeout_s=timeout_s, actor=actor)
+    return Client(
+        addresses,
+        namespace=namespace,
+        tls=tls,
+        consistency=consistency,
+        timeout_s=timeout_s,
+        actor=actor,
+        data_folder=data_folder,
+    )
 
 
 class Client:
@@ -67,6 +83,7 @@ class Client:
         consistency: Consistency,
         timeout_s: float,
         actor: str,
+        data_folder: str | Path | None = None,
         outside: Outside | None = None,
     ) -> None:
         credentials = tls.credentials() if tls is not None else None
@@ -78,6 +95,8 @@ class Client:
         self._namespace = namespace
         self._consistency = consistency
         self._actor = actor
+        self._writers = Writers(self._calls, namespace=namespace, actor=actor)
+        self._data_folder = Path(data_folder) if data_folder is not None else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,6 +142,43 @@ class Client:
     ) -> AsyncGenerator[AgentInfo, None]:
         """The agents whose names begin so, by name. `timeout_s` limits the fetch of each page."""
         return self._agents(prefix, consistency or self._consistency, timeout_s)
+
+    def context(
+        self,
+        name: str,
+        *,
+        create: bool = True,
+        schema: Mapping[str, JSONLike] | None = None,
+        seed: Mapping[str, JSONLike] | bytes | None = None,
+        store: str | Path | None = None,
+        after: Cursor | None = None,
+        timeout_s: float | None = None,
+    ) -> Context:
+        """The shared document of this name, as a local replica: `async with client.context("plan") as plan: ...`.
+
+        Opening waits for a node; if the store holds the document already, only for 2 s, then it works offline.
+
+        Args:
+            create: make it if there is none.
+            schema: of a new one; see `create_context`.
+            seed: what a new one begins with, once: roots by name (an object becomes a map, an array a list, a string a
+                text), or a Yjs update of client id 1.
+            store: the file of the local copy, which outlives the process; None: one in `data_folder`, if the client has
+                it, else memory.
+            after: what the replica must hold before opening returns, for example what another agent wrote and told of.
+            timeout_s: of opening, and of calls that say nothing else; None: the client's.
+
+        Raises, when it is opened:
+            Unavailable: no node answers in time.
+            NotFound: there is none, and `create` is False; it was deleted while the local copy was away.
+            Conflict: another process has the store open.
+        """
+        from tallystick.contexts.opening import Opener  # with it comes pycrdt, for those who use contexts
+
+        opener = Opener(self._calls, self._contexts, self._writers, self._namespace, self._actor, self._data_folder)
+        return opener.context(
+            name, create=create, schema=schema, seed=seed, store=store, after=after, timeout_s=timeout_s
+        )
 
     def contexts(
         self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -52,6 +53,7 @@ def connect(
     consistency: Consistency = Consistency.LINEARIZABLE,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     actor: str = "",
+    data_folder: str | Path | None = None,
 ) -> SyncClient:
     """A client of one namespace; it connects with its first call.
 
@@ -62,12 +64,19 @@ def connect(
         consistency: what reads promise unless they say otherwise.
         timeout_s: the limit of a call, retries included, unless it says otherwise.
         actor: who writes, for the record of each mutation.
+        data_folder: where contexts keep their local copies; None: in memory.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0.
     """
     inner = _client.connect(
-        endpoints, namespace=namespace, tls=tls, consistency=consistency, timeout_s=timeout_s, actor=actor
+        endpoints,
+        namespace=namespace,
+        tls=tls,
+        consistency=consistency,
+        timeout_s=timeout_s,
+        actor=actor,
+        data_folder=data_folder,
     )
     return SyncClient(Portal(), inner)
 

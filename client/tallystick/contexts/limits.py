@@ -19,11 +19,20 @@ GROUP_UPDATES: Final = 500
 GROUP_BYTES: Final = 128 * 1024
 """The same, in bytes."""
 
+GROUP_SPAN_MS: Final = 1000
+"""How far apart in time such updates may have been made."""
+
 UNANSWERED: Final = 256
 """Updates on one stream that the node has not acknowledged; more wait in the outbox."""
 
 WRITERS_ASKED: Final = 8
 """Writer ids asked for at once, spares for offline starts included."""
+
+SPARES: Final = 4
+"""Writer ids that a store on disk keeps for starts without a node."""
+
+PRESENCE_BYTES: Final = 8 * 1024
+"""What one says of itself."""
 
 CHANGES_QUEUED: Final = 10_000
 """Changes that wait for one observer; one that lags further is told so, and misses what is dropped."""

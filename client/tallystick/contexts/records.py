@@ -1,0 +1,154 @@
+"""What nodes remember of a context: edits, lines of blame, overlaps, versions. Values, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tallystick import _convert
+from tallystick._json import JSON, decode
+from tallystick._values import Revision, to_time
+from tallystick.contexts.cursor import Cursor
+from tallystick.v1 import context_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """An edit, as the node that answers merged it.
+
+    Attributes:
+        number: of that node's update log; other nodes have others.
+        writer: whose ids it wrote, from `clock` up to, not with, `end_clock`.
+        deletes: how many ids it deleted.
+        actor: who made it; "": somebody of another protocol.
+        time_unix_ms: when it was made, by the clock of who made it.
+        node_id: the node that took it.
+        merged_unix_ms: when the node that answers had it.
+        flags: what of the schema it broke.
+    """
+
+    number: int
+    writer: int
+    clock: int
+    end_clock: int
+    deletes: int
+    actor: str
+    cause: str
+    time_unix_ms: int
+    node_id: str
+    merged_unix_ms: int
+    flags: tuple[str, ...]
+
+    @property
+    def time(self) -> datetime:
+        """When it was made."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class BlameLine:
+    """Who wrote what is there now.
+
+    Attributes:
+        path: JSON Pointer; of a text, one line for each run of characters: `/notes/0-12`.
+        value: what is there.
+        edit: who, and when.
+    """
+
+    path: str
+    value: JSON
+    edit: Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Two edits of one key or range, neither of which knew the other.
+
+    Attributes:
+        number: of the edit that came second to the node that answers.
+        kind: "key", "insert" or "delete".
+        first_value: where it is known.
+    """
+
+    number: int
+    path: str
+    kind: str
+    first: Edit
+    second: Edit
+    first_value: JSON
+    second_value: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A named version: what the document was, for ever.
+
+    Attributes:
+        agent: whose checkpoint it belongs to, with `checkpoint`; "" if none.
+        size_bytes: as it is kept.
+    """
+
+    name: str
+    cursor: Cursor
+    actor: str
+    agent: str
+    branch: str
+    checkpoint: str
+    time_unix_ms: int
+    size_bytes: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was saved."""
+        return to_time(self.time_unix_ms)
+
+
+def edit(message: context_pb2.Edit) -> Edit:
+    """An edit that came."""
+    return Edit(
+        number=message.number,
+        writer=message.writer,
+        clock=message.clock,
+        end_clock=message.end_clock,
+        deletes=message.deletes,
+        actor=message.actor,
+        cause=message.cause,
+        time_unix_ms=message.time_unix_ms,
+        node_id=message.node_id,
+        merged_unix_ms=message.merged_unix_ms,
+        flags=tuple(message.flags),
+    )
+
+
+def blame_line(message: context_pb2.BlameLine) -> BlameLine:
+    """A line that came."""
+    return BlameLine(message.path, decode(message.value), edit(message.edit))
+
+
+def overlap(message: context_pb2.Overlap) -> Overlap:
+    """An overlap that came."""
+    return Overlap(
+        number=message.number,
+        path=message.path,
+        kind=message.kind,
+        first=edit(message.first),
+        second=edit(message.second),
+        first_value=decode(message.first_value),
+        second_value=decode(message.second_value),
+    )
+
+
+def version(message: context_pb2.VersionInfo) -> Version:
+    """A version that came."""
+    return Version(
+        name=message.name,
+        cursor=Cursor.of(message.cursor),
+        actor=message.actor,
+        agent=message.agent.agent,
+        branch=message.agent.branch,
+        checkpoint=message.checkpoint,
+        time_unix_ms=message.time_unix_ms,
+        size_bytes=message.size_bytes,
+        revision=_convert.revision(message.revision),
+    )

@@ -1,0 +1,38 @@
+"""Overlaps, offered to whoever resolves them: keep both, rule, or ask.
+
+An overlap is two concurrent edits of one key or range. Merging has already kept one of two values of a key, and both of
+two insertions; a resolver may decide otherwise, and that is a further edit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from tallystick._json import JSONLike
+from tallystick.contexts.records import Overlap
+
+
+class KeepBoth:
+    """What a resolver returns to leave things as they were merged."""
+
+    def __repr__(self) -> str:
+        return "KEEP_BOTH"
+
+
+KEEP_BOTH: Final = KeepBoth()
+
+Resolved: TypeAlias = "JSONLike | KeepBoth"
+Resolver: TypeAlias = "Callable[[Overlap], Resolved] | Callable[[Overlap], Awaitable[Resolved]]"
+"""Gets an overlap, and returns the value to write at its path, or `KEEP_BOTH`. It may be a coroutine function, and ask
+somebody."""
+
+
+async def resolved(resolver: Resolver, overlap: Overlap) -> Resolved:
+    """What the resolver says."""
+    answer = resolver(overlap)
+    if inspect.isawaitable(answer):
+        said: Resolved = await answer
+        return said
+    return answer
