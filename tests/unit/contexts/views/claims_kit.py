@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -43,6 +43,8 @@ class Program:
         self.loses_next_answer = False
         self.before_append: list[Operation] = []
         """What others append between the next read and the next append."""
+        self.is_slow = False
+        """Each message waits until somebody sends on the coroutine that sent it."""
         self.claims = Claims(self, self, actor=name.split("-")[0], holder=name)
 
     def clock(self) -> float:
@@ -55,7 +57,7 @@ class Program:
         self, *, tail: int, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> Snapshot:
         assert consistency is Consistency.LINEARIZABLE, "another read might not see the newest claim"
-        self._reach()
+        await self._reach()
         return Snapshot(copy.deepcopy(self.log.state), self.log.seq, Revision(1, self.log.seq))
 
     async def append(
@@ -65,7 +67,7 @@ class Program:
         expected_seq: int | None = None,
         timeout_s: float | None = None,
     ) -> Appended:
-        self._reach()
+        await self._reach()
         if self.before_append:
             self.log.apply(self.before_append.pop(0))
         if expected_seq != self.log.seq:
@@ -77,9 +79,16 @@ class Program:
             raise Undecided("the answer was lost")
         return Appended(self.log.seq, self.log.seq, b"", Revision(1, self.log.seq), 0, replayed=False)
 
-    def _reach(self) -> None:
+    async def _reach(self) -> None:
+        if self.is_slow:
+            await _Pause()
         if self.is_cut_off:
             raise Unavailable("no majority answers")
+
+
+class _Pause:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 def now(coroutine: Coroutine[object, None, T]) -> T:
