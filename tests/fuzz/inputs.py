@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from tallystick_node.contexts.updates.lib0 import utf16_length
 from tests.unit.contexts.updates.build import AtId, item, number, string, update
 
 _HUGE: Final = (2**31 - 2, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**53 - 1, 2**53, 2**63 - 1, 2**64)
@@ -149,8 +150,8 @@ class Forge:
             case 3:
                 return 3, string(b"\0\1"), 1
             case 4:
-                text = rng.choice(("a", "ab", "é", "字字"))
-                return 4, string(text), len(text)
+                text = rng.choice(("a", "ab", "é", "字字", "x😀y"))
+                return 4, string(text), utf16_length(text)
             case 5:
                 return 5, string(rng.choice(('{"a":1}', "null", "[1,[2]]", '"s"'))), 1
             case 6:

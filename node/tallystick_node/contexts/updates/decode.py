@@ -86,6 +86,8 @@ class Update(NamedTuple):
     """Roots that it names."""
     links: tuple[tuple[Id, Id], ...]
     """Which id refers to one of another writer; only of an update of several writers."""
+    halves: tuple[Id, ...]
+    """The second ids of characters that take two."""
     structs: tuple[Struct, ...]
     """All of it, where they were asked for."""
 
@@ -106,7 +108,8 @@ def decode(data: bytes, *, depth_limit: int = UPDATE_DEPTH, with_structs: bool =
 
 class _Reader:
     __slots__ = (
-        "_at", "_data", "_depth_limit", "_links", "_ranges", "_refs", "_roots", "_structs", "_types", "_with_structs",
+        "_at", "_data", "_depth_limit", "_halves", "_links", "_ranges", "_refs", "_roots", "_structs", "_types",
+        "_with_structs",
     )  # fmt: skip
 
     def __init__(self, data: bytes, depth_limit: int, with_structs: bool) -> None:
@@ -119,6 +122,7 @@ class _Reader:
         self._types = 0
         self._roots: set[str] = set()
         self._links: list[tuple[Id, Id]] | None = None
+        self._halves: list[Id] = []
         self._structs: list[Struct] = []
 
     def read(self) -> Update:
@@ -133,7 +137,7 @@ class _Reader:
             raise malformed("something follows it")
         return Update(
             self._ranges, self._refs, deletes, self._types, frozenset(self._roots), tuple(self._links or ()),
-            tuple(self._structs),
+            tuple(self._halves), tuple(self._structs),
         )  # fmt: skip
 
     def _read_section(self) -> None:
@@ -188,7 +192,7 @@ class _Reader:
             if info & _HAS_KEY:
                 key, at = read_string(data, at)
         self._at = at
-        length = self._read_content(info & 0x1F)
+        length = self._read_content(info & 0x1F, writer, clock)
         if self._with_structs:
             kind = Kind(info & 0x1F)
             content = (at, self._at)
@@ -219,13 +223,15 @@ class _Reader:
         if self._links is not None:
             self._links.append((Id(writer, clock), to))
 
-    def _read_content(self, kind: int) -> int:
+    def _read_content(self, kind: int, writer: int, clock: int) -> int:
         """The length in ids; the position moves behind the content."""
         data, at = self._data, self._at
         length = 1
         if kind == Kind.STRING:
             text, at = read_string(data, at)
             length = utf16_length(text)
+            if length != len(text):
+                self._note_halves(text, writer, clock)
         elif kind == Kind.ANY:
             length, at = read_number(data, at)
             if length > len(data) - at:
@@ -247,6 +253,13 @@ class _Reader:
             raise malformed(f"content of the kind {kind} is not taken")
         self._at = at
         return length
+
+    def _note_halves(self, text: str, writer: int, clock: int) -> None:
+        for character in text:
+            clock += 1
+            if character > "\uffff":
+                self._halves.append(Id(writer, clock))
+                clock += 1
 
     def _read_type(self, at: int) -> int:
         self._types += 1

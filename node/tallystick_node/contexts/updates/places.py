@@ -23,6 +23,7 @@ from .decode import Kind, Struct, Update
 from .ids import Id
 from .lib0 import malformed
 from .order import in_order
+from .pairs import Pairs
 from .state_vectors import StateVector
 from .values import too_deep
 
@@ -99,6 +100,7 @@ class Places:
         self._types: dict[Id, tuple[Shape, int]] = {}
         self._roots: dict[str, Shape] = {}
         self._clashes: set[str] = set()
+        self._pairs = Pairs()
 
     @property
     def clashes(self) -> frozenset[str]:
@@ -119,9 +121,10 @@ class Places:
         """Tells of an admitted update that lacks nothing, decoded with its structs; `known` is what was before it.
 
         Raises:
-            Invalid: something stands where it cannot (MALFORMED_UPDATE, TOO_DEEP), or, unless it may, makes a root
-                clash (TYPE_CLASH). Then nothing has changed.
+            Invalid: something stands where it cannot, or cuts a character in two (MALFORMED_UPDATE, TOO_DEEP), or,
+                unless it may, makes a root clash (TYPE_CLASH). Then nothing has changed.
         """
+        self._pairs.check(update, known)
         added: list[Struct] = []
         places, roots, clashes = len(self._places), dict(self._roots), set(self._clashes)
         try:
@@ -134,6 +137,7 @@ class Places:
             self._take_back(added, known, places)
             self._roots, self._clashes = roots, clashes
             raise
+        self._pairs.add(update, known)
 
     def _check_clashes(self, before: set[str]) -> None:
         for name in self._clashes - before:
