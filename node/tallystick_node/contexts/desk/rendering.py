@@ -17,7 +17,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from pycrdt import Array, Map, Text, XmlElement, XmlFragment, XmlText
 
+from tallystick.errors import Invalid, Reason
 from tallystick_node.contexts.desk.crdt import Crdt, guarded
+from tallystick_node.contexts.desk.unreadable import has_characters_in_lists
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -44,34 +46,57 @@ def render(crdt: Crdt, *, with_reserved: bool = False) -> bytes:
 
 def to_json(crdt: Crdt, *, with_reserved: bool = False) -> dict[str, Json]:
     """The roots of a document. pycrdt may raise anything."""
+    lists = Lists(crdt)
+    with crdt.doc.transaction():
+        return {
+            name: _plain(root, lists) for name, root in roots_of(crdt).items() if name != RESERVED_ROOT or with_reserved
+        }
+
+
+class Lists:
+    """Whether the lists inside other types of a document can be read; found out once there is one."""
+
+    def __init__(self, crdt: Crdt) -> None:
+        self._crdt = crdt
+        self._are_readable: bool | None = None
+
+    @property
+    def are_readable(self) -> bool:
+        """Raises CrdtFailed."""
+        if self._are_readable is None:
+            self._are_readable = not has_characters_in_lists(self._crdt.encode())
+        return self._are_readable
+
+
+def check_readable(crdt: Crdt) -> None:
+    """Raises CrdtFailed; Invalid: INVALID_VALUE, a list cannot be read."""
+    if not Lists(crdt).are_readable:
+        raise Invalid("a list of the document holds characters, and cannot be read", reason=Reason.INVALID_VALUE)
+
+
+def roots_of(crdt: Crdt) -> dict[str, Root]:
+    """The roots of a document in their kinds, but for those that are empty and of no known kind; the reserved one too.
+    pycrdt may raise anything."""
     with crdt.doc.transaction():
         names = set(crdt.doc.keys())
         kinds = _kinds(crdt) if RESERVED_ROOT in names else {}
-        found: dict[str, Json] = {}
-        for name in names | set(kinds):
-            if name != RESERVED_ROOT or with_reserved:
-                root = root_of(crdt, name, kinds.get(name, ""))
-                if root is not None:
-                    found[name] = plain(root)
-        return found
+        found = {name: root_of(crdt, name, kinds.get(name, "")) for name in names | set(kinds)}
+        return {name: root for name, root in found.items() if root is not None}
 
 
 def root_of(crdt: Crdt, name: str, kind: str) -> Root | None:
-    """A root in its kind; None if it is empty and of no known kind."""
-    if kind:
-        if kind in _MAPS:
-            return _as(crdt, name, Map)
-        return _as(crdt, name, Text) if kind == "text" else _as(crdt, name, Array)
-    if len(as_map := _as(crdt, name, Map)):
-        return as_map
+    """A root in its kind; None if it is empty and of no known kind. Whatever it is said to be, what holds characters is
+    never read as a list: `unreadable` says why."""
+    if kind in _MAPS or (not kind and len(_as(crdt, name, Map))):
+        return _as(crdt, name, Map)
+    if kind == "text" or str(_as(crdt, name, Text)):
+        return _as(crdt, name, Text)
     as_list = _as(crdt, name, Array)
-    if not len(as_list):
+    if not kind and not len(as_list):
         return None
-    if isinstance(as_list[0], (XmlElement, XmlText)):
+    if len(as_list) and isinstance(as_list[0], (XmlElement, XmlText)):
         return _as(crdt, name, XmlFragment)
-    if str(as_text := _as(crdt, name, Text)):
-        return as_text
-    return _as(crdt, name, Array)
+    return as_list
 
 
 def _as(crdt: Crdt, name: str, kind: type[_Root]) -> _Root:
@@ -88,18 +113,20 @@ def _kinds(crdt: Crdt) -> dict[str, str]:
     }
 
 
-def plain(value: object) -> Json:
+def _plain(value: object, lists: Lists, *, is_root: bool = True) -> Json:
     """A value of pycrdt as JSON has it."""
     if isinstance(value, Map):
-        return {key: plain(value[key]) for key in sorted(value.keys())}
+        return {key: _plain(value[key], lists, is_root=False) for key in sorted(value.keys())}
     if isinstance(value, Array):
-        return [plain(item) for item in value]
+        if not is_root and not lists.are_readable:
+            return {"$unreadable": "characters in a list"}
+        return [_plain(item, lists, is_root=False) for item in value]
     if isinstance(value, (Text, XmlText, XmlElement, XmlFragment)):
         return str(value)
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, lists) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [_plain(item, lists) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, float):

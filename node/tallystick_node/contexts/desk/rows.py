@@ -298,6 +298,11 @@ class Rows:
         columns = (life, writer, turn, old_update, new_update)
         self._write("INSERT INTO carried VALUES (?, ?, ?, ?, ?, ?)", (*columns, row_sum(*columns)))
 
+    def turns(self, life: int, writer: int) -> int:
+        """How many updates of a writer were carried over."""
+        row = self._sql.row("SELECT count(*) FROM carried WHERE life = ? AND writer = ?", (life, writer))
+        return int(row[0]) if row else 0
+
     def carried(self, life: int, writer: int) -> Iterator[tuple[bytes, bytes]]:
         """What was carried over of one writer, in order. Raises RowDamaged."""
         for row in self._sql.each(
