@@ -29,7 +29,11 @@ class Cluster(LocalProcesses):
     Args:
         folder: where data folders (`<folder>/<node id>`, unless `data_folders` says otherwise) and logs go.
         flags: further flags of `tallystick serve`, the same for all nodes.
+<<<<<<< HEAD
         contexts: without them the nodes have no worker, and start faster.
+=======
+        node_flags: further flags by node.
+>>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         certs: a folder made by `tallystick certs`: TLS everywhere.
@@ -43,7 +47,11 @@ class Cluster(LocalProcesses):
         node_ids: Sequence[str] = ("a", "b", "c"),
         cluster_id: str = "test",
         flags: Sequence[str] = (),
+<<<<<<< HEAD
         contexts: bool = True,
+=======
+        node_flags: Mapping[str, Sequence[str]] | None = None,
+>>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
         proxied: bool = False,
         record: bool = False,
         certs: Path | None = None,
@@ -55,8 +63,15 @@ class Cluster(LocalProcesses):
             folder,
             node_ids=node_ids,
             cluster_id=cluster_id,
+<<<<<<< HEAD
             flags=flags if contexts else (*flags, "--no-contexts"),
             node_flags={node_id: _tls_flags(certs, node_id) for node_id in node_ids} if certs is not None else None,
+=======
+            flags=flags,
+            node_flags={
+                node_id: [*_tls_flags(certs, node_id), *(node_flags or {}).get(node_id, ())] for node_id in node_ids
+            },
+>>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
             proxied=proxied,
             record=record,
             tls=client_tls(certs, "client") if certs is not None else None,
@@ -125,7 +140,9 @@ def client_tls(certs: Path, name: str) -> tallystick.TLS:
     return tallystick.TLS(certs / "ca.pem", certs / f"client-{name}.pem", certs / f"client-{name}-key.pem")
 
 
-def _tls_flags(certs: Path, node_id: str) -> list[str]:
-    """The flags of a node with certificates made by `tallystick certs`."""
+def _tls_flags(certs: Path | None, node_id: str) -> list[str]:
+    """The flags of a node with certificates made by `tallystick certs`; none without."""
+    if certs is None:
+        return []
     stem = certs / f"node-{node_id}"
     return [f"--tls-ca={certs / 'ca.pem'}", f"--tls-cert={stem}.pem", f"--tls-key={stem}-key.pem"]

@@ -62,6 +62,7 @@ class WebServer:
             max_size=_MESSAGE_BYTES,
             compression=None,
             server_header=None,
+            logger=_wire_log(),
         )
 
     async def stop(self) -> None:
@@ -129,6 +130,13 @@ def _actor(socket: ServerConnection, request: Request) -> str:
                     return str(value)
     given = parse_qs(urlsplit(request.path).query).get("actor", ["web"])
     return given[0][:_ACTOR_CHARS]
+
+
+def _wire_log() -> logging.Logger:
+    """What the library says of each connection, but for what is worth a look at night."""
+    wire_log = logging.getLogger(f"{__name__}.wire")
+    wire_log.setLevel(logging.WARNING)
+    return wire_log
 
 
 def _ssl(tls: TLSConfig) -> ssl.SSLContext:

@@ -1,0 +1,99 @@
+"""Stock Yjs clients (yjs and y-websocket under Node) in the same documents as agents, over real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tallystick.testing.local_links import free_addresses
+from tests.cluster.harness import Cluster
+from tests.yjs.client import YjsClient, install_yjs
+
+pytestmark = pytest.mark.xdist_group("yjs")
+
+ROOTS: Final = {"tasks": "map", "steps": "list", "notes": "text"}
+
+
+class WebCluster(Cluster):
+    """Three nodes, each with an HTTP port."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_addresses()
+        self.http = {node_id: next(ports) for node_id in ("a", "b", "c")}
+        super().__init__(folder, node_flags={name: [f"--http-address={at}"] for name, at in self.http.items()})
+
+    def url(self, node_id: str) -> str:
+        """What a WebsocketProvider is given."""
+        return f"ws://{self.http[node_id]}/yjs/demo"
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[WebCluster]:
+    await asyncio.to_thread(install_yjs)
+    async with WebCluster(tmp_path) as cluster:
+        await cluster.wait_for_leader()
+        async with cluster.connect() as client:
+            await client.create_context("plan")
+        yield cluster
+
+
+async def test_stock_clients_on_two_nodes_make_one_document(cluster: WebCluster) -> None:
+    async with YjsClient() as ada, YjsClient() as bob:
+        assert (await ada.open(cluster.url("a"), "plan", actor="ada"))["synced"]
+        assert (await bob.open(cluster.url("b"), "plan", actor="bob"))["synced"]
+        await ada.edit("tasks", "map", key="t1", value={"status": "open", "tries": 3})
+        await bob.edit("steps", "list", at=0, insert=["look", "leap"])
+        await ada.edit("notes", "text", at=0, insert="h\u00e9llo \U0001f33f")
+        wanted = {
+            "tasks": {"t1": {"status": "open", "tries": 3}},
+            "steps": ["look", "leap"],
+            "notes": "h\u00e9llo \U0001f33f",
+        }
+        for client in (ada, bob):
+            await client.until(ROOTS, wanted)
+        await bob.edit("notes", "text", at=0, delete=1, insert="H")
+        await ada.edit("tasks", "map", key="t1")
+        for client in (ada, bob):
+            await client.until(ROOTS, {**wanted, "tasks": {}, "notes": "H\u00e9llo \U0001f33f"})
+
+
+async def test_presence_comes_and_goes(cluster: WebCluster) -> None:
+    async with YjsClient() as ada:
+        await ada.open(cluster.url("a"), "plan", actor="ada")
+        await ada.ask("presence", state={"name": "ada"})
+        async with YjsClient() as bob:
+            await bob.open(cluster.url("b"), "plan", actor="bob")
+            await bob.ask("presence", state={"name": "bob"})
+            assert (await ada.ask("others", count=1))["others"] == [{"name": "bob"}]
+            assert (await bob.ask("others", count=1))["others"] == [{"name": "ada"}]
+        assert (await ada.ask("others", count=0))["others"] == []
+
+
+async def test_what_was_edited_offline_comes_along(cluster: WebCluster) -> None:
+    async with YjsClient() as ada, YjsClient() as bob:
+        await ada.open(cluster.url("a"), "plan", actor="ada")
+        await bob.open(cluster.url("c"), "plan", actor="bob")
+        await ada.edit("steps", "list", at=0, insert=["one"])
+        await bob.until(ROOTS, {"tasks": {}, "steps": ["one"], "notes": ""})
+        await ada.ask("go", online=False)
+        await ada.edit("steps", "list", at=1, insert=["two"])
+        await bob.edit("tasks", "map", key="k", value=1)
+        await ada.ask("go", online=True)
+        for client in (ada, bob):
+            await client.until(ROOTS, {"tasks": {"k": 1}, "steps": ["one", "two"], "notes": ""})
+
+
+async def test_a_context_that_is_deleted_sends_its_clients_away_for_good(cluster: WebCluster) -> None:
+    async with YjsClient() as ada, cluster.connect() as client:
+        await ada.open(cluster.url("a"), "plan")
+        await client.delete_context("plan")
+        closed = (await ada.ask("closed"))["closed"]
+        assert isinstance(closed, dict)
+        assert closed["code"] == 4404
+    async with YjsClient() as bob:
+        opened = await bob.open(cluster.url("b"), "plan")
+        assert opened["closed"] == {"code": 4404, "reason": opened["closed"]["reason"]}  # type: ignore[index]
