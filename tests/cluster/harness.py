@@ -29,11 +29,10 @@ class Cluster(LocalProcesses):
     Args:
         folder: where data folders (`<folder>/<node id>`, unless `data_folders` says otherwise) and logs go.
         flags: further flags of `tallystick serve`, the same for all nodes.
-<<<<<<< HEAD
-        contexts: without them the nodes have no worker, and start faster.
-=======
-        node_flags: further flags by node.
->>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
+            flags=flags if contexts else (*flags, "--no-contexts"),
+            node_flags={
+                node_id: [*_tls_flags(certs, node_id), *(node_flags or {}).get(node_id, ())] for node_id in node_ids
+            },
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         certs: a folder made by `tallystick certs`: TLS everywhere.
@@ -47,11 +46,8 @@ class Cluster(LocalProcesses):
         node_ids: Sequence[str] = ("a", "b", "c"),
         cluster_id: str = "test",
         flags: Sequence[str] = (),
-<<<<<<< HEAD
-        contexts: bool = True,
-=======
         node_flags: Mapping[str, Sequence[str]] | None = None,
->>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
+        contexts: bool = True,
         proxied: bool = False,
         record: bool = False,
         certs: Path | None = None,
