@@ -29,10 +29,8 @@ class Cluster(LocalProcesses):
     Args:
         folder: where data folders (`<folder>/<node id>`, unless `data_folders` says otherwise) and logs go.
         flags: further flags of `tallystick serve`, the same for all nodes.
-            flags=flags if contexts else (*flags, "--no-contexts"),
-            node_flags={
-                node_id: [*_tls_flags(certs, node_id), *(node_flags or {}).get(node_id, ())] for node_id in node_ids
-            },
+        node_flags: further flags by node.
+        contexts: without them the nodes have no worker, and start faster.
         proxied: all links through proxies, so that they can be cut.
         record: proxies between nodes keep what passes through them.
         certs: a folder made by `tallystick certs`: TLS everywhere.
@@ -59,15 +57,10 @@ class Cluster(LocalProcesses):
             folder,
             node_ids=node_ids,
             cluster_id=cluster_id,
-<<<<<<< HEAD
             flags=flags if contexts else (*flags, "--no-contexts"),
-            node_flags={node_id: _tls_flags(certs, node_id) for node_id in node_ids} if certs is not None else None,
-=======
-            flags=flags,
             node_flags={
                 node_id: [*_tls_flags(certs, node_id), *(node_flags or {}).get(node_id, ())] for node_id in node_ids
             },
->>>>>>> d1cd34c (tests: stock Yjs clients over real nodes)
             proxied=proxied,
             record=record,
             tls=client_tls(certs, "client") if certs is not None else None,

@@ -24,7 +24,7 @@ class WebCluster(Cluster):
     def __init__(self, folder: Path) -> None:
         ports = free_addresses()
         self.http = {node_id: next(ports) for node_id in ("a", "b", "c")}
-        super().__init__(folder, flags=["--contexts"], node_flags={name: [f"--http-address={at}"] for name, at in self.http.items()})
+        super().__init__(folder, node_flags={name: [f"--http-address={at}"] for name, at in self.http.items()})
 
     def url(self, node_id: str) -> str:
         """What a WebsocketProvider is given."""
