@@ -50,9 +50,9 @@ def test_edits_go_in_order_and_acks_are_cumulative() -> None:
     put(outbox, D1, 4)
     put(outbox, D2, 7)
     assert taken(outbox) == [(D1, 1, False), (D1, 4, False), (D2, 7, False)]
-    assert outbox.acked(D1, 1)
+    assert outbox.acked(D1, 1) == 1
     assert outbox.unacked == 2
-    assert outbox.acked(D1, 4)
+    assert outbox.acked(D1, 4) == 4
     assert outbox.unacked == 1
 
 
@@ -60,11 +60,24 @@ def test_an_ack_of_what_was_not_sent_is_not_believed() -> None:
     outbox = Outbox()
     outbox.open()
     put(outbox, D1, 3)
-    assert not outbox.acked(D1, 4)
-    assert not outbox.acked(D2, 1)
+    assert outbox.acked(D1, 4) is None
+    assert outbox.acked(D2, 1) is None
     assert outbox.unacked == 1
+
+
+def test_a_diff_acknowledges_the_edits_that_are_in_it_and_no_number_beyond() -> None:
+    outbox = Outbox()
+    outbox.open()
     outbox.sends(D2, 9)
-    assert outbox.acked(D2, 9)
+    assert outbox.acked(D2, 9) == 0
+    put(outbox, D1, 3)
+    outbox.sends(D1, 7)  # with four edits of other nodes
+    assert outbox.acked(D1, 7) == 3
+    assert outbox.unacked == 0
+    put(outbox, D1, 8)
+    outbox.sends(D1, 7)  # made before
+    assert outbox.acked(D1, 7) == 7
+    assert outbox.acked(D1, 8) == 8
 
 
 def test_a_new_link_offers_what_was_not_acknowledged_of_the_documents_that_still_are() -> None:
@@ -121,7 +134,7 @@ def test_numbers_that_begin_anew_are_acknowledged_too() -> None:
     outbox.open()
     put(outbox, D1, 100)
     put(outbox, D1, 1)  # the document was lost here and fetched anew
-    assert outbox.acked(D1, 1)
+    assert outbox.acked(D1, 1) == 1
     assert outbox.unacked == 0
 
 

@@ -169,11 +169,13 @@ class ContextLink:
             diffs.want(reply.behind)
 
     def _acked(self, document: ContextId, number: int) -> None:
-        if self._outbox.acked(document, number):
-            self.counters.acks += 1
-            self._around.documents.note_ack(self.peer_id, document, number)
-        else:
+        acknowledged = self._outbox.acked(document, number)
+        if acknowledged is None:
             self.counters.wrong_acks += 1
+            return
+        self.counters.acks += 1
+        if acknowledged:
+            self._around.documents.note_ack(self.peer_id, document, acknowledged)
 
     async def _write(self, call: grpc.aio.StreamStreamCall[ContextFrame, ContextReply], diffs: Diffs) -> str:
         while True:

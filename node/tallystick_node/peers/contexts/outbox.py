@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from tallystick.peer.v1 import peer_pb2
 from tallystick.v1 import context_pb2
@@ -25,6 +26,14 @@ from tallystick_node.peers.contexts.limits import (
     PUSHED_UPDATE_BYTES,
     UNACKED_DOCUMENTS,
 )
+
+
+@dataclass(slots=True)
+class _Unacked:
+    """How far a document was sent and not acknowledged: `pushed` by edits (0: none), `sent` by diffs too."""
+
+    pushed: int
+    sent: int
 
 
 class Outbox:
@@ -40,7 +49,7 @@ class Outbox:
         self._pushes: deque[tuple[peer_pb2.ContextPush, int]] = deque()
         self._size_bytes = 0
         self._offers: dict[ContextId, None] = {}
-        self._unacked: dict[ContextId, int] = {}
+        self._unacked: dict[ContextId, _Unacked] = {}
         self._presences: dict[tuple[bytes, int], context_pb2.PresenceState] = {}
         self._open = False
         self._filled = asyncio.Event()
@@ -54,7 +63,7 @@ class Outbox:
     def open(self, is_wanted: Callable[[ContextId], bool] = lambda _document: True) -> None:
         """A new link: offers what was not acknowledged of the documents that still are."""
         self._open = True
-        self._unacked = {document: number for document, number in self._unacked.items() if is_wanted(document)}
+        self._unacked = {document: unacked for document, unacked in self._unacked.items() if is_wanted(document)}
         self._offers = dict.fromkeys(self._unacked)
         self.wake()
 
@@ -71,7 +80,7 @@ class Outbox:
         document = ContextId.of(push.id)
         if document not in self._unacked and len(self._unacked) >= self._max_documents:
             return  # to be found by comparing
-        self._unacked[document] = push.number
+        self._unacked[document] = _Unacked(push.number, push.number)
         if not self._open:
             return
         if not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
@@ -86,17 +95,21 @@ class Outbox:
 
     def sends(self, document: ContextId, number: int) -> None:
         """A diff up to this number is on its way: its ack is awaited like that of an edit."""
-        if document in self._unacked or len(self._unacked) < self._max_documents:
-            self._unacked[document] = max(self._unacked.get(document, 0), number)
+        unacked = self._unacked.get(document)
+        if unacked is not None:
+            unacked.sent = max(unacked.sent, number)
+        elif len(self._unacked) < self._max_documents:
+            self._unacked[document] = _Unacked(0, number)
 
-    def acked(self, document: ContextId, number: int) -> bool:
-        """The peer has a document up to this number; false if no ack of it was awaited."""
-        awaited = self._unacked.get(document)
-        if awaited is None or number > awaited:
-            return False
-        if number == awaited:
+    def acked(self, document: ContextId, number: int) -> int | None:
+        """The peer has a document up to this number: the newest edit that is acknowledged by it; 0, none waited for it;
+        None, no ack of it was awaited."""
+        unacked = self._unacked.get(document)
+        if unacked is None or number > unacked.sent:
+            return None
+        if number == unacked.sent:
             del self._unacked[document]
-        return True
+        return min(number, unacked.pushed)
 
     def tell(self, guid: bytes, states: Iterable[context_pb2.PresenceState]) -> None:
         """Presence that the peer is to hear of; the newest of each writer counts."""
@@ -138,9 +151,9 @@ class Outbox:
         while self._offers and room_items:
             document = next(iter(self._offers))
             del self._offers[document]
-            number = self._unacked.get(document)
-            if number is not None:
-                frame.pushes.add(id=document.to_proto(), number=number)
+            unacked = self._unacked.get(document)
+            if unacked is not None:
+                frame.pushes.add(id=document.to_proto(), number=unacked.sent)
                 room_items -= 1
         while self._pushes and room_items and (self._pushes[0][1] <= room_bytes or not frame.pushes):
             push, size_bytes = self._pushes.popleft()

@@ -1,0 +1,126 @@
+"""Contexts between real nodes: pushed, acknowledged by a quorum, equal again after whatever was cut."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pycrdt
+
+from tests.cluster.harness import Cluster
+from tests.cluster.harness_replicas import (
+    LOCAL,
+    QUORUM,
+    Document,
+    all_equal,
+    content,
+    replica,
+    sharing,
+    verify,
+)
+
+
+def put(key: str, value: object) -> Callable[[Document], object]:
+    """An edit of the map of the tests."""
+    return lambda doc: tasks(doc).update({key: value})
+
+
+def drop(key: str) -> Callable[[Document], object]:
+    """One that deletes, and nothing else."""
+    return lambda doc: tasks(doc).pop(key)
+
+
+def tasks(doc: Document) -> pycrdt.Map[object]:
+    """That map."""
+    return cast("pycrdt.Map[object]", doc.get("tasks", type=pycrdt.Map))
+
+
+async def test_an_edit_is_seen_on_other_nodes_and_acknowledged_by_a_majority(tmp_path: Path) -> None:
+    async with (
+        sharing(tmp_path, "plan") as cluster,
+        replica(cluster, "a", "plan") as at_a,
+        replica(cluster, "b", "plan") as at_b,
+    ):
+        for number in range(50):
+            at_a.edit(put(f"a{number}", number))
+            at_b.edit(put(f"b{number}", number))
+        await at_b.acked(50, LOCAL)
+        cursor = await at_a.acked(50, QUORUM)
+        read = await content(cluster, "c", "plan", cursor)  # another node has at least what the cursor says
+        assert isinstance(read, dict)
+        assert {f"a{number}" for number in range(50)} <= read["tasks"].keys()
+        await at_b.acked(50, QUORUM)
+        await at_b.until(lambda: len(tasks(at_b.doc)) == 100)
+        await at_a.until(lambda: len(tasks(at_a.doc)) == 100)
+        assert at_a.refused == at_b.refused == {}
+        await all_equal(cluster, "c")
+        assert await verify(cluster, "b", "plan", deep=True)
+
+
+async def test_after_a_partition_all_become_equal_where_one_side_only_deleted_too(tmp_path: Path) -> None:
+    async with sharing(tmp_path, "plan", "deleted", "idle") as cluster, replica(cluster, "a", "deleted") as first:
+        await first.acked(first.edit(lambda doc: tasks(doc).update({"t1": 1, "t2": 2})), QUORUM)
+        await all_equal(cluster, "a")
+        async with (
+            replica(cluster, "a", "plan") as at_a,
+            replica(cluster, "b", "plan") as at_b,
+            replica(cluster, "a", "deleted") as deleting,
+        ):
+            cluster.isolate("a")
+            alone = at_a.edit(put("of a", 1))
+            others = at_b.edit(put("of b", 2))
+            gone = deleting.edit(drop("t1"))
+            await at_a.acked(alone, LOCAL)
+            await deleting.acked(gone, LOCAL)
+            await at_b.acked(others, QUORUM)
+            assert not await verify(cluster, "b")
+            assert at_a.reached[QUORUM] == deleting.reached[QUORUM] == 0
+            cluster.heal()
+            await at_a.acked(alone, QUORUM)
+            await deleting.acked(gone, QUORUM)
+            for node_id in cluster.node_ids:
+                await all_equal(cluster, node_id)
+                assert await content(cluster, node_id, "plan") == {"tasks": {"of a": 1, "of b": 2}}
+                assert await content(cluster, node_id, "deleted") == {"tasks": {"t2": 2}}
+
+
+async def test_nodes_that_were_down_or_heard_in_one_direction_only_catch_up(tmp_path: Path) -> None:
+    async with sharing(tmp_path, "plan") as cluster, replica(cluster, "a", "plan") as at_a:
+        await at_a.acked(at_a.edit(put("before", 0)), QUORUM)
+        cluster.kill("c")
+        cluster.cut("a", "b")
+        meanwhile = at_a.edit(put("meanwhile", 1))
+        await at_a.acked(meanwhile, LOCAL)
+        cluster.heal()
+        await at_a.acked(meanwhile, QUORUM)
+        large = at_a.edit(put("large", "x" * 700_000))  # more than a part of a diff
+        await at_a.acked(large, QUORUM)
+        await cluster.start("c")
+        await all_equal(cluster, "c")
+        read = await content(cluster, "c", "plan")
+        assert isinstance(read, dict)
+        assert read["tasks"].keys() == {"before", "meanwhile", "large"}
+
+
+async def test_a_worker_that_is_killed_while_edits_come_in_from_others_loses_none(tmp_path: Path) -> None:
+    async with sharing(tmp_path, "plan") as cluster, replica(cluster, "a", "plan") as at_a:
+        last = 0
+        for number in range(300):
+            last = at_a.edit(put(f"t{number}", number))
+            if number % 100 == 50:
+                await at_a.acked(number // 2, LOCAL)
+                kill_worker(cluster, "b")
+                kill_worker(cluster, "c")
+        await at_a.acked(last, QUORUM)
+        await all_equal(cluster, "a")
+        assert await content(cluster, "b", "plan") == {"tasks": {f"t{number}": number for number in range(300)}}
+
+
+def kill_worker(cluster: Cluster, node_id: str) -> None:
+    """SIGKILL to the worker of a node, if it has one at the moment."""
+    pid = cluster.nodes[node_id].pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
