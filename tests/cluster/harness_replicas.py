@@ -41,7 +41,7 @@ def ref(name: str) -> context_pb2.ContextRef:
 @asynccontextmanager
 async def sharing(folder: Path, *names: str, proxied: bool = True) -> AsyncIterator[Cluster]:
     """Three nodes that hold contexts, and have made these."""
-    async with Cluster(folder, proxied=proxied, flags=["--contexts"]) as cluster:
+    async with Cluster(folder, proxied=proxied) as cluster:
         leader = await cluster.wait_for_leader()
         await create(cluster, leader, *names)
         for node_id in cluster.node_ids:
