@@ -9,8 +9,11 @@ from typing import Final
 
 import pytest
 
+from tallystick.contexts.context import Context
 from tallystick.testing.local_links import free_addresses
 from tests.cluster.harness import Cluster
+from tests.cluster.harness_grpc import DEADLINE_S
+from tests.cluster.harness_wait import eventually
 from tests.yjs.client import YjsClient, install_yjs
 
 pytestmark = pytest.mark.xdist_group("yjs")
@@ -71,6 +74,49 @@ async def test_presence_comes_and_goes(cluster: WebCluster) -> None:
             assert (await ada.ask("others", count=1))["others"] == [{"name": "bob"}]
             assert (await bob.ask("others", count=1))["others"] == [{"name": "ada"}]
         assert (await ada.ask("others", count=0))["others"] == []
+
+
+async def test_stock_clients_and_agents_plan_together(cluster: WebCluster) -> None:
+    async with YjsClient() as ada, cluster.connect(nodes=["c"], actor="eve") as client:
+        await ada.open(cluster.url("a"), "plan", actor="ada")
+        async with client.context("plan") as plan:
+            await ada.edit("tasks", "map", key="t1", value={"status": "open", "share": 0.5})
+            await ada.edit("notes", "text", at=0, insert="from Yjs \U0001f33f")
+            plan.list("steps").extend(["one", 2, None, {"deep": [True]}])
+            plan.map("tasks")["t2"] = "by an agent"
+            wanted = {
+                "tasks": {"t1": {"status": "open", "share": 0.5}, "t2": "by an agent"},
+                "steps": ["one", 2, None, {"deep": [True]}],
+                "notes": "from Yjs \U0001f33f",
+            }
+            await ada.until(ROOTS, wanted)
+
+            async def sees_all() -> bool:
+                seen = {
+                    "tasks": dict(plan.map("tasks")),
+                    "steps": list(plan.list("steps")),
+                    "notes": str(plan.text("notes")),
+                }
+                return seen == wanted
+
+            await eventually(sees_all, within_s=DEADLINE_S, what="the agent sees what the Yjs client did")
+            plan.text("notes").insert(0, "\U0001f33f ")
+            await ada.until(ROOTS, {**wanted, "notes": "\U0001f33f from Yjs \U0001f33f"})
+            await _both_are_here(plan, ada)
+            await plan.flush(ack="quorum")
+            authors = {edit.actor async for edit in plan.history()}
+            assert authors == {"ada", "eve"}
+
+
+async def _both_are_here(plan: Context, ada: YjsClient) -> None:
+    plan.presence.set({"name": "eve"})
+    await ada.ask("presence", state={"name": "ada"})
+    assert (await ada.ask("others", count=1))["others"] == [{"name": "eve"}]
+
+    async def sees_ada() -> bool:
+        return [other.state for other in await plan.presence.others()] == [{"name": "ada"}]
+
+    await eventually(sees_ada, within_s=DEADLINE_S, what="the agent sees who is here")
 
 
 async def test_what_was_edited_offline_comes_along(cluster: WebCluster) -> None:
