@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -61,14 +61,16 @@ async def until(is_so: Callable[[], bool], what: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, has_peers: bool = True, silent_s: float = 30.0) -> AsyncIterator[Supervisor]:
+async def running(
+    folder: Path, *, has_peers: bool = True, silent_s: float = 30.0, command: Sequence[str] = COMMAND
+) -> AsyncIterator[Supervisor]:
     """A supervisor whose worker is up; nothing is left of it afterwards."""
     supervisor = Supervisor(
         folder,
         has_peers=has_peers,
         clock=time.monotonic,
         unix_ms=lambda: NOW_MS,
-        command=COMMAND,
+        command=command,
         silent_s=silent_s,
     )
     task = asyncio.create_task(supervisor.run())
