@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tallystick._client import Client, connect
     from tallystick._json import JSON, JSONLike
     from tallystick._members import Members
-    from tallystick._status import EndpointStatus, Member, MemberInfo, NodeStatus, Role
+    from tallystick._status import ContextsStatus, EndpointStatus, Member, MemberInfo, NodeStatus, Role
     from tallystick._stream import AppendStream, PendingAppend
     from tallystick._tls import TLS
     from tallystick._values import (
@@ -78,7 +78,7 @@ _NAMES: Final = {
     "_client": ("Client", "connect"),
     "_json": ("JSON", "JSONLike"),
     "_members": ("Members",),
-    "_status": ("EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
+    "_status": ("ContextsStatus", "EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
     "_stream": ("AppendStream", "PendingAppend"),
     "_tls": ("TLS",),
     "contexts.context": ("Context",),
@@ -134,6 +134,7 @@ __all__ = [
     "ContextChange",
     "ContextEvent",
     "ContextInfo",
+    "ContextsStatus",
     "Corrupt",
     "Cursor",
     "DecidedMutation",

@@ -67,6 +67,26 @@ class MemberInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextsStatus:
+    """How the documents of a node do.
+
+    Attributes:
+        is_up: the worker process that holds them answers.
+        documents, loaded: how many have content, and how many are in memory, as of some seconds ago.
+        subscribers: streams and WebSockets that have one open at this node.
+        worker_restarts: how often the worker died and was started again.
+        set_aside: updates and documents that are refused because they killed the worker.
+    """
+
+    is_up: bool
+    documents: int
+    loaded: int
+    subscribers: int
+    worker_restarts: int
+    set_aside: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """How a node does. Indexes are places in the Raft log; `revision` is what it has applied.
 
@@ -74,6 +94,7 @@ class NodeStatus:
         durable_index: journal entries that are on its disk.
         state_digest: of everything applied; equal on nodes at one `applied_index`.
         alarms: reason codes, for example `DISK_FULL`.
+        contexts: of its documents; None: it was told to hold none.
     """
 
     cluster_id: str
@@ -98,6 +119,7 @@ class NodeStatus:
     watchers: int
     state_digest: bytes
     alarms: tuple[str, ...]
+    contexts: ContextsStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,18 @@ def node_status(message: cluster_pb2.StatusResponse) -> NodeStatus:
         watchers=message.watchers,
         state_digest=message.state_digest,
         alarms=tuple(message.alarms),
+        contexts=_contexts_status(message.contexts) if message.HasField("contexts") else None,
+    )
+
+
+def _contexts_status(message: cluster_pb2.ContextsStatus) -> ContextsStatus:
+    return ContextsStatus(
+        is_up=message.is_up,
+        documents=message.documents,
+        loaded=message.loaded,
+        subscribers=message.subscribers,
+        worker_restarts=message.worker_restarts,
+        set_aside=message.set_aside,
     )
 
 

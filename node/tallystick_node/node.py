@@ -104,7 +104,9 @@ class Node:
         self._runner: Runner[Outcomes] = Runner(
             self._replica, journal, host.clock, id_prefix=host.random_bytes(8), open_syncer=host.open_syncer
         )
-        self._status = NodeStatus(config, self._replica, self._runner, database, journal, self._feed, host)
+        self._status = NodeStatus(
+            config, self._replica, self._runner, database, journal, self._feed, host, lambda: self._sharing.report()
+        )
         self._access = Access(self._runner, self._machine, self._fail)
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tallystick.v1 import cluster_pb2
 from tallystick_node.config import NodeConfig
 from tallystick_node.context_store.compacting import Compacting, SealWatch
 from tallystick_node.context_store.decided import DecidedContexts
@@ -67,6 +68,20 @@ class Sharing:
         self.verifying = Verifying(decided, self.exchange.compare, node_id=node_id, voters=voters)
         self.compacting = Compacting(decided, Questions(self.hub), self.exchange.compare, voters)
         self._seals = SealWatch(decided, node_id=node_id, leads=among.leads, clock=host.clock)
+
+    def report(self) -> cluster_pb2.ContextsStatus | None:
+        """How the documents do; None: this node holds none."""
+        if not self._is_held:
+            return None
+        status, census = self.documents.status, self.hub.census
+        return cluster_pb2.ContextsStatus(
+            is_up=self.documents.is_up,
+            documents=census.documents,
+            loaded=census.loaded,
+            subscribers=self.hub.subscriptions,
+            worker_restarts=status.restarts,
+            set_aside=status.set_aside,
+        )
 
     async def run(self) -> None:
         """Until it is cancelled; then what was asked of the documents is answered first.

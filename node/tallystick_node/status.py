@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from tallystick import __version__
@@ -36,6 +37,7 @@ class NodeStatus:
         journal: Journal,
         feed: Feed,
         host: Host,
+        contexts: Callable[[], cluster_pb2.ContextsStatus | None],
     ) -> None:
         self._config = config
         self._replica = replica
@@ -44,6 +46,7 @@ class NodeStatus:
         self._journal = journal
         self._feed = feed
         self._host = host
+        self._contexts = contexts
         self._started_s = host.clock()
 
     @property
@@ -83,6 +86,7 @@ class NodeStatus:
             state_digest=self._database.digest,
             alarms=self._alarms(),
             watchers=self._feed.subscribers,
+            contexts=self._contexts(),
         )
 
     def describe(self, members: Members) -> list[cluster_pb2.Member]:

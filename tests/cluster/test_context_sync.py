@@ -68,6 +68,10 @@ async def test_a_worker_killed_under_edits_loses_none_that_was_acknowledged(one:
             await worker_pid(one, "a", other_than=pid)
         await first.until_acked(max(sent))
         assert (await ann.content()).keys() == set(sent.values())
+        status = await one.status("a")
+        assert status is not None
+        assert status.contexts is not None
+        assert (status.contexts.is_up, status.contexts.worker_restarts, status.contexts.subscribers) == (True, 2, 2)
         await second.until_holds("1/99", 99)
         assert second.replica.content() == first.replica.content()
 

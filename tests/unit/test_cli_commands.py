@@ -151,6 +151,17 @@ async def test_status_tells_learners_from_voters_and_shows_every_alarm() -> None
     assert lines[5] == ["c:", "NEW"]
 
 
+def test_status_shows_documents_and_what_wants_a_look() -> None:
+    held = tallystick.ContextsStatus(is_up=True, documents=7, loaded=2, subscribers=1, worker_restarts=0, set_aside=0)
+    kinds = [None, held, dataclasses.replace(held, set_aside=3), dataclasses.replace(held, is_up=False)]
+    found = [dataclasses.replace(status_of("a", Role.LEADER), contexts=kind) for kind in kinds]
+    out = io.StringIO()
+    Console(file=out, width=250).print(view([EndpointStatus("a:1", one) for one in found]))
+    lines = out.getvalue().splitlines()
+    at = lines[0].index("contexts")
+    assert [line[at : at + 14].strip() for line in lines[1:5]] == ["-", "7", "7, 3 set aside", "down"]
+
+
 def status_of(
     node_id: str, role: Role, *, learners: tuple[str, ...] = (), alarms: tuple[str, ...] = ()
 ) -> tallystick.NodeStatus:

@@ -226,6 +226,47 @@ class Member(_message.Message):
 Global___Member: _TypeAlias = Member  # noqa: Y015
 
 @_typing.final
+class ContextsStatus(_message.Message):
+    """The documents of a node, and the worker process that holds them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_UP_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    WORKER_RESTARTS_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
+    is_up: _builtins.bool
+    """the worker answers"""
+    documents: _builtins.int
+    """that have content here; seconds old, as is the next"""
+    loaded: _builtins.int
+    """of them in memory"""
+    subscribers: _builtins.int
+    """streams and WebSockets that have one open at this node"""
+    worker_restarts: _builtins.int
+    set_aside: _builtins.int
+    """updates and documents that are refused because they killed the worker"""
+    def __init__(
+        self,
+        *,
+        is_up: _builtins.bool = ...,
+        documents: _builtins.int = ...,
+        loaded: _builtins.int = ...,
+        subscribers: _builtins.int = ...,
+        worker_restarts: _builtins.int = ...,
+        set_aside: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "is_up", b"is_up", "loaded", b"loaded", "set_aside", b"set_aside", "subscribers", b"subscribers", "worker_restarts", b"worker_restarts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextsStatus: _TypeAlias = ContextsStatus  # noqa: Y015
+
+@_typing.final
 class StatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -250,6 +291,7 @@ class StatusResponse(_message.Message):
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     ALARMS_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     version: _builtins.str
@@ -279,6 +321,10 @@ class StatusResponse(_message.Message):
     def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """reason codes, for example "DISK_FULL" """
 
+    @_builtins.property
+    def contexts(self) -> Global___ContextsStatus:
+        """absent: the node was told to hold none"""
+
     def __init__(
         self,
         *,
@@ -303,10 +349,11 @@ class StatusResponse(_message.Message):
         state_digest: _builtins.bytes = ...,
         alarms: _abc.Iterable[_builtins.str] | None = ...,
         watchers: _builtins.int = ...,
+        contexts: Global___ContextsStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alarms", b"alarms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "database_bytes", b"database_bytes", "disk_free_bytes", b"disk_free_bytes", "durable_index", b"durable_index", "first_index", b"first_index", "header", b"header", "journal_bytes", b"journal_bytes", "last_index", b"last_index", "leader_id", b"leader_id", "members", b"members", "node_id", b"node_id", "role", b"role", "state_digest", b"state_digest", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "watchers", b"watchers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alarms", b"alarms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "contexts", b"contexts", "database_bytes", b"database_bytes", "disk_free_bytes", b"disk_free_bytes", "durable_index", b"durable_index", "first_index", b"first_index", "header", b"header", "journal_bytes", b"journal_bytes", "last_index", b"last_index", "leader_id", b"leader_id", "members", b"members", "node_id", b"node_id", "role", b"role", "state_digest", b"state_digest", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "watchers", b"watchers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import tallystick
-from tallystick import EndpointStatus, NodeStatus, Reason, Role
+from tallystick import ContextsStatus, EndpointStatus, NodeStatus, Reason, Role
 from tallystick.errors import REASONS
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
@@ -21,7 +21,7 @@ from tallystick_node.cli.output import cell, console, printable, size, table, wr
 
 _COLUMNS = (
     "node", "endpoint", "role", "term", "commit", "applied", "durable", "lag",
-    "journal", "database", "disk free", "agents", "watchers", "alarms",
+    "journal", "database", "disk free", "agents", "contexts", "watchers", "alarms",
 )  # fmt: skip
 _ASK_S = 2.0
 
@@ -150,9 +150,21 @@ def _row(endpoint: str, answer: NodeStatus, head: int, *, is_learner: bool) -> l
         cell(size(answer.database_size_bytes)),
         cell(size(answer.disk_free_bytes)),
         cell(answer.agents),
+        _contexts(answer.contexts),
         cell(answer.watchers),
         cell(", ".join(answer.alarms) or "-", "bold red" if answer.alarms else ""),
     ]
+
+
+def _contexts(contexts: ContextsStatus | None) -> Text:
+    """How many; with what wants a look: a worker that is down, what was set aside because it killed one."""
+    if contexts is None:
+        return cell("-")
+    if not contexts.is_up:
+        return cell("down", "bold red")
+    if contexts.set_aside:
+        return cell(f"{contexts.documents}, {contexts.set_aside} set aside", "yellow")
+    return cell(contexts.documents)
 
 
 def _red_row(one: EndpointStatus, found: Sequence[EndpointStatus]) -> list[Text]:

@@ -762,16 +762,24 @@ class DocumentList(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IDS_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    """that have content, in all"""
+    loaded: _builtins.int
+    """that are in memory"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedCompositeFieldContainer[_peer_pb2.ContextId]: ...
     def __init__(
         self,
         *,
         ids: _abc.Iterable[_peer_pb2.ContextId] | None = ...,
+        documents: _builtins.int = ...,
+        loaded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "ids", b"ids", "loaded", b"loaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

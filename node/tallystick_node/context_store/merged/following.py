@@ -175,11 +175,11 @@ class Following:
             after = until
 
     async def _listed(self, after: bytes) -> tuple[dict[bytes, int], bytes | None]:
-        """A page of what the worker has, and the last guid of the page unless there is no more."""
+        """A page of what the worker has, and the last guid of it; None: there is no more."""
         asked = worker_pb2.ListDocuments(after_guid=after, limit=LOOK_PAGE)
         response = await self._hub.ask(b"", worker_pb2.Request(list_documents=asked))
         listed = {each.guid: each.epoch for each in response.documents.ids}
-        return listed, max(listed) if len(listed) >= LOOK_PAGE else None
+        return listed, max(listed, default=None)
 
     async def _look_for_missing(self, listed: dict[bytes, int], after: bytes, until: bytes | None) -> None:
         """Begins the decided documents between two guids that the worker does not have."""

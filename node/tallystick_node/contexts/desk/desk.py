@@ -204,7 +204,8 @@ class Desk:
         asked = request.list_documents
         limit = min(asked.limit or _DOCUMENTS_PAGE, _DOCUMENTS_PAGE)
         ids = [document.to_proto() for document in self._rows.listed(asked.after_guid, limit)]
-        return worker_pb2.Response(documents=worker_pb2.DocumentList(ids=ids))
+        listed = worker_pb2.DocumentList(ids=ids, documents=self._sums.documents, loaded=self.loaded)
+        return worker_pb2.Response(documents=listed)
 
     def _squash(self, request: worker_pb2.Request) -> worker_pb2.Response:
         changed, more = self._upkeep.squash(request.squash.guid)

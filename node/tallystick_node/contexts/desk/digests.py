@@ -43,6 +43,11 @@ class Sums:
         """Documents whose digest is to be taken again."""
         return list(self._stale)
 
+    @property
+    def documents(self) -> int:
+        """How many there are, stale ones that are new among them."""
+        return sum(self._counts) + sum(digest is None for digest in self._stale.values())
+
     def changed(self, guid: bytes, digest: bytes | None) -> None:
         """A document is stale. It counts with this digest; None: it is stale already, or new."""
         self._stale.setdefault(guid, digest)

@@ -12,8 +12,10 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tallystick.errors import NotFound, Reason, TallystickError, Unavailable
 from tallystick.v1 import context_pb2
@@ -25,6 +27,9 @@ from tallystick_node.contexts.hub.presence import Presence
 from tallystick_node.contexts.hub.subscriptions import Pushed, Subscription
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.port import Port
+
+COUNT_EVERY_S: Final = 5
+"""How often the documents are counted."""
 
 LOCAL_ORIGINS = frozenset({worker_pb2.ORIGIN_CLIENT, worker_pb2.ORIGIN_WEB})
 """What is pushed to other nodes by this one: edits that were made here."""
@@ -42,6 +47,13 @@ class LocalEdit(NamedTuple):
 
 LocalListener: TypeAlias = Callable[[LocalEdit], None]
 Admit: TypeAlias = Callable[[ContextId, worker_pb2.Origin.ValueType], None]
+
+
+class Census(NamedTuple):
+    """How many documents have content here, and how many are in memory."""
+
+    documents: int
+    loaded: int
 
 
 class _Open:
@@ -70,6 +82,7 @@ class Hub:
         presence: who is here.
         chores: what the worker has yet to hear.
         coverage: what this node has of others' logs; `peers` puts its own in.
+        census: how many documents there are, as of some seconds ago.
         admit: raises what speaks against a merge at this moment, as far as it was decided; `context_store` puts it in.
     """
 
@@ -93,11 +106,18 @@ class Hub:
         self.chores = Chores()
         self.coverage: Coverage = NoCoverage()
         self.admit: Admit = _admit_all
+        self.census = Census(0, 0)
 
     @property
     def is_up(self) -> bool:
         """Whether the worker answers at the moment."""
         return self._port.is_up
+
+    async def count(self) -> None:
+        """Asks the worker how many documents it has: `census`. Raises as `Port.ask`."""
+        asked = worker_pb2.Request(list_documents=worker_pb2.ListDocuments(limit=1))
+        listed = (await self._port.ask(asked)).documents
+        self.census = Census(listed.documents, listed.loaded)
 
     @property
     def subscriptions(self) -> int:
@@ -286,11 +306,14 @@ class Hub:
         self.chores.add(document.guid, start)
 
     async def run(self) -> None:
-        """Lets presence pass, until it is cancelled."""
-        while True:
+        """Lets presence pass and counts documents, until it is cancelled."""
+        for second in itertools.count():
             await asyncio.sleep(1.0)
             self.presence.expire()
             self.acks.settle()
+            if second % COUNT_EVERY_S == 0 and self.is_up:
+                with contextlib.suppress(TallystickError):  # it is counted the next time
+                    await self.count()
 
     def end_subscriptions(self) -> None:
         """The node stops."""
