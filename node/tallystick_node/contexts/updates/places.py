@@ -156,10 +156,7 @@ class Places:
                 self._types.pop(Id(struct.writer, struct.clock), None)
 
     def _add(self, struct: Struct, known: int) -> None:
-        number = _NOWHERE
-        if struct.clock < known:  # yrs cuts off what it has, and puts the rest behind that
-            number = self._number_of(Id(struct.writer, known - 1))
-        number = number or self._find(struct)
+        number = self._find(struct, known)
         place = self._places[number]
         if place is not None:
             self._check(struct, place)
@@ -176,20 +173,23 @@ class Places:
             raise too_deep(self._depth_limit)
         self._types[Id(struct.writer, struct.clock)] = _SHAPES[struct.type_ref], depth
 
-    def _find(self, struct: Struct) -> int:
+    def _find(self, struct: Struct, known: int) -> int:
         if struct.kind == Kind.GC:
             return _NOWHERE
-        if struct.parent is not None:
-            if isinstance(struct.parent, Id) and (
-                struct.parent not in self._types or self._number_of(struct.parent) == _NOWHERE
-            ):
-                return _NOWHERE
-            return self._number(Place(struct.parent, struct.key))
         numbers = {self._number_of(to) for to in (struct.origin, struct.right_origin) if to is not None}
+        if struct.parent is not None:
+            numbers.add(self._number_within(struct.parent, struct.key))
+        if struct.clock < known:  # yrs cuts off what it has, and puts the rest behind that
+            numbers.add(self._number_of(Id(struct.writer, known - 1)))
         numbers.discard(_NOWHERE)
         if len(numbers) > 1:
-            raise malformed("an item stands between two that are in different places")
+            raise malformed("an item stands in two places")
         return numbers.pop() if numbers else _NOWHERE
+
+    def _number_within(self, parent: Parent, key: str | None) -> int:
+        if isinstance(parent, Id) and (parent not in self._types or self._number_of(parent) == _NOWHERE):
+            return _NOWHERE
+        return self._number(Place(parent, key))
 
     def _number_of(self, at: Id) -> int:
         runs = self._runs.get(at.writer)

@@ -13,6 +13,7 @@ from tallystick_node.contexts.updates.places import Place, Places, Shape
 from .build import item, string, update
 
 TEXT = (4, string("é"))
+LONG = (4, string("éé"))
 ARRAY, MAP, RICH_TEXT, XML = b"\0", b"\1", b"\2", b"\4"
 
 
@@ -87,12 +88,21 @@ def test_a_root_that_is_a_list_to_one_and_a_text_to_another_is_refused_to_client
     document.add(update({9: (1, [item(*TEXT, origin=(9, 0))])}))  # it clashed before
 
 
-def test_the_unknown_rest_of_a_struct_stands_behind_its_known_part() -> None:
-    """The struct says that it stands beside a collected id; yrs puts its rest behind what it has of it: in the list."""
+@pytest.mark.parametrize(
+    "rest",
+    [
+        item(*LONG, origin=(9, 0)),
+        item(*LONG, origin=(5, 2), right_origin=(9, 0)),
+        item(*LONG, parent=(5, 1)),
+    ],
+    ids=["collected", "elsewhere", "parent"],
+)
+def test_the_unknown_rest_of_a_struct_stands_behind_its_known_part(rest: bytes) -> None:
+    """The struct claims a text, or nothing; yrs puts what it lacks of it behind what it has: into the list."""
     document = with_type(ARRAY)
+    document.add(update({5: (1, [item(7, RICH_TEXT, parent="m", key="t"), item(*TEXT, parent=(5, 1))])}))
     document.add(update({9: (0, [bytes([0, 1]), item(parent=(5, 0))])}))
-    rest = update({9: (1, [item(4, string("éé"), origin=(9, 0))])})
-    assert document.refusal(rest) is Reason.MALFORMED_UPDATE
+    assert document.refusal(update({9: (1, [rest])})) is Reason.MALFORMED_UPDATE
 
 
 def test_beside_what_was_collected_the_other_neighbour_counts() -> None:
