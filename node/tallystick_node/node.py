@@ -57,6 +57,7 @@ from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
 from tallystick_node.web.hub_room import HubRooms
+from tallystick_node.web.metrics import Metrics
 from tallystick_node.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,10 @@ class Node:
         self._sharing = Sharing(config, host, self._contexts, self._among(local))
         self._clients = self._make_client_server()
         self._web = WebServer(
-            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms), self._is_serving, config.web_origins
+            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms),
+            Metrics(self._status.report, self._sharing.merged, self._sharing.hub, self._sharing.documents).text,
+            self._is_serving,
+            config.web_origins,
         )
         self._links = PeerLinks(
             local,

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
@@ -26,6 +27,17 @@ def _status(url: str) -> int:
         return error.code
 
 
+def _figures(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:  # noqa: S310 - our own node
+        text = answer.read().decode()
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.labels
+    }
+
+
 async def test_health_and_strangers(tmp_path: Path) -> None:
     address = next(free_addresses())
     flags = [f"--http-address={address}", "--web-origin=https://board.example"]
@@ -37,6 +49,12 @@ async def test_health_and_strangers(tmp_path: Path) -> None:
 
         await eventually(serves, within_s=DEADLINE_S, what="healthy with a leader")
         assert await asyncio.to_thread(_status, f"http://{address}/nothing") == 404
+
+        async def leads_and_holds_contexts() -> bool:
+            figures = await asyncio.to_thread(_figures, f"http://{address}/metrics")
+            return figures["tallystick_is_leader"] == figures["tallystick_contexts_up"] == 1
+
+        await eventually(leads_and_holds_contexts, within_s=DEADLINE_S, what="the figures of a node that leads")
         for origin in (None, "https://board.example"):  # let in, and told that there is no such context
             async with connect(f"ws://{address}/yjs/demo/none", origin=_origin(origin)) as socket:
                 await asyncio.wait_for(socket.wait_closed(), DEADLINE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -104,8 +105,15 @@ async def test_stock_clients_and_agents_plan_together(cluster: WebCluster) -> No
             await ada.until(ROOTS, {**wanted, "notes": "\U0001f33f from Yjs \U0001f33f"})
             await _both_are_here(plan, ada)
             await plan.flush(ack="quorum")
+            figures = await asyncio.to_thread(_metrics, cluster.http["a"])
+            assert 'tallystick_context_writers{context="plan",namespace="demo"} 2.0' in figures
             authors = {edit.actor async for edit in plan.history()}
             assert authors == {"ada", "eve"}
+
+
+def _metrics(address: str) -> list[str]:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=DEADLINE_S) as answer:
+        return str(answer.read(), "utf-8").splitlines()
 
 
 async def _both_are_here(plan: Context, ada: YjsClient) -> None:

@@ -1,4 +1,5 @@
-"""The HTTP port: `/yjs/<namespace>/<context>` for Yjs clients, `/healthz` for who asks whether this node serves.
+"""The HTTP port: `/yjs/<namespace>/<context>` for Yjs clients, `/healthz` for who asks whether this node
+serves, `/metrics` for Prometheus.
 
 Rules of this file:
 - A page of a browser is let in only from an origin that was named: a page from anywhere could else talk to this port.
@@ -10,11 +11,12 @@ from __future__ import annotations
 import http
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Origin
@@ -39,11 +41,19 @@ class WebServer:
     """Serves the HTTP port between `start` and `stop`.
 
     Args:
+        metrics: what `/metrics` says.
         is_serving: what `/healthz` says: 200 or 503.
     """
 
-    def __init__(self, rooms: Rooms, is_serving: Callable[[], bool], origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        metrics: Callable[[], Awaitable[bytes]],
+        is_serving: Callable[[], bool],
+        origins: Sequence[str],
+    ) -> None:
         self._rooms = rooms
+        self._metrics = metrics
         self._is_serving = is_serving
         self._origins: list[Origin | None] = [None, *(Origin(origin) for origin in origins)]
         self._server: Server | None = None
@@ -71,11 +81,16 @@ class WebServer:
             self._server.close()
             await self._server.wait_closed()
 
-    def _route(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _route(self, connection: ServerConnection, request: Request) -> Response | None:
         path = urlsplit(request.path).path
         if path == "/healthz":
             status = http.HTTPStatus.OK if self._is_serving() else http.HTTPStatus.SERVICE_UNAVAILABLE
             return connection.respond(status, f"{status.phrase}\n")
+        if path == "/metrics":
+            response = connection.respond(http.HTTPStatus.OK, (await self._metrics()).decode())
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = CONTENT_TYPE_PLAIN_0_0_4
+            return response
         if room_of(path) is None:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "Not Found\n")
         if self.connections >= CONNECTIONS:

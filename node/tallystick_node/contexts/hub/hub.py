@@ -124,6 +124,10 @@ class Hub:
         """How many there are."""
         return sum(len(opened.subscribers) for opened in self._open.values())
 
+    def open_documents(self) -> list[bytes]:
+        """The guids of the documents that somebody has open here."""
+        return list(self._open)
+
     def on_local(self, listener: LocalListener) -> None:
         """From now on this hears of each edit that this node takes, in order. It must not block."""
         self._on_local.append(listener)
