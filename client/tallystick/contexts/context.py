@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from tallystick._agent import Agent
 from tallystick._calls import Calls
 from tallystick._contexts import Contexts
 from tallystick._json import JSON, JSONLike, decode
@@ -26,6 +27,8 @@ from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
 from tallystick.contexts.resolving import KeepBoth, Resolver, resolved
 from tallystick.contexts.store import Store
 from tallystick.contexts.transacting import Transaction
+from tallystick.contexts.views.board import BoardView
+from tallystick.contexts.views.claims import Claims, claims_agent
 from tallystick.contexts.views.counter import CounterView
 from tallystick.contexts.views.list import ListView
 from tallystick.contexts.views.map import MapView
@@ -73,7 +76,7 @@ class Context:
         self._link = Link(calls, contexts, writers, origin, self._holding, store)
         self._past = Past(calls, writers, origin.ref, actor=origin.actor)
         self._presence = Presence(calls, origin.ref, actor=origin.actor, writer=self._writer_now)
-        self._views = Views(self)
+        self._views = Views(self, self._claims_of)
         self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -191,6 +194,10 @@ class Context:
     def register(self, name: str) -> RegisterView:
         """A register that keeps all concurrent values."""
         return self._views.register(name)
+
+    def board(self, name: str) -> BoardView:
+        """A board of tasks: their fields merge, who works on which is decided by a majority."""
+        return self._views.board(name)
 
     def to_json(self) -> dict[str, JSON]:
         """The content as JSON, each root as its kind is shown."""
@@ -461,6 +468,17 @@ class Context:
     def _tell_refused(self, refusal: Refusal) -> None:
         for callback in tuple(self._on_refused):
             callback(refusal)
+
+    def _claims_of(self, root: str) -> Claims:
+        outside, origin = self._calls.outside, self._origin
+        log = Agent(
+            self._calls,
+            namespace=origin.ref.namespace,
+            name=claims_agent(self.guid, root),
+            actor=origin.actor,
+            consistency=Consistency.LINEARIZABLE,
+        )
+        return Claims(log, outside, actor=origin.actor, holder=outside.new_key())
 
     def _watch(self) -> None:
         settle_roots(self.doc)

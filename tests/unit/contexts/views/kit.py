@@ -9,7 +9,9 @@ import pycrdt
 
 from tallystick._json import JSON
 from tallystick.contexts.views import Views
+from tallystick.contexts.views.claims import Claims
 from tallystick.contexts.views.held import Document
+from tests.unit.contexts.views.claims_kit import Log, Program
 
 FIRST_WRITER = 2**32
 
@@ -25,13 +27,16 @@ class Peer:
         self.updates: list[bytes] = []
         self.now_ms = 1_700_000_000_000
         self._subscription = self.doc.observe(self._seen)
-        self.views = Views(self)
+        self.views = Views(self, self._claims_of)
 
     @contextmanager
     def transaction(self, cause: str = "") -> Iterator[None]:
         del cause
         with self.doc.transaction():
             yield
+
+    def _claims_of(self, root: str) -> Claims:
+        return Program(Log(), f"{self.actor}-{root}").claims
 
     def unix_ms(self) -> int:
         return self.now_ms
