@@ -182,6 +182,8 @@ def _check_no_circle(links: Iterable[tuple[Id, Id]], known: StateVector, after: 
     for (writer, clock), to in links:
         if to.clock >= known.get(to.writer, 0):
             waits.setdefault(writer, []).append((clock, to))
+    if not waits:
+        return
     for needs in waits.values():
         needs.reverse()  # they were read by rising clock: the next is the last now
     reached = {writer: known.get(writer, 0) if writer in waits else end for writer, end in after.items()}

@@ -23,14 +23,14 @@ def in_order(structs: Iterable[Struct], known: StateVector) -> Iterator[Struct]:
             todo.setdefault(struct.writer, []).append(struct)
     for own in todo.values():
         own.reverse()  # the next is the last
-    reached = dict(known)
+    reached: dict[int, int] = {}  # beyond `known`, which may be long
     waiting: dict[int, list[tuple[int, int]]] = {}  # by writer: a heap of which clock of it is needed, and by whom
     ready = list(todo)
     while ready:
         writer = ready.pop()
         own = todo[writer]
         while own:
-            missing = _missing(own[-1], reached)
+            missing = _missing(own[-1], reached, known)
             if missing is not None:
                 heapq.heappush(waiting.setdefault(missing.writer, []), (missing.clock, writer))
                 break
@@ -44,8 +44,10 @@ def in_order(structs: Iterable[Struct], known: StateVector) -> Iterator[Struct]:
         raise malformed("its structs wait for each other")
 
 
-def _missing(struct: Struct, reached: StateVector) -> Id | None:
+def _missing(struct: Struct, reached: StateVector, known: StateVector) -> Id | None:
     for to in (struct.origin, struct.right_origin, struct.parent):
-        if isinstance(to, Id) and to.writer != struct.writer and to.clock >= reached.get(to.writer, 0):
-            return to
+        if isinstance(to, Id) and to.writer != struct.writer:
+            held = max(known.get(to.writer, 0), reached.get(to.writer, 0))
+            if to.clock >= held:
+                return to
     return None
