@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import grpc
 import pycrdt
 
+from tallystick import Reason
+from tallystick.v1 import context_pb2
 from tests.cluster.harness import Cluster
+from tests.cluster.harness_grpc import refusal
 from tests.cluster.harness_replicas import (
+    DEADLINE_S,
     LOCAL,
     QUORUM,
     Document,
     all_equal,
     content,
+    contexts,
+    ref,
     replica,
     sharing,
     verify,
@@ -91,11 +99,15 @@ async def test_nodes_that_were_down_or_heard_in_one_direction_only_catch_up(tmp_
     async with sharing(tmp_path, "plan") as cluster, replica(cluster, "a", "plan") as at_a:
         await at_a.acked(at_a.edit(put("before", 0)), QUORUM)
         cluster.kill("c")
+        shutil.rmtree(tmp_path / "c" / "contexts")  # its documents are lost, its log is not
         cluster.cut("a", "b")
         meanwhile = at_a.edit(put("meanwhile", 1))
         await at_a.acked(meanwhile, LOCAL)
         cluster.heal()
         await at_a.acked(meanwhile, QUORUM)
+        async with contexts(cluster, "b") as stub:  # not all voters are there
+            compacted = stub.CompactContext(context_pb2.CompactContextRequest(context=ref("plan")), timeout=DEADLINE_S)
+            assert await refusal(compacted) == (grpc.StatusCode.UNAVAILABLE, Reason.BEHIND)
         large = at_a.edit(put("large", "x" * 700_000))  # more than a part of a diff
         await at_a.acked(large, QUORUM)
         await cluster.start("c")
@@ -124,3 +136,18 @@ def kill_worker(cluster: Cluster, node_id: str) -> None:
     pid = cluster.nodes[node_id].pid
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)
+
+
+async def test_a_document_begins_a_new_epoch_everywhere(tmp_path: Path) -> None:
+    async with sharing(tmp_path, "plan") as cluster:
+        async with replica(cluster, "a", "plan") as at_a:
+            for number in range(20):
+                at_a.edit(put("t", number))
+            await at_a.acked(20, QUORUM)
+        async with contexts(cluster, "b") as stub:
+            done = await stub.CompactContext(context_pb2.CompactContextRequest(context=ref("plan")), timeout=DEADLINE_S)
+        assert done.info.epoch == 2
+        assert not done.info.is_sealed
+        await all_equal(cluster, "c")
+        for node_id in cluster.node_ids:
+            assert await content(cluster, node_id, "plan") == {"tasks": {"t": 19}}

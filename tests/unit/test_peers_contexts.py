@@ -128,6 +128,17 @@ async def test_comparing_finds_what_nobody_pushes() -> None:
         assert len(a.documents.digests()) == 50
 
 
+async def test_comparing_finds_a_deletion_that_nobody_pushes() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, first) in a.documents.acks)
+        a.documents.told = lambda _edit: None
+        a.documents.edit(update(1, 1, deletes=["x"]))
+        await equal(a, b)
+        assert b.documents.doc().deletes == {"x"}
+
+
 async def test_only_equal_epochs_exchange_and_an_older_one_waits_until_its_log_has_come_so_far() -> None:
     async with exchanging("a") as a, exchanging("b") as b:
         new = ContextId(GUID, 2)

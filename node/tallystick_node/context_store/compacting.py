@@ -5,7 +5,8 @@
 
 Rules of this file:
 - While it is sealed no node takes an edit of it, but from other nodes; so it becomes the same everywhere.
-- Every voter must have said so. One that does not answer in time: the seal is undone, and nothing has changed.
+- Every voter must have said so. Where one does not answer at all nothing is sealed; one that does not in time: the seal
+  is undone, and nothing has changed.
 - A seal whose node is gone is undone by the leader (`SealWatch`), each by its own clock.
 - What a node had beyond the base after all (a learner, one that comes back) it carries over itself.
 """
@@ -95,6 +96,9 @@ class Compacting:
         document = ContextId(record.guid, record.epoch)
         if record.is_sealed:
             raise Unavailable(f"context {record.name!r} is between two epochs", reason=Reason.CONTEXT_SEALED)
+        for held in await self._held_by_all(record):
+            if isinstance(held, str):
+                raise Unavailable(f"not all voters answer for context {record.name!r}: {held}", reason=Reason.BEHIND)
         bytes_before = await self._documents.size_bytes(document)
         sealed = await self._decided.seal(record.guid, record.epoch, actor=actor, timeout_s=timeout_s)
         begun: ContextRecord | None = None
@@ -131,12 +135,14 @@ class Compacting:
         raise Unavailable(f"context {sealed.name!r} is not the same at all voters: {why}", reason=Reason.BEHIND)
 
     async def _why_not_equal(self, sealed: ContextRecord) -> str:
-        voters = sorted(self._voters())
-        asked = await asyncio.gather(*(self._held_by(voter, sealed) for voter in voters))
+        asked = await self._held_by_all(sealed)
         for held in asked:
             if isinstance(held, str):
                 return held
         return "" if len(set(asked)) == 1 else "they hold different content"
+
+    async def _held_by_all(self, record: ContextRecord) -> list[str | tuple[tuple[int, bytes, bytes], ...]]:
+        return await asyncio.gather(*(self._held_by(voter, record) for voter in sorted(self._voters())))
 
     async def _held_by(self, voter: str, sealed: ContextRecord) -> str | tuple[tuple[int, bytes, bytes], ...]:
         """What a voter holds of a document under its seal, or a sentence that says why that is not known."""
