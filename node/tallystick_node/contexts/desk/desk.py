@@ -5,7 +5,7 @@ Rules of this file:
 - What is wrong with a request is its answer, never an exception. Where the disk is full nothing of the batch counts:
   what would have written is answered so, the rest is answered anew.
 - A database that SQLite cannot read is marked, so that whoever opens it next hears of it, and raised.
-- Which request is answered by what is the table in `__init__`.
+- Which request is answered by what is the table in `__init__`; what it lacks is answered INVALID_REQUEST.
 """
 
 from __future__ import annotations

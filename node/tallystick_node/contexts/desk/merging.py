@@ -41,6 +41,7 @@ _BOUNDS: Final[Mapping[Origin, Bounds]] = {
 }
 _BOUND: Final = frozenset((Origin.CLIENT, Origin.WEB))
 """Whom the quota binds."""
+_NO_DELETES: Final = b"\x00"
 
 
 class Merger:
@@ -89,10 +90,11 @@ class Merger:
                 number=loaded.row.number, state_vector=loaded.crdt.state_vector(), web_writers=claims
             )
         stored = self._store(loaded, update, admitted, deleted, edit, edits, now_unix_ms)
+        is_checked = len(loaded.vector) <= own.CHECKED_WRITERS
         return worker_pb2.Merged(
             is_novel=True,
             number=loaded.row.number,
-            state_vector=loaded.crdt.state_vector(),
+            state_vector=state_vectors.encode(loaded.vector) if is_checked else loaded.crdt.state_vector(),
             edit=stored,
             web_writers=claims,
         )
@@ -133,7 +135,8 @@ class Merger:
         row = loaded.row
         row.merged_unix_ms = max(row.merged_unix_ms, now_unix_ms)
         known = list(self._known_deleting(loaded)) if any(_is_deleting(other) for other in edits) else []
-        found = list(_edits_of(admitted, deletions.count(deletions.decode(deleted)), edit, edits, known))
+        deletes = deletions.count(deletions.decode(deleted)) if deleted != _NO_DELETES else 0
+        found = list(_edits_of(admitted, deletes, edit, edits, known))
         for other in found:
             row.number += 1
             other.merged_unix_ms = row.merged_unix_ms
