@@ -26,7 +26,6 @@ def main(folder: str, writer: str) -> None:
         requests = [
             merge_request(replica.set(f"{writer}/{answered + step}", step), writer=replica.writer)
             for step in range(BATCH)
-           
         ]
         assert all(response.merged.is_novel for response in asker.desk.handle(requests))
         answered += BATCH
@@ -45,7 +44,7 @@ def test_kill_loses_no_answered_merge(tmp_path: Path) -> None:
                     answered[writer] = int(process.stdout.readline())
             finally:
                 process.kill()
-            answered[writer] = int((process.stdout.read().split() or [answered[writer]])[-1])
+            answered[writer] = int((process.stdout.read().split() or [str(answered[writer])])[-1])
     asker = Asker(tmp_path)
     held = Replica(1)
     held.hear(asker.whole())

@@ -44,9 +44,14 @@ def alter(asker: Asker, statement: str) -> None:
 
 
 def test_a_batch_is_one_commit_and_synced(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    commits = []
+    commits: list[bool] = []
     real = Rows.commit
-    monkeypatch.setattr(Rows, "commit", lambda rows: (commits.append(rows._sql.in_transaction), real(rows))[1])
+
+    def commit(rows: Rows) -> None:
+        commits.append(rows._sql.in_transaction)
+        real(rows)
+
+    monkeypatch.setattr(Rows, "commit", commit)
     replica = Replica()
     requests = [merge_request(replica.set("n", number)) for number in range(50)]
     assert all(response.merged.is_novel for response in asker.desk.handle(requests))
