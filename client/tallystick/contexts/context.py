@@ -33,7 +33,7 @@ from tallystick.contexts.views.counter import CounterView
 from tallystick.contexts.views.list import ListView
 from tallystick.contexts.views.map import MapView
 from tallystick.contexts.views.register import RegisterView
-from tallystick.contexts.views.roots import settle_roots
+from tallystick.contexts.views.roots import settle_all_roots
 from tallystick.contexts.views.set import SetView
 from tallystick.contexts.views.text import TextView
 from tallystick.contexts.views.views import Views
@@ -297,8 +297,8 @@ class Context:
             raise Invalid("the cursor is of another document", metadata={"field": "cursor"})
         if cursor.epoch != self.epoch:
             raise Compacted(f"the cursor is of epoch {cursor.epoch}, the context in {self.epoch}")
-        types = self._holding.replica.doc.typed
-        settle_roots(self.doc)
+        settle_all_roots(self.doc)
+        types = self.doc.typed
         changes = changes_since(await self._store.history(), cursor, types, self.actor)
         if changes is not None:
             return changes
@@ -481,7 +481,7 @@ class Context:
         return Claims(log, outside, actor=origin.actor, holder=outside.new_key())
 
     def _watch(self) -> None:
-        settle_roots(self.doc)
+        settle_all_roots(self.doc)
         self._holding.replica.watch()
 
     def _writer_now(self) -> int | None:

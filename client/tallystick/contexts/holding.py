@@ -22,7 +22,8 @@ from tallystick.contexts.rebase import Remake, remade
 from tallystick.contexts.replica import Made, Replica
 from tallystick.contexts.rows import Kept, Level, Row
 from tallystick.contexts.store import Store
-from tallystick.errors import TallystickError
+from tallystick.contexts.views.roots import settle_all_roots
+from tallystick.errors import Invalid, Reason, TallystickError
 
 REFUSALS_KEPT: Final = 1000
 """Refusals that nobody has asked for; older ones are forgotten."""
@@ -122,6 +123,10 @@ class Holding:
         for edit in edits:
             self._time_unix_ms = edit.row.time_unix_ms
             try:
+                if not edit.steps:
+                    raise Invalid(
+                        "it cannot be made again: what it changed is not known", reason=Reason.INVALID_OPERATION
+                    )
                 with guarded(), self.replica.transaction(edit.row.cause):
                     edit.make(self.replica.doc)
             except TallystickError as error:
@@ -222,6 +227,7 @@ class Holding:
 
     def rest_of(self, before: bytes, rows: Sequence[Row]) -> list[Remake]:
         """Edits to be made again: what they change in the document that they were made on."""
+        settle_all_roots(self.replica.doc)
         return remade(before, rows, self.replica.doc.typed)
 
     # What the replica calls.

@@ -117,7 +117,7 @@ class Link:
         self._clocks: dict[int, int] = {}
         self._parts = bytearray()
         self.is_online = False
-        self.has_caught_up = False
+        self.has_caught_up = self.has_spares = False
         self.cursor: Cursor | None = None
         self.failure: TallystickError | None = None
 
@@ -480,6 +480,7 @@ class Link:
                     return
                 missing = SPARES - await self._store.spares()
                 await self._store.put_spares([await self._writers.take() for _ in range(missing)])
+                self.has_spares = True
             except (Unavailable, Undecided, Corrupt):
                 await asyncio.sleep(wait_s(attempt, self._calls.outside.rng))
                 attempt += 1

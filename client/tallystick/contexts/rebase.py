@@ -61,7 +61,7 @@ def remade(before: bytes, rows: Sequence[Row], types: Mapping[str, SharedType]) 
         steps.clear()
     for stop in stops:
         stop()
-    return [edit for edit in out if edit.steps]
+    return out
 
 
 def content_with(content: bytes, updates: Iterable[bytes]) -> bytes:

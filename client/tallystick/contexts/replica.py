@@ -23,6 +23,7 @@ from tallystick.contexts.changes import Change, differences, plain
 from tallystick.contexts.documents import Document, SharedType, guarded
 from tallystick.contexts.limits import UPDATE_BYTES
 from tallystick.contexts.undo import Undo
+from tallystick.contexts.views.shapes import RESERVED
 from tallystick.contexts.watching import Watcher
 from tallystick.errors import Corrupt, Invalid, Reason, Unavailable
 
@@ -179,6 +180,8 @@ class Replica:
         finally:
             self._is_remote = False
         changes, self._changes = self._changes, []
+        if self._watcher is not None:
+            changes += self._watcher.follow_kinds()
         return changes
 
     def state_vector(self) -> bytes:
@@ -200,7 +203,7 @@ class Replica:
 
     def to_json(self) -> dict[str, JSON]:
         """The content of the roots whose types are known, as pycrdt has it."""
-        return {name: plain(root) for name, root in self.doc.typed.items()}
+        return {name: plain(root) for name, root in self.doc.typed.items() if name != RESERVED}
 
     def close(self) -> None:
         """Ends the observation: pycrdt would keep the document alive."""

@@ -3,6 +3,7 @@
 Rules of this file:
 - pycrdt's events are read where they are told, inside the transaction: later they are worth nothing.
 - Only roots whose type is known can be watched; a root that becomes known is watched from then on.
+- The root in which kinds are recorded is nobody's content: its changes only tell of new roots.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from tallystick._json import JSON
 from tallystick.contexts.changes import Change, ChangeKind, plain, pointer
 from tallystick.contexts.documents import Document, SharedType
 from tallystick.contexts.events import KeysChanged, Spliced, Told, listen
+from tallystick.contexts.views.roots import settle_roots
+from tallystick.contexts.views.shapes import RESERVED
 
 
 class Watcher:
@@ -23,20 +26,52 @@ class Watcher:
     """
 
     def __init__(self, doc: Document, told: Callable[[list[Change]], None]) -> None:
-        self._told = told
+        self._doc, self._told = doc, told
+        self._has_new_kinds = False
         self._stops: list[Callable[[], None]] = []
+        settle_roots(doc)
         for name, root in doc.typed.items():
             self.typed(name, root)
 
     def typed(self, name: str, root: SharedType) -> None:
         """Watches one more root."""
-        self._stops.append(listen(root, lambda told: self._told(list(changes_of(name, told)))))
+        if name == RESERVED:
+            self._stops.append(listen(root, self._saw_kinds))
+        else:
+            self._stops.append(listen(root, lambda told: self._told(list(changes_of(name, told)))))
+
+    def follow_kinds(self) -> list[Change]:
+        """Watches roots whose kinds have become known: what is in them, for nothing told of it so far."""
+        if not self._has_new_kinds:
+            return []
+        self._has_new_kinds = False
+        known = set(self._doc.typed)
+        settle_roots(self._doc)
+        return [
+            change
+            for name, root in self._doc.typed.items()
+            if name not in known
+            for change in _whole(name, plain(root))
+        ]
+
+    def _saw_kinds(self, _told: Told) -> None:
+        self._has_new_kinds = True
 
     def close(self) -> None:
         """Watches no more."""
         for stop in self._stops:
             stop()
         self._stops.clear()
+
+
+def _whole(name: str, content: JSON) -> Iterator[Change]:
+    """The changes that lead from nothing to this."""
+    path = pointer(name)
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield Change(path + pointer(key), ChangeKind.SET, new=value)
+    elif isinstance(content, str | list) and content:
+        yield Change(path + pointer(0), ChangeKind.INSERT, new=content, count=len(content))
 
 
 def changes_of(root: str, told: Told) -> Iterator[Change]:

@@ -101,6 +101,16 @@ def settle_roots(doc: Document) -> None:
             doc.get(name, type=TYPES[kind])
 
 
+def settle_all_roots(doc: Document) -> None:
+    """The same, and of roots that nobody declared by what lies in them."""
+    settle_roots(doc)
+    roots = known_roots(doc)
+    for name in [name for name, root in roots.items() if root is None]:
+        found = found_type(doc, name, roots)
+        if found is not None:
+            doc.get(name, type=found)
+
+
 def known_roots(doc: Document) -> dict[str, SharedType | None]:
     """The roots that the replica knows of; None: of a type that nobody asked for yet."""
     return dict(doc.items())
