@@ -24,6 +24,8 @@ class Figures:
             faults that came and went in it.
         term: of the last leader: how often one was sought.
         memory_bytes: the most that this process took (RSS).
+        planned, promised: edits of a shared context, and those of them that a majority was said to have.
+        workers_killed: how often the process that holds a node's documents was killed by itself.
         wrong: what was wrong, in words; empty in a good run.
     """
 
@@ -42,6 +44,9 @@ class Figures:
     term: int = 0
     memory_bytes: int = 0
     generations: int = 0
+    planned: int = 0
+    promised: int = 0
+    workers_killed: int = 0
     findings: Findings = field(default_factory=Findings)
     verdicts: Verdicts = field(default_factory=Verdicts)
     wrong: list[str] = field(default_factory=list)
@@ -78,6 +83,8 @@ def rows(figures: Figures) -> dict[str, str]:
         "faults": f"{sum(figures.faults.values()):,} ({faults})",
         "rounds of faults that hit the leader": f"{figures.on_leader:,}",
         "terms": f"{figures.term:,}",
+        "edits of a shared context": f"{figures.planned:,}, {figures.promised:,} of them promised while faults went on",
+        "workers killed": f"{figures.workers_killed:,}",
         "**acknowledged writes lost**": f"**{found.lost:,}**",
         "writes found twice": f"{found.twice:,}",
         "writes elsewhere than their answer said": f"{found.misplaced:,}",

@@ -25,6 +25,7 @@ from tests.bench.processes import rss_bytes
 from tests.chaos.generations import Generations
 from tests.chaos.judge import Judge
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.planners import Planners
 from tests.chaos.progress import Progress
 from tests.chaos.report import Figures
 from tests.chaos.watcher import Watcher
@@ -32,6 +33,8 @@ from tests.chaos.workload import PATIENT_S, Team
 from tests.cluster.harness_ledger import TEXTS_MAX, Findings, read_log
 
 NAMESPACES: Final = ("red", "blue")
+PLANNERS: Final = 4
+"""Agents that share a context, in a namespace of their own."""
 CLIENTS: Final = 5
 """Of each namespace, beside the watcher and the judge's."""
 QUIET_WITHIN_S: Final = 120.0
@@ -83,7 +86,8 @@ class Chaos:
             nemesis = Nemesis(self._cluster, progress)
             async with asyncio.TaskGroup() as judging:
                 sides = [await self._side(namespace, stack, progress, judging) for namespace in NAMESPACES]
-                await self._load(sides, nemesis)
+                planners = await self._planners(stack)
+                await self._load(sides, planners, nemesis)
                 figures.seconds = time.monotonic() - began_s
                 for side in sides:
                     side.generations.finish()
@@ -92,6 +96,10 @@ class Chaos:
             figures.longest_s, figures.longest_under = progress.longest_s, progress.longest_under
             figures.without_majority_s = progress.without_majority_s
             await self._reckon(sides)
+            figures.wrong += await planners.reckon(QUIET_WITHIN_S)
+            figures.planned = sum(len(planner.made) for planner in planners.all)
+            figures.promised = sum(planner.promised for planner in planners.all)
+            figures.workers_killed = planners.workers_killed
         return figures
 
     # Load and faults.
@@ -107,12 +115,18 @@ class Chaos:
         team = Team(namespace, connected, progress, seed=self._seed, numbers=self._numbers)
         return _Side(team, watcher, Generations(namespace, judge.judge, judging))
 
-    async def _load(self, sides: Sequence[_Side], nemesis: Nemesis) -> None:
+    async def _planners(self, stack: contextlib.AsyncExitStack) -> Planners:
+        """Agents that plan together."""
+        clients = [await self._client(stack, "green", f"planner-{place}") for place in range(PLANNERS)]
+        return Planners(self._cluster, clients, self._folder / "planners", self._seed)
+
+    async def _load(self, sides: Sequence[_Side], planners: Planners, nemesis: Nemesis) -> None:
         """Load while the nemesis is at work."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as load:
             for side in sides:
                 side.team.start(side.generations, stop, load)
+            planners.start(stop, load)
             sampler = load.create_task(self._sample(sides))
             try:
                 await nemesis.run(self._seed, time.monotonic() + self._duration_s)

@@ -24,5 +24,7 @@ async def test_no_promise_is_broken_by_a_minute_of_faults(tmp_path: Path) -> Non
     assert figures.is_clean, said
     assert set(figures.faults) >= {Kind.KILL, Kind.PAUSE}, said
     assert figures.acknowledged > 0, said
+    assert figures.promised > 0, said
+    assert figures.workers_killed > 0, said
     assert figures.verdicts.tallies.keys() >= {"linearizability", "witness", "sessions", "watch", "convergence"}
     assert json.loads(report.document(figures))["is_clean"] is True
