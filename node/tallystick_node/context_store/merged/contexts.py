@@ -97,12 +97,25 @@ class MergedContexts:
         """
         _check_opening(opening, caller)
         with self.connections.open(caller.peer):
-            record = await self.find(opening.context, caller.timeout_s, guid=opening.guid, epoch=opening.epoch)
-            cursor = await self._reach(record, opening.after, caller.timeout_s)
+            record, cursor = await self._open(opening, caller)
             session = Session(self._parts, record, opening, caller.actor, info_of)
             async with contextlib.aclosing(session.run(requests, make_header(), cursor)) as responses:
                 async for response in responses:
                     yield response
+
+    async def _open(self, opening: context_pb2.SyncOpen, caller: Caller) -> tuple[ContextRecord, context_pb2.Cursor]:
+        """The document as it is decided at this very moment, and what this node has of it."""
+        while True:
+            record = await self.find(opening.context, caller.timeout_s, guid=opening.guid, epoch=opening.epoch)
+            try:
+                cursor = await self._reach(record, opening.after, caller.timeout_s)
+            except Unavailable:
+                if self.following.record(record.guid) == record:
+                    raise
+            else:
+                if self.following.record(record.guid) == record:
+                    return record, cursor
+            await asyncio.sleep(0)  # decided anew meanwhile: look again
 
     async def find(
         self, ref: context_pb2.ContextRef, timeout_s: float, *, guid: bytes = b"", epoch: int = 0
@@ -128,16 +141,22 @@ class MergedContexts:
         return record
 
     async def described(self, record: ContextRecord) -> worker_pb2.Described:
-        """What this node has of a document. Raises as `Port.ask`."""
+        """What this node has of a document.
+
+        Raises:
+            Unavailable: BEHIND, it is moving to another epoch; and as `Port.ask`.
+        """
         document = ContextId(record.guid, record.epoch)
         try:
-            described = await self._questions.describe(document)
-        except Conflict:  # the worker has not heard of this epoch
-            self.following.begin_if_unknown(record.guid)
-            described = await self._questions.describe(document)
-        if described.cursor.number == 0 and self._decided.base(record.guid):
-            self.following.begin_if_unknown(record.guid)
-            described = await self._questions.describe(document)
+            try:
+                described = await self._questions.describe(document)
+            except Conflict:  # of another epoch than the worker has heard of
+                described = None
+            if described is None or (described.cursor.number == 0 and self._decided.base(record.guid)):
+                self.following.begin_if_unknown(record.guid)
+                described = await self._questions.describe(document)
+        except Conflict as error:
+            raise Unavailable(error.message, reason=Reason.BEHIND) from None
         described.cursor.node_id = self._hub.node_id
         return described
 

@@ -61,7 +61,7 @@ class PresenceStream:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             if self._writer:
-                presence.leave(guid, self._writer)
+                presence.leave(guid, self._writer, self)
 
     def _take(self) -> list[context_pb2.PresenceState]:
         taken = list(self._waiting.values())
@@ -96,4 +96,4 @@ class PresenceStream:
         if not self._writer or state.writer != self._writer:
             raise Invalid("this stream speaks for another id", metadata={"field": "writer"})
         own = context_pb2.PresenceState(writer=state.writer, clock=state.clock, state=state.state, actor=self._actor)
-        self._presence.set(self._guid, [own], is_local=True)
+        self._presence.set(self._guid, [own], is_local=True, owner=self)

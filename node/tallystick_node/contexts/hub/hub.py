@@ -31,6 +31,9 @@ from tallystick_node.contexts.port import Port
 COUNT_EVERY_S: Final = 5
 """How often the documents are counted."""
 
+SETTLE_S: Final = 30.0
+"""How long a question waits for the worker to hear of what was decided before."""
+
 LOCAL_ORIGINS = frozenset({worker_pb2.ORIGIN_CLIENT, worker_pb2.ORIGIN_WEB})
 """What is pushed to other nodes by this one: edits that were made here."""
 
@@ -136,8 +139,7 @@ class Hub:
 
     async def ask(self, guid: bytes, request: worker_pb2.Request) -> worker_pb2.Response:
         """A question about a document, once the worker knows what was decided of it. Raises as `Port.ask`."""
-        if not self.chores.is_settled(guid):
-            await self.chores.settled(guid)
+        await self._settled(guid)
         return await self._port.ask(request)
 
     async def merge(
@@ -364,11 +366,20 @@ class Hub:
         self._tell(document, merged, merged.update or merge.update, sender, is_local=merge.origin in LOCAL_ORIGINS)
         return merged
 
+    async def _settled(self, guid: bytes) -> None:
+        if self.chores.is_settled(guid):
+            return
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await self.chores.settled(guid)
+        except TimeoutError:
+            message = "the node's worker has not heard yet of what was decided of the context"
+            raise Unavailable(message, reason=Reason.WORKER_DOWN) from None
+
     async def _asked(
         self, document: ContextId, request: worker_pb2.Request, origin: worker_pb2.Origin.ValueType
     ) -> worker_pb2.Response:
-        if not self.chores.is_settled(document.guid):
-            await self.chores.settled(document.guid)
+        await self._settled(document.guid)
         self.admit(document, origin)  # nothing may come between this and the question: a seal would be passed
         try:
             return await self._port.ask(request)
@@ -425,7 +436,8 @@ class Hub:
         if opened is not None:
             opened.number = 0
             for subscription in opened.subscribers:
-                subscription.move(document, number)
+                if subscription.document.epoch < document.epoch:
+                    subscription.move(document, number)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         opened = self._open.get(subscription.document.guid)

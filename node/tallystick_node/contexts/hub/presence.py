@@ -32,6 +32,7 @@ class _Held:
     state: context_pb2.PresenceState
     heard_s: float
     is_local: bool
+    owner: object
 
 
 @dataclass(slots=True)
@@ -84,8 +85,18 @@ class Presence:
             document.listeners.pop(listener, None)
             self._drop_if_empty(guid, document)
 
-    def set(self, guid: bytes, states: Iterable[context_pb2.PresenceState], *, is_local: bool) -> None:
+    def set(
+        self,
+        guid: bytes,
+        states: Iterable[context_pb2.PresenceState],
+        *,
+        is_local: bool,
+        owner: object = None,
+    ) -> None:
         """Somebody says that it is here, is here still, or has gone (an empty state).
+
+        Args:
+            owner: the stream that says so; the last one that did takes the state along when it ends.
 
         Raises:
             Invalid: no writer.
@@ -96,7 +107,7 @@ class Presence:
         repeated: list[context_pb2.PresenceState] = []
         try:
             for state in states:
-                if self._set(document, state, is_local=is_local):
+                if self._set(document, state, owner, is_local=is_local):
                     changed.append(state)
                 elif is_local:
                     repeated.append(state)
@@ -106,11 +117,11 @@ class Presence:
                 self._tell_peers(guid, [*changed, *repeated])
             self._drop_if_empty(guid, document)
 
-    def leave(self, guid: bytes, writer: int) -> None:
-        """The stream of a local writer ended."""
+    def leave(self, guid: bytes, writer: int, owner: object = None) -> None:
+        """The stream of a local writer ended: its state is gone, unless another stream has taken it over."""
         document = self._documents.get(guid)
         held = document.states.get(writer) if document else None
-        if held is not None and held.is_local:
+        if held is not None and held.is_local and held.owner is owner:
             gone = context_pb2.PresenceState(writer=writer, clock=held.state.clock + 1, actor=held.state.actor)
             self.set(guid, [gone], is_local=True)
 
@@ -134,7 +145,7 @@ class Presence:
             self._tell(guid, document, gone)
             self._drop_if_empty(guid, document)
 
-    def _set(self, document: _Document, state: context_pb2.PresenceState, *, is_local: bool) -> bool:
+    def _set(self, document: _Document, state: context_pb2.PresenceState, owner: object, *, is_local: bool) -> bool:
         """Whether it changed anything."""
         if not state.writer:
             raise Invalid("a presence state needs a writer", metadata={"field": "writer"})
@@ -151,9 +162,9 @@ class Presence:
                 raise _too_much("too many are in this document", PRESENCE_STATES)
         elif held.state.clock >= state.clock:
             if held.state.clock == state.clock:
-                held.heard_s = self._clock()
+                held.heard_s, held.owner = self._clock(), owner
             return False
-        document.states[state.writer] = _Held(state, self._clock(), is_local)
+        document.states[state.writer] = _Held(state, self._clock(), is_local, owner)
         return held is None or held.state.state != state.state
 
     def _tell(self, guid: bytes, document: _Document, states: Sequence[context_pb2.PresenceState]) -> None:

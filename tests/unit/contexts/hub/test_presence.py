@@ -72,6 +72,17 @@ def test_a_stream_that_ends_takes_its_state_along() -> None:
     assert room.relayed == [(7, b"{}"), (7, b"")]
 
 
+def test_a_stream_whose_state_another_took_over_takes_nothing_along() -> None:
+    room, old, new = Room(), object(), object()
+    state = PresenceState(writer=7, clock=2, state=b"{}")
+    for stream in (old, new):
+        room.presence.set(GUID, [state], is_local=True, owner=stream)
+    room.presence.leave(GUID, 7, old)
+    assert room.here() == [7]
+    room.presence.leave(GUID, 7, new)
+    assert room.here() == []
+
+
 def test_who_is_not_heard_of_is_gone_who_repeats_stays() -> None:
     room = Room()
     room.say(7, 1)

@@ -230,6 +230,29 @@ async def test_a_new_epoch_is_told_and_edits_of_the_old_one_are_carried_over() -
         assert (merge.carry_over, merge.id.epoch) == (True, 2)
 
 
+async def test_an_epoch_that_begins_while_a_stream_is_opened_is_the_streams() -> None:
+    async with stage() as on:
+        on.port.hold = asyncio.Event()
+        opening = asyncio.create_task(Stream(on).next())
+        await on.port.was_asked.wait()
+        on.decided.decide(ContextChange.EPOCH_STARTED, record(epoch=2), base=Replica(1).set("k", 1))
+        on.port.hold.set()
+        opened = (await opening).opened
+        assert (opened.info.epoch, opened.cursor.epoch) == (2, 2)
+
+
+async def test_a_worker_that_does_not_hear_of_decisions_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tallystick_node.contexts.hub.hub.SETTLE_S", 0.01)
+    async with stage() as on:
+        on.port.error = WORKER_DOWN
+        on.hub.created(DOCUMENT, Replica(1).set("k", 1))
+        with pytest.raises(Unavailable) as raised:
+            await on.hub.ask(GUID, _describe())
+        assert raised.value.reason is Reason.WORKER_DOWN
+
+
 async def test_who_opens_in_an_older_epoch_is_told_at_once_and_sent_nothing_else() -> None:
     async with stage() as on:
         on.decided.records[GUID] = record(epoch=3)
