@@ -89,11 +89,11 @@ class Stream:
         if self._call is not None:
             self._call.cancel()
 
-    def send(self, update: bytes, writer: int | None = None, cause: str = "") -> int:
+    def send(self, update: bytes, writer: int | None = None, cause: str = "", epoch: int = 0) -> int:
         """Sends an update; its number."""
         self._number += 1
         writer = self.replica.writer if writer is None else writer
-        message = context_pb2.SyncUpdate(number=self._number, writer=writer, update=update, cause=cause)
+        message = context_pb2.SyncUpdate(number=self._number, writer=writer, update=update, cause=cause, epoch=epoch)
         self._sending.put_nowait(context_pb2.SyncRequest(update=message))
         return self._number
 

@@ -168,6 +168,21 @@ async def test_a_context_that_is_deleted_ends_its_streams_and_does_not_come_back
         assert await ann.content() == {}
 
 
+async def test_a_compacted_context_moves_its_streams_and_carries_late_edits_over(one: Cluster) -> None:
+    async with calling(one, "a", "a-compacted-context") as ann:
+        async with ann.stream() as stream:
+            await stream.until_acked([stream.send(stream.replica.set("k", n)) for n in range(50)][-1])
+            late = stream.replica.set("late", 1)  # made in the old epoch, not sent yet
+            request = context_pb2.CompactContextRequest(context=ann.context, actor="ann")
+            compacted = await ann.stub.CompactContext(request, timeout=WAIT_S)
+            assert (await stream.until("moved")).moved.info.epoch == compacted.info.epoch == 2
+            await stream.until_acked(stream.send(late, epoch=1), QUORUM)
+        async with ann.stream() as anew:
+            await anew.until("part")
+            assert anew.replica.content() == {"k": 49, "late": 1}
+            assert anew.opened.info.epoch == 2
+
+
 async def test_an_edit_reaches_the_other_nodes_and_a_majority(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(Cluster(tmp_path, flags=["--contexts"]))
