@@ -6,6 +6,7 @@ the same names, parameters and docstrings:
     async def f(...) -> T               def f(...) -> T                waits on the client's own thread
     def f(...) -> AsyncGenerator[T, ..] def f(...) -> SyncIterator[T]  closing it cancels the call
     def f(...) -> Agent                 def f(...) -> SyncAgent        and so for every class that has a twin
+    def f(...) of a class of `ON_LOOP`  def f(...)                     called on the client's own thread; so is d[key]
     async with, __aenter__, __aexit__   with, __enter__, __exit__
 
 Rules of this file: only the source is read, nothing is imported, so that a stale or missing sync.py does no harm; the
@@ -31,9 +32,30 @@ CLASSES: Final = (
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
+    ("contexts/context", "Context"),
+    ("contexts/transacting", "Transaction"),
+    ("contexts/presence", "Presence"),
+    ("contexts/views/map", "MapView"),
+    ("contexts/views/list", "ListView"),
+    ("contexts/views/text", "TextView"),
+    ("contexts/views/counter", "CounterView"),
+    ("contexts/views/set", "SetView"),
+    ("contexts/views/register", "RegisterView"),
+    ("contexts/views/board", "BoardView"),
+    ("contexts/views/claims", "Claim"),
 )
-SKIPPED: Final = frozenset({("Client", "context")})
-"""Methods without a twin: what they give belongs to the thread of the event loop."""
+ON_LOOP: Final = frozenset(name for module, name in CLASSES if module.startswith("contexts/"))
+"""Classes whose plain methods belong to the thread of the loop."""
+NARROWED: Final = frozenset({("MapView", "update")})
+"""Methods that take less than those of the collection do."""
+LOOSE: Final = {("ListView", "__setitem__"): "index, assignment"}
+"""Overloaded methods whose pairs of types their own signature cannot say."""
+BASE: Final = ("contexts/views/roots", "View")
+"""What is inherited from it is handed on too."""
+COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", "MutableSet"})
+"""Bases that twins have too."""
+SKIPPED: Final = frozenset({("Context", "doc")})
+"""Members without a twin: what they give belongs to the thread of the event loop."""
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""
 FACTORY: Final = ("_client", "connect")
@@ -73,13 +95,17 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def render() -> str:
     """The text of the blocking client, formatted."""
-    modules = {name: ast.parse((PACKAGE / f"{name}.py").read_text()) for name in sorted({name for name, _ in CLASSES})}
+    names = sorted({name for name, _ in (*CLASSES, BASE)})
+    modules = {name: ast.parse((PACKAGE / f"{name}.py").read_text()) for name in names}
+    inherited = _find(modules[BASE[0]], BASE[1])
     used: set[str] = set()
     parts = [_factory(_find(modules[FACTORY[0]], FACTORY[1]), used)]
     for module, name in CLASSES:
         found = _find(modules[module], name)
         if not isinstance(found, ast.ClassDef):
             raise SystemExit(f"{name} is no class")
+        if any(_base_name(base) == BASE[1] for base in found.bases) and isinstance(inherited, ast.ClassDef):
+            found.body += [item for item in inherited.body if isinstance(item, Function) and item.name[0] != "_"]
         parts.append(_class(found, used))
     names = sorted(["SyncIterator", *_TWINS.values(), FACTORY[1]], key=lambda name: (name.islower(), name))
     parts.append(f"__all__ = {names!r}")
@@ -98,7 +124,10 @@ def _factory(node: ast.AST, used: set[str]) -> str:
 def _class(node: ast.ClassDef, used: set[str]) -> str:
     used.add(node.name)
     twin = _TWINS[node.name]
-    text = f"class {twin}:\n{_docstring(node, 4)}\n"
+    bases = [base for base in node.bases if _base_name(base) in COLLECTIONS]
+    used.update(name for base in bases for name in _names(base))
+    head = f"({', '.join(map(ast.unparse, bases))})" if bases else ""
+    text = f"class {twin}{head}:\n{_docstring(node, 4)}\n"
     text += f"    def __init__(self, portal: Portal, inner: {node.name}) -> None:\n"
     text += "        self._portal = portal\n        self._inner = inner\n"
     functions = [item for item in node.body if isinstance(item, Function)]
@@ -107,23 +136,44 @@ def _class(node: ast.ClassDef, used: set[str]) -> str:
         text += _ENTER.format(
             enter="self._portal.run(self._inner.__aenter__())", leave="self.close()" if node.name == OWNER else leave
         )
-    public = [item for item in functions if not item.name.startswith("_") and (node.name, item.name) not in SKIPPED]
+    public = [item for item in functions if _is_public(item, node.name)]
     return text + "".join(f"\n{_method(item, node.name, used)}" for item in public)
+
+
+def _is_public(node: Function, owner: str) -> bool:
+    if node.name.startswith("__") and owner in ON_LOOP:
+        return node.name not in ("__init__", "__enter__", "__exit__", "__aenter__", "__aexit__")
+    return not node.name.startswith("_") and (owner, node.name) not in SKIPPED
+
+
+def _base_name(base: ast.expr) -> str:
+    return ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
 
 
 def _method(node: Function, owner: str, used: set[str]) -> str:
     if node.returns is None:
         raise SystemExit(f"{owner}.{node.name} has no return type")
-    is_property = any(isinstance(item, ast.Name) and item.id == "property" for item in node.decorator_list)
+    decorators = {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
+    if "overload" in decorators:
+        used.update(["overload", *_names(node.returns)])
+        return f"    @overload\n    def {node.name}({_signature(node, used)}) -> {ast.unparse(node.returns)}: ...\n"
+    is_property = "property" in decorators
     inner = f"self._inner.{node.name}" + ("" if is_property else f"({_arguments(node)})")
     if isinstance(node, ast.AsyncFunctionDef):
         inner = f"self._portal.run({inner})"
+    elif node.name == "__iter__":
+        inner = "iter(self._portal.call(lambda: list(self._inner)))"
+    elif owner in ON_LOOP:
+        inner = f"self._portal.call(lambda: {inner})"
     if owner == OWNER and node.name == "close":
         inner = "self._portal.close(self._inner.close)"
     returns, body = _returned(node.returns, inner, used)
     head = "    @property\n" if is_property else ""
-    head += f"    def {node.name}({_signature(node, used)}) -> {returns}:\n"
-    return f"{head}{_docstring(node, 8)}        {body}\n"
+    ignored = "  # type: ignore[override]" if (owner, node.name) in NARROWED else ""
+    head += f"    def {node.name}({_signature(node, used)}) -> {returns}:{ignored}\n"
+    body += f"  # type: ignore[{LOOSE[owner, node.name]}]" if (owner, node.name) in LOOSE else ""
+    docstring = "" if node.name.startswith("__") else _docstring(node, 8)
+    return f"{head}{docstring}        {body}\n"
 
 
 def _returned(annotation: ast.expr, inner: str, used: set[str]) -> tuple[str, str]:
@@ -150,9 +200,9 @@ def _arguments(node: Function) -> str:
     """The parameters, handed on."""
     positional = [item.arg for item in (*node.args.posonlyargs, *node.args.args) if item.arg != "self"]
     starred = [f"*{node.args.vararg.arg}"] if node.args.vararg else []
-    if node.args.kwarg:
-        raise SystemExit(f"{node.name} has **{node.args.kwarg.arg}: name the parameters")
-    return ", ".join([*positional, *starred, *(f"{item.arg}={item.arg}" for item in node.args.kwonlyargs)])
+    named = [f"{item.arg}={item.arg}" for item in node.args.kwonlyargs]
+    rest = [f"**{node.args.kwarg.arg}"] if node.args.kwarg else []
+    return ", ".join([*positional, *starred, *named, *rest])
 
 
 def _docstring(node: Function | ast.ClassDef, indent: int) -> str:
@@ -179,10 +229,13 @@ def _imports(modules: dict[str, ast.Module], used: set[str]) -> str:
         for item in module.body:
             if isinstance(item, ast.ImportFrom) and item.module:
                 sources.update({alias.asname or alias.name: item.module for alias in item.names})
+            if isinstance(item, ast.If):  # for type checkers alone
+                inner = [part for part in item.body if isinstance(part, ast.ImportFrom) and part.module]
+                sources.update({alias.name: str(part.module) for part in inner for alias in part.names})
         for item in module.body:
             defined = _defined(item)
             if defined:
-                sources[defined] = f"tallystick.{name}"
+                sources[defined] = f"tallystick.{name.replace('/', '.')}"
     wanted = {"Self", "TracebackType", "Portal", "SyncIterator", *used}
     lines = [f"from tallystick import {FACTORY[0]}"]
     for name in sorted(wanted - set(_TWINS.values()) - set(dir(builtins))):

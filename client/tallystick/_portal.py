@@ -52,6 +52,13 @@ class Portal:
             future.cancel()  # we were interrupted; a future that is done does not mind
             raise
 
+    def call(self, function: Callable[[], T]) -> T:
+        """Calls it on the thread of the loop, and waits for it.
+
+        Raises: as `run`.
+        """
+        return self.run(_called(function))
+
     def close(self, last: Callable[[], Coroutine[object, None, None]]) -> None:
         """Runs this last coroutine, ends all others and the thread. A second time does nothing."""
         with self._lock:
@@ -128,6 +135,10 @@ class SyncIterator(Generic[T]):
             self._step.cancel()
             await asyncio.wait((self._step,))
         await self._inner.aclose()
+
+
+async def _called(function: Callable[[], T]) -> T:
+    return function()
 
 
 async def _step(inner: AsyncGenerator[T, None]) -> T:

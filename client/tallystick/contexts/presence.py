@@ -101,8 +101,11 @@ class Presence:
         self._check()
         return tuple(self._others[writer] for writer in sorted(self._others))
 
-    async def changes(self) -> AsyncGenerator[tuple[Present, ...], None]:
+    def changes(self) -> AsyncGenerator[tuple[Present, ...], None]:
         """Who else is here, now and after each change."""
+        return self._changes()
+
+    async def _changes(self) -> AsyncGenerator[tuple[Present, ...], None]:
         seen: tuple[Present, ...] | None = None
         while True:
             changed = self._changed

@@ -205,12 +205,21 @@ def _part(shared: Shared, state_vector: bytes) -> context_pb2.SyncResponse:
 @asynccontextmanager
 async def served(shared: Shared, *, actor: str = "me") -> AsyncIterator[Client]:
     """A client of a node that serves this."""
+    async with (
+        serving(shared) as endpoint,
+        connect(endpoint, namespace="demo", actor=actor, timeout_s=DEADLINE_S) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def serving(shared: Shared) -> AsyncIterator[str]:
+    """The endpoint of a node that serves this."""
     server = grpc.aio.server()
     context_pb2_grpc.add_ContextServiceServicer_to_server(Node(shared), server)  # type: ignore[abstract]  # the rest is not asked for
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with connect(f"127.0.0.1:{port}", namespace="demo", actor=actor, timeout_s=DEADLINE_S) as client:
-            yield client
+        yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
