@@ -11,7 +11,7 @@ from tallystick.contexts.changes import Change, Lagged
 from tallystick.contexts.limits import CHANGES_QUEUED
 from tallystick.errors import TallystickError
 
-Told: TypeAlias = "Change | Lagged"
+Told: TypeAlias = Change | Lagged
 
 
 class Queue:
