@@ -26,7 +26,7 @@ class Outside(Protocol):
         """Seconds that never go back, from anywhere."""
 
     def unix_ms(self) -> int:
-        """Milliseconds since 1970, by the wall clock: for the record only."""
+        """Milliseconds since 1970, by the wall clock: for the record, and for how long a claim lasts."""
 
     def new_key(self) -> str:
         """A new idempotency key: 128 random bits."""

@@ -29,9 +29,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from tallystick.testing.local_base import LocalProcesses
+from tallystick import Client, Consistency
+from tallystick.testing.local_base import TIMEOUT_S, LocalProcesses
 from tallystick.testing.local_links import CLIENTS
 from tallystick.testing.local_node import LocalClusterError
+from tallystick.testing.local_place import Beside
 from tallystick.testing.local_wait import eventually
 
 if TYPE_CHECKING:
@@ -99,6 +101,25 @@ class LocalCluster(LocalProcesses):
         from tallystick.testing.sync_cluster import SyncLocalCluster
 
         return SyncLocalCluster(self)
+
+    def connect_beside(
+        self, node_id: str, namespace: str = "demo", *, timeout_s: float = TIMEOUT_S, actor: str = ""
+    ) -> Client:
+        """A client on the machine of this node: it reaches no other, so a partition has it on the node's side.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        (known,) = self._known([node_id])
+        return Client(
+            [self.endpoint(known)],
+            namespace=namespace,
+            tls=self._tls,
+            consistency=Consistency.LINEARIZABLE,
+            timeout_s=timeout_s,
+            actor=actor,
+            outside=Beside(self.endpoint(known)),
+        )
 
     # Faults of nodes.
 

@@ -32,6 +32,7 @@ class BoardView(View[MapRoot], Mapping[str, dict[str, Value]]):
         async with await board.claim("t1", ttl_s=60) as claim:
             work(token=claim.epoch)
             board.set("t1", status="done")
+            await claim.finish()
 
     Raises:
         Invalid: `INVALID_NAME`: no name for a task; `INVALID_VALUE`, `TOO_DEEP` or `TOO_LARGE`: what cannot be
@@ -100,8 +101,8 @@ class BoardView(View[MapRoot], Mapping[str, dict[str, Value]]):
         """The exclusive right to a task for `ttl_s` seconds, decided by a majority. The task need not be on the board.
 
         Raises:
-            Conflict: `TASK_CLAIMED`: another has it; the metadata say who (`actor`), until when by its clock
-                (`until_unix_ms`; others may take it `MARGIN_S` later) and with which `epoch`.
+            Conflict: `TASK_CLAIMED`: another has it, or has finished it; the metadata say who (`actor`), until when by
+                its clock (`until_unix_ms`; others may take it `MARGIN_S` later) and with which `epoch`.
             Unavailable: no majority answers; nothing is claimed.
             Undecided: it may be claimed: ask again through this board, or leave it to its end.
         """

@@ -12,6 +12,8 @@ Rules of this file:
   is worked on can refuse who comes with a lower one. Renewing keeps the epoch.
 - A holder is one board of one program, not an agent: two programs under one name do not share a claim, nor do two
   coroutines of one program.
+- A claim is decided, a status merges: who claims a task may not have heard yet that it was done and released. `finish`
+  decides that too: nobody claims the task again. Its `until_unix_ms` is `NEVER`.
 - A claim whose answer was lost (`Undecided`) goes to who asks again through the same board; else it ends by time.
 """
 
@@ -27,7 +29,7 @@ from typing import Final, NoReturn, Protocol, Self
 from tallystick import ops
 from tallystick._json import JSON, JSONLike
 from tallystick._values import Appended, Consistency, Operation, Snapshot
-from tallystick.contexts.views.values import check_text
+from tallystick.contexts.views.values import SAFE_INT, check_text
 from tallystick.errors import Conflict, Invalid, Overloaded, Reason, StaleOwner
 
 MARGIN_S: Final = 5.0
@@ -35,6 +37,9 @@ MARGIN_S: Final = 5.0
 
 MAX_TTL_S: Final = 24 * 3600.0
 """The longest claim; it can be renewed."""
+
+NEVER: Final = SAFE_INT
+"""The end of a claim whose task is finished."""
 
 ATTEMPTS: Final = 64
 """How often a step is tried anew because others changed the claims meanwhile: each time one of them got on."""
@@ -91,6 +96,11 @@ class ClaimInfo:
     epoch: int
     until_unix_ms: int
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the task is done: nobody can claim it again."""
+        return self.until_unix_ms == NEVER
+
     def has_ended(self, now_unix_ms: int) -> bool:
         """Whether another may take it, by the clock of who asks: `MARGIN_S` after its end."""
         return now_unix_ms > self.until_unix_ms + MARGIN_S * 1000
@@ -136,10 +146,12 @@ class Claim:
         """Holds it for `ttl_s` from now on, also if it had ended and nobody took it.
 
         Raises:
-            StaleOwner: another took it, or it was released.
+            StaleOwner: another took it, or it was released or finished.
             Unavailable: no majority answers; the claim ends when it would have.
             Undecided: it may have been renewed.
         """
+        if self._is_over:
+            raise StaleOwner(f"the claim of {self.task!r} was given up here", metadata={"task": self.task})
         ends_at_s = self._claims.clocks.clock() + _checked_ttl(ttl_s)
         try:
             await self._claims.renew(self, ttl_s, timeout_s)
@@ -147,6 +159,21 @@ class Claim:
             self.end()
             raise
         self._ends_at_s = ends_at_s
+
+    async def finish(self, *, timeout_s: float | None = None) -> None:
+        """The task is done: from now on nobody can claim it, and it is not held here any more.
+
+        Raises:
+            StaleOwner: another took it meanwhile, or it was released; what was done may be done twice.
+            Unavailable: no majority answers; it is still held, until its end.
+            Undecided: it may be finished; finishing it again does no harm.
+        """
+        try:
+            await self._claims.finish(self, timeout_s)
+        except StaleOwner:
+            self.end()
+            raise
+        self.end()
 
     async def release(self, *, timeout_s: float | None = None) -> bool:
         """Gives it up, so that others need not wait for its end; False: it was not held any more.
@@ -202,18 +229,27 @@ class Claims:
         """See `Claim.renew`."""
 
         def step(_: int, held: ClaimInfo | None) -> Operation:
-            if held is None or not self._is(held, claim):
-                who = f"{held.actor!r} holds" if held is not None else "nobody holds"
-                raise StaleOwner(f"{who} the task {claim.task!r} now", metadata={"task": claim.task})
-            return self._entry(claim.task, claim.epoch, ttl_s)
+            epoch = self._checked(held, claim)
+            if held is not None and held.is_finished:
+                raise StaleOwner(f"the task {claim.task!r} is finished", metadata={"task": claim.task})
+            return self._entry(claim.task, epoch, self._end_of(ttl_s))
 
         await self._step(claim.task, "renew", step, timeout_s)
+
+    async def finish(self, claim: Claim, timeout_s: float | None) -> None:
+        """See `Claim.finish`."""
+
+        def step(_: int, held: ClaimInfo | None) -> Operation:
+            return self._entry(claim.task, self._checked(held, claim), NEVER)
+
+        await self._step(claim.task, "finish", step, timeout_s)
 
     async def release(self, claim: Claim, timeout_s: float | None) -> bool:
         """See `Claim.release`."""
 
         def step(_: int, held: ClaimInfo | None) -> Operation | None:
-            return ops.delete(_pointer(claim.task)) if held is not None and self._is(held, claim) else None
+            is_ours = held is not None and self._is(held, claim) and not held.is_finished
+            return ops.delete(_pointer(claim.task)) if is_ours else None
 
         return await self._step(claim.task, "release", step, timeout_s) is not None
 
@@ -233,10 +269,10 @@ class Claims:
 
         def step(seq: int, held: ClaimInfo | None) -> Operation:
             nonlocal ends_at_s
-            if held is not None and held.holder != self._holder and not held.has_ended(self.clocks.unix_ms()):
+            if held is not None and not self._may_take(held):
                 _claimed(held, repr(held.actor))
             ends_at_s = self.clocks.clock() + ttl_s
-            return self._entry(task, seq, ttl_s)
+            return self._entry(task, seq, self._end_of(ttl_s))
 
         epoch = await self._step(task, "claim", step, timeout_s)
         return Claim(self, task, epoch or 0, ends_at_s)
@@ -264,12 +300,27 @@ class Claims:
             return seq
         raise Overloaded(f"the claims changed {ATTEMPTS} times while this was tried", metadata={"task": task})
 
-    def _entry(self, task: str, epoch: int, ttl_s: float) -> Operation:
+    def _may_take(self, held: ClaimInfo) -> bool:
+        if held.is_finished:
+            return False
+        return held.holder == self._holder or held.has_ended(self.clocks.unix_ms())
+
+    def _checked(self, held: ClaimInfo | None, claim: Claim) -> int:
+        """The epoch, if the claim still stands."""
+        if held is None or not self._is(held, claim):
+            who = f"{held.actor!r} holds" if held is not None else "nobody holds"
+            raise StaleOwner(f"{who} the task {claim.task!r} now", metadata={"task": claim.task})
+        return claim.epoch
+
+    def _end_of(self, ttl_s: float) -> int:
+        return self.clocks.unix_ms() + int(ttl_s * 1000)
+
+    def _entry(self, task: str, epoch: int, until_unix_ms: int) -> Operation:
         entry: dict[str, JSONLike] = {
             "holder": self._holder,
             "actor": self._actor,
             "epoch": epoch,
-            "until_unix_ms": self.clocks.unix_ms() + int(ttl_s * 1000),
+            "until_unix_ms": until_unix_ms,
         }
         return ops.set(_pointer(task), entry)
 
@@ -305,7 +356,7 @@ def _checked_ttl(ttl_s: float) -> float:
 
 def _claimed(held: ClaimInfo, who: str) -> NoReturn:
     raise Conflict(
-        f"the task {held.task!r} is claimed by {who}",
+        f"the task {held.task!r} is {'finished' if held.is_finished else 'claimed'} by {who}",
         reason=Reason.TASK_CLAIMED,
         metadata={
             "task": held.task,

@@ -118,6 +118,50 @@ def test_released_is_free_at_once() -> None:
     assert now(ann.claims.all(None)) == {}
 
 
+def test_finished_is_nobodys_for_good() -> None:
+    ann, bob = _pair()
+    claim = _claim(ann)
+    now(claim.finish())
+    assert not _holds(claim)
+    assert now(claim.release()) is False
+    ann.now_s[0] = 10 * MAX_TTL_S
+    for program in (ann, bob):
+        assert "finished by 'ann'" in str(_refused(lambda program=program: _claim(program)))  # type: ignore[misc]
+    assert now(bob.claims.all(None))["t"].is_finished
+    now(claim.finish())  # as after a lost answer
+    with pytest.raises(StaleOwner):
+        now(claim.renew())
+
+
+def test_finished_stays_finished_though_the_answer_was_lost() -> None:
+    ann, bob = _pair()
+    claim = _claim(ann)
+    ann.loses_next_answer = True
+    with pytest.raises(Undecided):
+        now(claim.finish())
+    assert _holds(claim)
+    with pytest.raises(StaleOwner):
+        now(claim.renew())
+    assert not _holds(claim)
+    ann.now_s[0] = 100
+    _refused(lambda: _claim(bob))
+
+
+def test_finishing_what_another_took_is_refused() -> None:
+    ann, bob = _pair()
+    claim = _claim(ann)
+    ann.is_cut_off = True
+    with pytest.raises(Unavailable):
+        now(claim.finish())
+    assert _holds(claim)
+    ann.now_s[0] = 11 + MARGIN_S
+    taken = _claim(bob)
+    ann.is_cut_off = False
+    with pytest.raises(StaleOwner):
+        now(claim.finish())
+    assert _holds(taken)
+
+
 def test_one_program_does_not_claim_twice() -> None:
     """Two coroutines of it are two."""
     ann, _ = _pair()
