@@ -23,7 +23,7 @@ from tallystick.contexts.replica import Made, Replica
 from tallystick.contexts.rows import Kept, Level, Row
 from tallystick.contexts.store import Store
 from tallystick.contexts.views.roots import settle_all_roots
-from tallystick.errors import Invalid, Reason, TallystickError
+from tallystick.errors import Invalid, Overloaded, Reason, TallystickError
 
 REFUSALS_KEPT: Final = 1000
 """Refusals that nobody has asked for; older ones are forgotten."""
@@ -205,7 +205,15 @@ class Holding:
         self._progress = asyncio.Event()
 
     async def idle(self) -> None:
-        """Waits until no local transaction is open; then none is before the caller waits again."""
+        """Waits until no local transaction is open; then none is before the caller waits again.
+
+        It also waits for a store that is behind.
+
+        Raises:
+            Unavailable: its disk is full or fails.
+        """
+        if self._store.is_behind:
+            await self._store.synced()
         while self.replica.is_editing:
             await self.replica.ended.wait()
 
@@ -235,6 +243,8 @@ class Holding:
     def _check(self) -> None:
         if self.error is not None:
             raise self.error
+        if self._store.is_behind:
+            raise Overloaded("the local disk is behind: no more edits are taken")
         self.outbox.check_room()
 
     def _made(self, made: Made) -> None:

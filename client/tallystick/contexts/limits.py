@@ -28,6 +28,9 @@ UNANSWERED: Final = 256
 WRITERS_ASKED: Final = 8
 """Writer ids asked for at once, spares for offline starts included."""
 
+BACKLOG_BYTES: Final = 16 * 1024 * 1024
+"""What waits for a store on disk: beyond it nothing is read from the node, and no edit is taken."""
+
 SPARES: Final = 4
 """Writer ids that a store on disk keeps for starts without a node."""
 

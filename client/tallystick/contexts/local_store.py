@@ -2,8 +2,8 @@
 
 Rules of this file:
 - Every commit is synced (WAL, `synchronous=FULL`). What was added while one commit runs goes into the next together.
-- SQLite runs on a thread of its own: the event loop never waits for the disk. What waits for it is bounded by the
-  outbox and by who reads from the node (`backlog_bytes`).
+- SQLite runs on a thread of its own: the event loop never waits for the disk. What waits for it is bounded: see
+  `is_behind`.
 - A spare writer id is deleted, and that synced, before it is handed out.
 - A lock on `<file>.lock` keeps a second process out, and a second replica of this one.
 """
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tallystick.contexts.limits import LOG_BYTES, LOG_UPDATES
+from tallystick.contexts.limits import BACKLOG_BYTES, LOG_BYTES, LOG_UPDATES
 from tallystick.contexts.rows import Kept, Level, Row
 from tallystick.errors import Conflict, Corrupt, Overloaded, Reason, Unavailable
 
@@ -68,6 +68,11 @@ class LocalStore:
     def is_long(self) -> bool:
         """See `Store`."""
         return self._log_bytes > LOG_BYTES or self._log_rows > LOG_UPDATES
+
+    @property
+    def is_behind(self) -> bool:
+        """See `Store`."""
+        return self.backlog_bytes > BACKLOG_BYTES
 
     async def open(self) -> Kept:
         """See `Store`."""

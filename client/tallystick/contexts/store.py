@@ -28,6 +28,11 @@ class Store(Protocol):
         """The rows have passed their bound: `squash` is due."""
         ...
 
+    @property
+    def is_behind(self) -> bool:
+        """So much waits for it that nothing should be added."""
+        ...
+
     async def open(self) -> Kept:
         """What it holds.
 
@@ -96,6 +101,11 @@ class MemoryStore:
     def is_long(self) -> bool:
         """See `Store`."""
         return self._size_bytes > max(LOG_BYTES, len(self._kept.base)) or len(self._kept.rows) > LOG_UPDATES
+
+    @property
+    def is_behind(self) -> bool:
+        """See `Store`."""
+        return False
 
     async def open(self) -> Kept:
         """See `Store`."""
