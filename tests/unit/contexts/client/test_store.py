@@ -97,12 +97,12 @@ async def test_a_store_that_is_behind_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(local_store_module, "BACKLOG_BYTES", 40)
     store = LocalStore(tmp_path / "s.db", "me")
     await store.open()
-    store.add(row(1))
-    assert not store.is_behind
-    store.add(row(2))
-    assert store.is_behind
+    behind = []
+    for number in (1, 2):
+        store.add(row(number))
+        behind.append(store.is_behind)
     await store.synced()
-    assert not store.is_behind
+    assert [*behind, store.is_behind] == [False, True, False]
     await store.close()
 
 
