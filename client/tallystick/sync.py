@@ -1446,6 +1446,7 @@ class SyncBoardView(Mapping[str, dict[str, Value]]):
         with board.claim("t1", ttl_s=60) as claim:
             work(token=claim.epoch)
             board.set("t1", status="done")
+            claim.finish()
 
     Raises:
         Invalid: `INVALID_NAME`: no name for a task; `INVALID_VALUE`, `TOO_DEEP` or `TOO_LARGE`: what cannot be
@@ -1491,8 +1492,8 @@ class SyncBoardView(Mapping[str, dict[str, Value]]):
         """The exclusive right to a task for `ttl_s` seconds, decided by a majority. The task need not be on the board.
 
         Raises:
-            Conflict: `TASK_CLAIMED`: another has it; the metadata say who (`actor`), until when by its clock
-                (`until_unix_ms`; others may take it `MARGIN_S` later) and with which `epoch`.
+            Conflict: `TASK_CLAIMED`: another has it, or has finished it; the metadata say who (`actor`), until when by
+                its clock (`until_unix_ms`; others may take it `MARGIN_S` later) and with which `epoch`.
             Unavailable: no majority answers; nothing is claimed.
             Undecided: it may be claimed: ask again through this board, or leave it to its end.
         """
@@ -1554,11 +1555,21 @@ class SyncClaim:
         """Holds it for `ttl_s` from now on, also if it had ended and nobody took it.
 
         Raises:
-            StaleOwner: another took it, or it was released.
+            StaleOwner: another took it, or it was released or finished.
             Unavailable: no majority answers; the claim ends when it would have.
             Undecided: it may have been renewed.
         """
         self._portal.run(self._inner.renew(ttl_s=ttl_s, timeout_s=timeout_s))
+
+    def finish(self, *, timeout_s: float | None = None) -> None:
+        """The task is done: from now on nobody can claim it, and it is not held here any more.
+
+        Raises:
+            StaleOwner: another took it meanwhile, or it was released; what was done may be done twice.
+            Unavailable: no majority answers; it is still held, until its end.
+            Undecided: it may be finished; finishing it again does no harm.
+        """
+        self._portal.run(self._inner.finish(timeout_s=timeout_s))
 
     def release(self, *, timeout_s: float | None = None) -> bool:
         """Gives it up, so that others need not wait for its end; False: it was not held any more.
