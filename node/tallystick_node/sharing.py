@@ -17,6 +17,7 @@ from tallystick_node.context_store.merged.questions import Questions
 from tallystick_node.context_store.verifying import Verifying
 from tallystick_node.contexts.absent import NoDocuments
 from tallystick_node.contexts.hub.hub import Hub
+from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.port import Documents
 from tallystick_node.core.outcomes import ContextChange, ContextDecided
 from tallystick_node.host import Host
@@ -60,11 +61,11 @@ class Sharing:
         node_id, voters = config.node_id, among.voters
         self.hub = Hub(self.documents, node_id=node_id, clock=host.clock, unix_ms=host.unix_ms, voters=voters)
         self.merged = MergedContexts(decided, self.hub)
-        self.exchange = _make_exchange(self.hub, self.merged.following, host, among)
+        self.exchange = _make_exchange(self.hub, self.merged.following, self.documents, host, among)
         self.hub.coverage = self.exchange.coverage
         self.hub.on_local(self.exchange.push)
         self.hub.presence.on_local(self.exchange.tell)
-        decided.listen(_Forgetting(self.exchange))
+        decided.listen(_Telling(self.exchange))
         self.verifying = Verifying(decided, self.exchange.compare, node_id=node_id, voters=voters)
         self.compacting = Compacting(decided, Questions(self.hub), self.exchange.compare, voters)
         self._seals = SealWatch(decided, node_id=node_id, leads=among.leads, clock=host.clock)
@@ -117,22 +118,32 @@ class Sharing:
             await asyncio.Event().wait()
 
 
-class _Forgetting:
-    """A `ContextListener`: what is deleted is not exchanged any more."""
+class _Telling:
+    """A `ContextListener`: the exchange hears what became of documents."""
 
     def __init__(self, exchange: ContextExchange) -> None:
         self._exchange = exchange
 
     def context_decided(self, event: ContextDecided) -> None:
         """See `ContextListener`."""
-        if event.change is ContextChange.DELETED:
-            self._exchange.forget(event.guid)
+        match event.change:
+            case ContextChange.DELETED:
+                self._exchange.forget(event.guid)
+            case ContextChange.EPOCH_STARTED:
+                self._exchange.forget(event.guid)
+                self._exchange.decided(ContextId(event.guid, event.epoch))
+            case ContextChange.CREATED:
+                self._exchange.decided(ContextId(event.guid, event.epoch))
+            case ContextChange.SEALED | ContextChange.UNSEALED | ContextChange.VERSION_SAVED:
+                pass
 
     def contexts_replaced(self) -> None:
         """See `ContextListener`: what is gone by that is not offered again."""
 
 
-def _make_exchange(hub: Hub, following: Following, host: Host, among: AmongNodes) -> ContextExchange:
+def _make_exchange(
+    hub: Hub, following: Following, documents: Documents, host: Host, among: AmongNodes
+) -> ContextExchange:
     def epoch_of(guid: bytes) -> int:
         record = following.record(guid)
         return record.epoch if record is not None else 0
@@ -141,5 +152,8 @@ def _make_exchange(hub: Hub, following: Following, host: Host, among: AmongNodes
         record = following.record(guid)
         return record.seal if record is not None else 0
 
-    around = Around(among.local, hub, hub.presence, epoch_of, seal_of, following.begin_if_unknown, host)
+    def worker_of() -> int:
+        return documents.status.restarts
+
+    around = Around(among.local, hub, hub.presence, epoch_of, seal_of, worker_of, following.begin_if_unknown, host)
     return ContextExchange(around, among.peers, among.credentials)

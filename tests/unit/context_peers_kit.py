@@ -7,6 +7,7 @@ from a clock on, and deletions. It fits or lacks as a Yjs update does; state vec
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import random
@@ -217,17 +218,18 @@ def compare(digests: dict[ContextId, bytes], request: peer_pb2.CompareContextsRe
             for document in sorted(inside):
                 reply.documents.add(id=document.to_proto(), digest=digests[document])
             continue
-        for nibble in range(16):
-            part = bytes([*prefix, nibble])
-            held = [digests[document] for document in inside if nibbles[document].startswith(part)]
-            if held:
-                digest = 0
-                for one in held:
-                    digest ^= int.from_bytes(one, "big")
-                reply.ranges.add(prefix=part, digest=digest.to_bytes(16, "big"), documents=len(held))
+        parts: dict[bytes, list[bytes]] = {}
+        for document in inside:
+            parts.setdefault(nibbles[document][: len(prefix) + 1], []).append(digests[document])
+        for part, held in sorted(parts.items()):
+            digest = 0
+            for one in held:
+                digest ^= int.from_bytes(one, "big")
+            reply.ranges.add(prefix=part, digest=digest.to_bytes(16, "big"), documents=len(held))
     return reply
 
 
+@functools.lru_cache(32_768)
 def _nibbles(guid: bytes) -> bytes:
     return bytes(int(digit, 16) for digit in hashlib.sha256(guid).hexdigest()[:3])
 
@@ -260,7 +262,9 @@ async def exchanging(
     documents = documents or FakeDocuments()
     node = local(node_id, incarnation)
     servicer = PeerServicer(node, ("a", "b", "c"), Recorder(), require_certificate=credentials is not None)
-    around = Around(node, documents, documents, documents.epoch_of, lambda _guid: 0, documents.begun.append, RealHost())
+    around = Around(
+        node, documents, documents, documents.epoch_of, lambda _guid: 0, lambda: 0, documents.begun.append, RealHost()
+    )
     exchange = ContextExchange(around, servicer, credentials)
     documents.told = exchange.push
     server = grpc.aio.server(options=SERVER_OPTIONS)

@@ -176,6 +176,25 @@ def test_who_does_not_answer_is_asked_again_later_each_time() -> None:
     assert 0 < waits[0] < waits[-1]
 
 
+def test_what_cannot_be_asked_for_is_tried_again_soon_and_at_once_when_it_can() -> None:
+    owed = Owed()
+    owed.failed(D1, 1, 0.0)
+    tried: list[float] = []
+    now_s = 0.0
+    while now_s < 200:
+        if owed.take_due(now_s, 10):
+            tried.append(now_s)
+            owed.again(D1, now_s)
+        now_s += 0.125
+    waits = [after - before for before, after in itertools.pairwise(tried)]
+    assert waits == sorted(waits)
+    assert waits[0] < 1 < waits[-1]
+    owed.soon(D1, now_s)
+    assert owed.take_due(now_s, 10) == [D1]
+    owed.soon(D1, now_s)  # it is asked already
+    assert owed.take_due(now_s, 10) == []
+
+
 def test_a_diff_that_was_wanted_for_its_own_sake_holds_no_ack_back() -> None:
     owed = Owed()
     owed.failed(D1, 0, 0.0)
@@ -226,6 +245,17 @@ def test_coverage_is_bounded_and_keeps_what_is_used() -> None:
     coverage.diffed("a", document(3), 1, is_novel=True)
     assert coverage.holds("a", document(0), 1)
     assert not coverage.holds("a", document(1), 1)
+
+
+def test_another_worker_may_hold_less_and_covers_nothing() -> None:
+    worker = 0
+    coverage = Coverage(lambda _node_id, _document: False, lambda: worker)
+    coverage.diffed("a", D1, 6, is_novel=True)
+    assert coverage.holds("a", D1, 6)
+    worker = 1
+    assert not coverage.holds("a", D1, 6)
+    coverage.diffed("a", D1, 2, is_novel=False)
+    assert coverage.holds("a", D1, 2)
 
 
 async def test_a_catch_up_that_is_cancelled_leaves_nothing() -> None:

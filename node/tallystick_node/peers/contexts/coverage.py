@@ -4,7 +4,8 @@ Rules of this file:
 - A node's log up to n is here if a diff up to n was merged, or if it was here up to n - 1 and the push of n was merged:
   a node does not push what it had from others, so a number that was skipped ends what is known.
 - The numbers of a node's log of a document may begin anew (it had lost it). That shows by something new under a number
-  that is known; then nothing is known. A node that has started again may have an older disk: nothing is known either.
+  A node that has started again may have an older disk, and another worker of this
+  one an empty one: nothing is known either.
 - Bounded: what was not looked at for longest goes first. Whatever is not known is learnt again by asking for a diff.
 """
 
@@ -22,10 +23,18 @@ class Coverage:
 
     Args:
         ask: asks a node for a diff of a document now; false if it cannot be asked at the moment.
+        worker_of: which worker holds the documents of this node, as a number that rises.
     """
 
-    def __init__(self, ask: Callable[[str, ContextId], bool], max_documents: int = COVERED_DOCUMENTS) -> None:
+    def __init__(
+        self,
+        ask: Callable[[str, ContextId], bool],
+        worker_of: Callable[[], int] = lambda: 0,
+        max_documents: int = COVERED_DOCUMENTS,
+    ) -> None:
         self._ask = ask
+        self._worker_of = worker_of
+        self._worker = 0
         self._max_documents = max_documents
         self._numbers: dict[tuple[str, ContextId], int] = {}  # those used last are last
         self._waiting: dict[tuple[str, ContextId], list[tuple[int, asyncio.Future[None]]]] = {}
@@ -76,6 +85,10 @@ class Coverage:
         self._numbers = {key: number for key, number in self._numbers.items() if key[1].guid != guid}
 
     def _of(self, node_id: str, document: ContextId) -> int:
+        worker = self._worker_of()
+        if worker != self._worker:
+            self._worker = worker
+            self._numbers.clear()
         number = self._numbers.pop((node_id, document), 0)
         if number:
             self._numbers[node_id, document] = number

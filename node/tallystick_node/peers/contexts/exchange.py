@@ -65,7 +65,7 @@ class ContextExchange:
         self._rng = random.Random(around.host.random_bytes(16))
         self._peers: dict[str, _Peer] = {}
         self._group: asyncio.TaskGroup | None = None
-        self.coverage: Final = Coverage(self._ask)
+        self.coverage: Final = Coverage(self._ask, around.worker_of)
         handles = itertools.count(self._rng.getrandbits(62) + 1)
         taking = Taking(
             around.documents,
@@ -110,8 +110,12 @@ class ContextExchange:
         for peer in self._peers.values():
             peer.outbox.tell(guid, states)
 
+    def decided(self, document: ContextId) -> None:
+        """This node's log has come to this epoch of a document."""
+        self._servicer.decided(document)
+
     def forget(self, guid: bytes) -> None:
-        """The document is gone, or was lost here: its numbers begin anew."""
+        """The document is gone, or was lost here, or is in a new epoch: what was known of it is of no use."""
         self.coverage.forget(guid)
         for peer in self._peers.values():
             peer.outbox.forget(guid)

@@ -48,6 +48,10 @@ ASK_AGAIN_MIN_S: Final = 2.0
 ASK_AGAIN_MAX_S: Final = 60.0
 """The longest of these."""
 
+TRY_AGAIN_MIN_S: Final = 0.25
+"""When it is tried again to ask for a document of which this node's log has yet to say, or while its worker is down;
+twice as long each time."""
+
 MERGE_RETRIES_S: Final = 10.0
 """How long a merge is tried again while the worker is down or has too much to do; then a diff is asked for."""
 
@@ -63,7 +67,7 @@ COMPARED_PREFIXES: Final = 256
 COMPARED_DOCUMENTS: Final = 1000
 """Differing documents that one comparison finds; the next one goes on."""
 
-COMPARES_AT_ONCE: Final = 8
+COMPARES_AT_ONCE: Final = 64
 """Comparisons that a node answers at one time; who asks meanwhile is refused."""
 
 COVERED_DOCUMENTS: Final = 100_000

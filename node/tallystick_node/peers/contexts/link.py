@@ -53,6 +53,7 @@ class Around:
     Attributes:
         epoch_of: the epoch of a document as this node's log has it; 0: there is no such document.
         seal_of: the seal that it is under; 0: none.
+        worker_of: which worker holds the documents, as a number that rises: another one may hold less.
         begin: the worker does not know a document as it is decided: it is told, before anything else is asked of it.
     """
 
@@ -61,6 +62,7 @@ class Around:
     here: Here
     epoch_of: Callable[[bytes], int]
     seal_of: Callable[[bytes], int]
+    worker_of: Callable[[], int]
     begin: Callable[[bytes], None]
     host: Host
 

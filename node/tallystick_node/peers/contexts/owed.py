@@ -14,7 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick_node.contexts.ids import ContextId
-from tallystick_node.peers.contexts.limits import ASK_AGAIN_MAX_S, ASK_AGAIN_MIN_S, OWED_DOCUMENTS
+from tallystick_node.peers.contexts.limits import (
+    ASK_AGAIN_MAX_S,
+    ASK_AGAIN_MIN_S,
+    OWED_DOCUMENTS,
+    TRY_AGAIN_MIN_S,
+)
 
 
 class TooMuchOwedError(Exception):
@@ -31,6 +36,8 @@ class _Debt:
     """The highest number that was merged meanwhile."""
     asked: int = 0
     """How often."""
+    waits: int = 0
+    """How often it could not be asked for since."""
 
 
 class Owed:
@@ -85,11 +92,19 @@ class Owed:
         if debt is not None:
             debt.due_s = max(debt.due_s, now_s + ASK_AGAIN_MIN_S)
 
-    def again(self, document: ContextId, at_s: float) -> None:
-        """It could not be asked for: that does not count, and is tried at this time."""
+    def again(self, document: ContextId, now_s: float) -> None:
+        """It could not be asked for: that is tried again, soon at first."""
         debt = self._debts.get(document)
         if debt is not None:
-            debt.due_s, debt.asked = at_s, max(0, debt.asked - 1)
+            debt.due_s = now_s + min(ASK_AGAIN_MAX_S, TRY_AGAIN_MIN_S * 2**debt.waits)
+            debt.waits = min(debt.waits + 1, 16)
+            debt.asked = max(0, debt.asked - 1)
+
+    def soon(self, document: ContextId, now_s: float) -> None:
+        """What it waited for has happened: it may be asked for now."""
+        debt = self._debts.get(document)
+        if debt is not None and debt.waits:
+            debt.due_s, debt.waits = now_s, 0
 
     def drop(self, document: ContextId) -> None:
         """Nothing of it is wanted any more."""

@@ -41,7 +41,7 @@ _log: Final = logging.getLogger(__name__)
 
 _RETRY_MIN_S: Final = 0.05
 _RETRY_MAX_S: Final = 1.0
-_LOOK_EVERY_S: Final = 0.5
+_LOOK_EVERY_S: Final = 0.25
 """How often it is looked for what is owed and due."""
 _LATER: Final = frozenset({Reason.WORKER_DOWN, Reason.OVERLOADED, Reason.DISK_FULL})
 
@@ -118,6 +118,11 @@ class Receiver:
         """A diff of this document is wanted; passed over where too many are."""
         with contextlib.suppress(TooMuchOwedError):
             self._owed.failed(document, 0, self._now_s())
+        self._look.set()
+
+    def decided(self, document: ContextId) -> None:
+        """This node's log has come to this epoch of a document: what waited for it goes on."""
+        self._owed.soon(document, self._now_s())
         self._look.set()
 
     async def take(self, frame: peer_pb2.ContextFrame) -> None:
@@ -298,7 +303,7 @@ class Receiver:
         if epoch > document.epoch:
             self._owed.drop(document)
         if epoch != document.epoch:
-            self._owed.again(document, self._now_s() + _LOOK_EVERY_S)
+            self._owed.again(document, self._now_s())
             return
         describe = worker_pb2.Describe(id=document.to_proto())
         try:
@@ -310,7 +315,7 @@ class Receiver:
             elif error.reason is not Reason.CONTEXT_NOT_FOUND:
                 if error.reason is Reason.EPOCH_CONFLICT:
                     self._taking.begin(document.guid)
-                self._owed.again(document, self._now_s() + _LOOK_EVERY_S)
+                self._owed.again(document, self._now_s())
                 return
             state_vector = b""
         self._replies.behind(document, state_vector)

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from tallystick.errors import TallystickError
 from tallystick.peer.v1 import peer_pb2
 from tallystick_node.contexts.comparing import Compare
+from tallystick_node.contexts.ids import ContextId
 from tallystick_node.peers.admission import Admission
 from tallystick_node.peers.contexts.limits import COMPARED_PREFIXES, COMPARES_AT_ONCE
 from tallystick_node.peers.contexts.owed import TooMuchOwedError
@@ -99,6 +100,11 @@ class ContextServicer:
         """The stream of a peer, to ask on; None: there is none."""
         stream = self._streams.get(peer_id)
         return stream.receiver if stream is not None else None
+
+    def decided(self, document: ContextId) -> None:
+        """This node's log has come to this epoch of a document."""
+        for stream in self._streams.values():
+            stream.receiver.decided(document)
 
     def update(self) -> None:
         """The members changed: the streams of those who are none are ended, and what was known of them forgotten."""
