@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, cast
+
+import pycrdt
 
 from tallystick._json import JSON, JSONLike
 from tallystick.contexts.documents import Document
+from tallystick.contexts.views.roots import MapRoot
+from tallystick.contexts.views.shapes import RESERVED, root_key
 from tallystick.contexts.views.views import Views
 from tallystick.errors import Invalid
 
@@ -48,11 +52,16 @@ def seed_of(content: Mapping[str, JSONLike] | bytes | None, schema: JSON = None)
     with seed.doc.transaction():
         for name, value in content.items():
             if isinstance(value, Mapping):
+                kind = views.map(name).kind
                 views.map(name).update(value)
             elif isinstance(value, str):
+                kind = views.text(name).kind
                 views.text(name).append(value)
             elif isinstance(value, list | tuple):
+                kind = views.list(name).kind
                 views.list(name).extend(value)
             else:
                 raise Invalid(f"the root {name!r} of a seed is an object, an array or a string")
-    return seed.doc.get_update()
+            declared = cast("MapRoot", seed.doc.get(RESERVED, type=pycrdt.Map))
+            declared[root_key(name)] = str(kind)  # of an empty root too
+    return seed.doc.get_update() if content else b""

@@ -224,8 +224,11 @@ async def test_a_context_that_is_not_there_is_made_or_refused(shared: Shared, cl
     with pytest.raises(NotFound):
         async with client.context("plan", create=False):
             pass
-    async with client.context("plan", seed={"tasks": {"a": 1}, "notes": "hello"}) as plan:
-        assert plan.to_json() == {"tasks": {"a": 1}, "notes": "hello"}
+    async with client.context("plan", seed={"tasks": {"a": 1}, "notes": "hello", "log": []}) as plan:
+        assert plan.to_json().items() >= {"tasks": {"a": 1}, "notes": "hello"}.items()
+        assert list(plan.list("log")) == []
+        with pytest.raises(Invalid, match="TYPE_CLASH"):
+            plan.text("log")
 
 
 async def test_an_edit_above_the_limit_is_taken_back_at_once(shared: Shared, client: Client) -> None:
