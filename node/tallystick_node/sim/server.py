@@ -44,6 +44,7 @@ class SimServer:
         self._handlers: list[grpc.GenericRpcHandler[Any, Any]] = []
         self._addresses: list[str] = []
         self._links: dict[_Link, None] = {}
+        self._accepted = 0
         self.tasks: dict[asyncio.Task[None], None] = {}
         self.is_stopping = False
 
@@ -92,7 +93,8 @@ class SimServer:
 
     def accept(self, connection: Connection) -> End:
         """See `Listener`."""
-        link = _Link(self, connection)
+        self._accepted += 1
+        link = _Link(self, connection, f"sim:{connection.places[CLIENT]}:{self._accepted}")
         self._links[link] = None
         return link
 
@@ -118,7 +120,8 @@ class SimServer:
 class _Link:
     """The server's end of one connection."""
 
-    def __init__(self, server: SimServer, connection: Connection) -> None:
+    def __init__(self, server: SimServer, connection: Connection, peer: str) -> None:
+        self.peer = peer
         self._server = server
         self._connection = connection
         self._calls: dict[int, _Call] = {}
@@ -198,6 +201,10 @@ class _Call:
     def time_remaining(self) -> float | None:
         """See gRPC."""
         return None if self._ends_s is None else max(0.0, self._ends_s - self._loop.time())
+
+    def peer(self) -> str:
+        """See gRPC: equal for the calls of one connection."""
+        return self._link.peer
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
         """See gRPC: nobody shows a certificate."""
