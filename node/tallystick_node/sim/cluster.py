@@ -76,6 +76,7 @@ class SimCluster(Faults):
 
     Attributes:
         rng: randomness from the seed, for the scenario's own use.
+        has_contexts: whether the nodes hold contexts.
         folder: where SQLite's files are, once entered; gone at the end.
     """
 
@@ -102,7 +103,7 @@ class SimCluster(Faults):
         self._source = source
         self.network = Network(self.loop, random.Random(source.random()), self.trace)
         self._small_journals = small_journals
-        self._contexts = contexts
+        self.has_contexts = contexts
         self._settings = {**(_SMALL_SETTINGS if small_journals else {}), **settings}
         self.folder: Path | None = None
         self._collected_garbage = False
@@ -121,7 +122,7 @@ class SimCluster(Faults):
         self.folder = Path(tempfile.mkdtemp(prefix="tallystick-sim-", dir=memory if memory.is_dir() else None))
         for name in self.node_ids:
             rng = random.Random(self._source.random())
-            config = make_config(name, list(self.node_ids), self.folder, contexts=self._contexts, **self._settings)
+            config = make_config(name, list(self.node_ids), self.folder, contexts=self.has_contexts, **self._settings)
             tuning = tuning_of(config)
             if self._small_journals:
                 tuning = replace(tuning, journal_tail_entries=_SMALL_ENTRIES, journal_kept_bytes=_SMALL_BYTES)

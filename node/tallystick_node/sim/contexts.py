@@ -54,7 +54,7 @@ async def act(client: Client, records: ContextRecords, actor: str, rng: random.R
 async def _create(client: Client, records: ContextRecords, _actor: str, rng: random.Random) -> None:
     guid, name = rng.randbytes(16), rng.choice(NAMES)
     records.asked[guid] = name
-    await _create_as(client, records, guid, name)
+    await create_as(client, records, guid, name)
 
 
 async def _create_again(client: Client, records: ContextRecords, _actor: str, rng: random.Random) -> None:
@@ -62,11 +62,12 @@ async def _create_again(client: Client, records: ContextRecords, _actor: str, rn
     if records.asked:
         guid, name = rng.choice(list(records.asked.items()))
         gone = guid in records.deleted
-        if await _create_as(client, records, guid, name) and gone:
+        if await create_as(client, records, guid, name) and gone:
             records.wrong.append(f"{name} {guid.hex()} was deleted and came back")
 
 
-async def _create_as(client: Client, records: ContextRecords, guid: bytes, name: str) -> bool:
+async def create_as(client: Client, records: ContextRecords, guid: bytes, name: str) -> bool:
+    """Creates a document; whether that was acknowledged."""
     try:
         made = await client.create_context(name, guid=guid)
     except TallystickError:

@@ -21,9 +21,10 @@ from tallystick._values import Appended, CheckpointEvent, ContextEvent, Mutation
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import contexts
+from tallystick_node.sim import contexts, editing
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
+from tallystick_node.sim.editing import Editor, EditRecords
 
 NAMESPACE: Final = "demo"
 WORKERS: Final = 4
@@ -57,7 +58,8 @@ class Records:
         acknowledged: agent and element of each append that was acknowledged.
         checkpoints: agent and name of each checkpoint that was acknowledged.
         watched: what the watch gave of agents, in order.
-        contexts: of contexts.
+        contexts: of contexts, as they are decided.
+        edits: of the one that is edited.
     """
 
     history: History = field(default_factory=History)
@@ -65,6 +67,7 @@ class Records:
     checkpoints: list[tuple[str, str]] = field(default_factory=list)
     watched: list[Event] = field(default_factory=list)
     contexts: ContextRecords = field(default_factory=ContextRecords)
+    edits: EditRecords = field(default_factory=EditRecords)
 
 
 class Workload:
@@ -82,6 +85,12 @@ class Workload:
             for number in range(WORKERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._work(f"worker-{number}", rng))
+            if self._cluster.has_contexts:
+                guid = self._cluster.rng.randbytes(16)
+                self.records.contexts.asked[guid] = editing.NAME
+                for number in range(editing.EDITORS):
+                    rng = random.Random(self._cluster.rng.random())
+                    workers.create_task(self._share(f"editor-{number}", guid, rng))
 
     async def watch(self) -> None:
         """Watches everything from the beginning on, until it is cancelled."""
@@ -93,6 +102,14 @@ class Workload:
                     self.records.watched.append(watched_checkpoint(event.agent, event.checkpoint.revision.position))
                 elif isinstance(event, ContextEvent):
                     self.records.contexts.watched.append(event)
+
+    async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            while not await contexts.create_as(client, self.records.contexts, guid, editing.NAME):
+                await asyncio.sleep(rng.expovariate(1 / PAUSE_S))
+                if self._cluster.now_s > self._ends_s:
+                    return
+            await Editor(self._cluster, self.records.edits, name, rng).run(client, self._ends_s)
 
     async def _work(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
