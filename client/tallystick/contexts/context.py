@@ -17,6 +17,7 @@ from tallystick.contexts.audience import Audience, Told
 from tallystick.contexts.changes import Change
 from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.documents import Document
+from tallystick.contexts.ending import end
 from tallystick.contexts.holding import Holding, Refusal
 from tallystick.contexts.lib0 import covers, read_state_vector
 from tallystick.contexts.link import Link, Origin
@@ -426,9 +427,7 @@ class Context:
         await self._presence.close()
         runner, self._runner = self._runner, None
         if runner is not None:
-            runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await runner
+            await end(runner)
         ended = Unavailable(f"the context {self.name!r} is closed")
         self._holding.end(ended)
         self._audience.end(ended)

@@ -26,6 +26,7 @@ from tallystick._json import JSONLike
 from tallystick._values import Consistency
 from tallystick.contexts.changes import Author
 from tallystick.contexts.cursor import Cursor
+from tallystick.contexts.ending import end
 from tallystick.contexts.holding import Holding
 from tallystick.contexts.lib0 import covers, read_state_vector
 from tallystick.contexts.limits import DOCUMENT_BYTES, SPARES, UPDATE_BYTES
@@ -130,9 +131,7 @@ class Link:
         except TallystickError as error:
             self._holding.end(error)
         finally:
-            supply.cancel()
-            with suppress(asyncio.CancelledError):
-                await supply
+            await end(supply)
 
     async def _once(self) -> None:
         """One stream, and what its end means."""
@@ -219,9 +218,7 @@ class Link:
             while True:
                 await self._take(stream, await stream.read())
         finally:
-            sender.cancel()
-            with suppress(asyncio.CancelledError):
-                await sender
+            await end(sender)
 
     def _open_message(self, *, is_whole: bool) -> context_pb2.SyncOpen:
         holding, origin = self._holding, self._origin

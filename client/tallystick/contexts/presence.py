@@ -22,6 +22,7 @@ from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._json import JSON, JSONLike, decode, encode
+from tallystick.contexts.ending import end
 from tallystick.contexts.limits import PRESENCE_BYTES
 from tallystick.errors import Corrupt, Invalid, Reason, Refused, TallystickError, Unavailable
 from tallystick.v1 import context_pb2
@@ -119,9 +120,7 @@ class Presence:
         """Leaves."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await runner
+            await end(runner)
 
     def _say(self, text: bytes) -> None:
         self._check()
@@ -186,9 +185,7 @@ class Presence:
         finally:
             call.cancel()
             if speaker is not None:
-                speaker.cancel()
-                with suppress(asyncio.CancelledError):
-                    await speaker
+                await end(speaker)
 
     async def _speak(self, call: Call) -> None:
         """Says the own state, when it changes and every `HEARTBEAT_S`."""

@@ -14,6 +14,9 @@ from tallystick_node.sim.workload import Workload
 SECONDS: float = 20.0
 """How long the workload and the nemesis go on, unless it is said otherwise."""
 
+CONTEXTS_EVERY = 3
+"""In one seed of so many the nodes hold contexts: they take time, and faults of theirs do not hide in the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passed:
@@ -60,7 +63,10 @@ class Plan:
 def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Failed:
     """Runs a seed, with its own script or another."""
     steps = plan.script() if script is None else list(script)
-    with plan.make_cluster(plan.nodes, seed=plan.seed, small_journals=plan.seed % 4 != 0) as cluster:
+    seed = plan.seed
+    with plan.make_cluster(
+        plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=seed % CONTEXTS_EVERY == 0
+    ) as cluster:
         try:
             records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))
         except PromiseBroken as error:
