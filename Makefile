@@ -13,8 +13,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node,dev]'
 	touch $(STAMP)
 
-demo: setup   ## a real migration that survives kill -9 of the leader and of the agent
+demo: setup   ## two acts: a migration that survives kill -9 of the leader and of the agent; a plan that survives a partition
 	$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
+	$(BIN)/python examples/plan/demo.py
 
 test: setup   ## every test but the long ones; under ten minutes on two cores
 	$(BIN)/python -m pytest

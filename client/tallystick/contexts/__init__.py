@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
     from tallystick.contexts.resolving import KEEP_BOTH, KeepBoth
     from tallystick.contexts.transacting import Transaction
+    from tallystick.contexts.views import (
+        BoardView,
+        Claim,
+        ClaimInfo,
+        CounterView,
+        ListView,
+        MapView,
+        RegisterView,
+        SetView,
+        TextView,
+        Value,
+        ValueLike,
+    )
 
 # Read when first asked for: a part of it that needs no pycrdt loads none.
 _NAMES: Final = {
@@ -27,6 +40,19 @@ _NAMES: Final = {
     "records": ("BlameLine", "Edit", "Overlap", "Version"),
     "resolving": ("KEEP_BOTH", "KeepBoth"),
     "transacting": ("Transaction",),
+    "views": (
+        "BoardView",
+        "Claim",
+        "ClaimInfo",
+        "CounterView",
+        "ListView",
+        "MapView",
+        "RegisterView",
+        "SetView",
+        "TextView",
+        "Value",
+        "ValueLike",
+    ),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -44,18 +70,29 @@ __all__ = [
     "Ack",
     "Author",
     "BlameLine",
+    "BoardView",
     "Change",
     "ChangeKind",
+    "Claim",
+    "ClaimInfo",
     "Context",
+    "CounterView",
     "Cursor",
     "Edit",
     "KeepBoth",
     "Lagged",
+    "ListView",
+    "MapView",
     "Overlap",
     "Presence",
     "Present",
     "Refusal",
+    "RegisterView",
+    "SetView",
+    "TextView",
     "Told",
     "Transaction",
+    "Value",
+    "ValueLike",
     "Version",
 ]
