@@ -424,15 +424,20 @@ class Context:
                 ) from self._link.failure
 
     async def _end(self) -> None:
-        await self._presence.close()
+        """Ends all of it; a failure of one part leaves none of the others open."""
         runner, self._runner = self._runner, None
-        if runner is not None:
-            await end(runner)
-        ended = Unavailable(f"the context {self.name!r} is closed")
-        self._holding.end(ended)
-        self._audience.end(ended)
-        self._holding.replica.close()
-        await self._store.close()
+        try:
+            await self._presence.close()
+        finally:
+            try:
+                if runner is not None:
+                    await end(runner)
+            finally:
+                ended = Unavailable(f"the context {self.name!r} is closed")
+                self._holding.end(ended)
+                self._audience.end(ended)
+                self._holding.replica.close()
+                await self._store.close()
 
     async def _reached(self, ack: Ack) -> None:
         if ack == "disk":

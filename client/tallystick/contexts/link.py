@@ -479,8 +479,12 @@ class Link:
                 await self._store.put_spares([await self._writers.take() for _ in range(missing)])
                 self.has_spares = True
             except (Unavailable, Undecided, Corrupt):
+                if holding.error is not None:
+                    return
                 await asyncio.sleep(wait_s(attempt, self._calls.outside.rng))
                 attempt += 1
+            except TallystickError:  # the context has ended, or ids are refused: edits say so
+                return
             else:
                 return
 
