@@ -167,6 +167,7 @@ def _draw_case(target: Target, report: Report) -> Case | None:
     known = target.base.known
     updates: list[bytes] = []
     after: list[dict[int, int]] = []
+    repeats = False
     places = Places()
     places.add(target.whole, {}, may_clash=True)
     for _ in range(_CHAIN):
@@ -176,11 +177,12 @@ def _draw_case(target: Target, report: Report) -> Case | None:
             updates.append(data)
             after.append(admitted.after)
             known = admitted.after
+            repeats = repeats or admitted.repeats
     if not updates:
         return None
     texts = {name for name, shape in places.roots.items() if shape is Shape.TEXT} | places.clashes
     return Case(
-        target.base.state, tuple(updates), tuple(after), tuple(sorted(texts)), tuple(sorted(places.clashes))
+        target.base.state, tuple(updates), tuple(after), tuple(sorted(texts)), repeats, tuple(sorted(places.clashes))
     )  # fmt: skip
 
 

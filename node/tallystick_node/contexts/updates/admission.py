@@ -68,6 +68,9 @@ class Admitted(NamedTuple):
     """The state vector once it is applied. If pycrdt says another, the update was not applied whole."""
     claims: frozenset[int]
     """WEB: what the connection may advance from now on."""
+    repeats: bool
+    """It carries clocks that were known, and may lie about them. What is handed on must be what pycrdt took of it, not
+    these bytes: who does not know those clocks yet would believe them."""
 
 
 def admit(
@@ -114,8 +117,9 @@ def admit(
         )
     if update.links and not lacks:
         _check_no_circle(update.links, known, after)
+    repeats = any(ranges[0][0] < known.get(writer, 0) for writer, ranges in update.ranges.items())
     deleted = update.deletes if known_deletes is None else deletions.minus(update.deletes, known_deletes)
-    return Admitted(update, lacks, bool(written or deleted), written, deleted, after, claims)
+    return Admitted(update, lacks, bool(written or deleted), written, deleted, after, claims, repeats)
 
 
 def _follow(update: Update, known: StateVector) -> tuple[dict[int, tuple[int, int]], dict[int, int], bool]:

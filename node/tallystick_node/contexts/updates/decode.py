@@ -151,6 +151,7 @@ class _Reader:
         if not number:
             raise malformed("a section is empty")
         ranges: list[tuple[int, int]] = []
+        info = 0
         for _ in range(number):
             info = data[self._at]
             self._at += 1
@@ -173,6 +174,8 @@ class _Reader:
                         Struct(writer, clock, length, Kind.GC, None, None, None, None, (self._at, self._at), -1)
                     )
             clock = end
+        if info == _SKIP:
+            raise malformed("a section ends with a skip")
         self._ranges[writer] = tuple(ranges)
 
     def _read_item(self, info: int, writer: int, clock: int) -> int:

@@ -207,6 +207,8 @@ class Places:
         if place.key is not None:
             if says is Shape.TEXT:
                 raise malformed("a key holds a piece of text")
+            if struct.right_origin is not None:  # a value is set behind the newest one: nobody writes this
+                raise malformed("a value of a key has a right neighbour")
             return
         if isinstance(place.parent, Id):
             shape = self._types[place.parent][0]

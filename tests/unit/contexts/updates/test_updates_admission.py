@@ -39,6 +39,12 @@ def test_an_edit_is_admitted_once_and_then_not_novel() -> None:
     assert (again.lacks, again.is_novel, again.written) == (False, False, {})
 
 
+def test_what_was_known_may_be_repeated_and_is_told_since_it_may_be_a_lie() -> None:
+    lie = update({OTHER: (0, [item(8, bytes([1, 121]), parent="a")]), ME: (0, [item(parent="a")])})
+    assert by_me(lie, {OTHER: 1}).repeats
+    assert not by_me(update({ME: (1, [item(parent="a")])}), {OTHER: 1, ME: 1}).repeats
+
+
 def test_a_hole_before_it_makes_an_update_wait() -> None:
     later = update({ME: (5, [item(parent="a")])})
     assert by_me(later, {ME: 4}).lacks

@@ -157,6 +157,7 @@ WRONG = {
     "no values": content(8, b"\0"),
     "no deleted ids": content(1, b"\0"),
     "an empty gap": update({5: (0, [bytes([0, 0])])}),
+    "a skip at the end": update({5: (0, [item(), bytes([10, 2])])}),
     "an empty skip": update({5: (0, [bytes([10, 0])])}),
     "an integer of 70 bits": content(8, b"\1\x7d" + b"\xff" * 9 + b"\1"),
     "no tag of a value": content(8, b"\1\x73"),

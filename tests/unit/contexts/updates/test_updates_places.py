@@ -70,6 +70,15 @@ def test_a_key_holds_no_piece_of_text() -> None:
     assert Document().refusal(update({9: (0, [item(*TEXT, parent="m", key="k")])})) is Reason.MALFORMED_UPDATE
 
 
+def test_a_value_of_a_key_has_no_right_neighbour() -> None:
+    """The fuzzer's SIGSEGV: pycrdt read a value that it had freed."""
+    document = Document()
+    values = bytes([2, 120, 123, 127, 248, 0, 0, 0, 0, 0, 0])  # true and NaN, as an undo manager leaves them together
+    document.add(update({5: (0, [item(8, values, parent="m", key="k")])}))
+    assert document.refusal(update({5: (2, [item(right_origin=(5, 1))])})) is Reason.MALFORMED_UPDATE
+    document.add(update({5: (2, [item(origin=(5, 0))])}))
+
+
 def test_an_item_stands_in_one_place() -> None:
     document = Document()
     document.add(update({5: (0, [item(parent="a"), item(parent="b")])}))
