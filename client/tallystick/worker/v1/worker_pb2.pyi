@@ -284,6 +284,7 @@ class Merged(_message.Message):
     LACKS_STATE_VECTOR_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
     WEB_WRITERS_FIELD_NUMBER: _builtins.int
+    DELETES_DIGEST_FIELD_NUMBER: _builtins.int
     is_novel: _builtins.bool
     """false: all of it was known, nothing was stored"""
     number: _builtins.int
@@ -294,6 +295,8 @@ class Merged(_message.Message):
     """what to hand on, where it is not what came (carried over)"""
     lacks_state_vector: _builtins.bytes
     """set: it needs what is not here and was not merged; ask for what follows this"""
+    deletes_digest: _builtins.bytes
+    """as in a cursor; of the last merge of a document in a batch, where it costs little"""
     @_builtins.property
     def edit(self) -> _context_pb2.Edit:
         """as it was stored"""
@@ -312,10 +315,11 @@ class Merged(_message.Message):
         lacks_state_vector: _builtins.bytes = ...,
         edit: _context_pb2.Edit | None = ...,
         web_writers: _abc.Iterable[_builtins.int] | None = ...,
+        deletes_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "is_novel", b"is_novel", "lacks_state_vector", b"lacks_state_vector", "number", b"number", "state_vector", b"state_vector", "update", b"update", "web_writers", b"web_writers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes_digest", b"deletes_digest", "edit", b"edit", "is_novel", b"is_novel", "lacks_state_vector", b"lacks_state_vector", "number", b"number", "state_vector", b"state_vector", "update", b"update", "web_writers", b"web_writers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

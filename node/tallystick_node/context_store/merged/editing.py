@@ -211,6 +211,7 @@ class Editing:
             guid=document.guid,
             epoch=document.epoch,
             state_vector=merged.state_vector,
+            deletes_digest=merged.deletes_digest,
             node_id=self._hub.node_id,
             number=merged.number,
         )

@@ -20,6 +20,10 @@ from tallystick_node.contexts.updates.deletes import Ranges
 
 _NOBODY: Final = 0
 """The writer id of a document that only merges."""
+
+FEW_DELETES: Final = 256
+"""Ranges of deletions of which a digest costs no more than an edit."""
+
 _PENDING_DELETES: Final = 1000
 """Deletions that wait to be added up; beyond it they are read from the document again."""
 _P = ParamSpec("_P")
@@ -102,6 +106,13 @@ class Crdt:
     def encode(self, state_vector: bytes = b"") -> bytes:
         """The document as one update, or what a state vector lacks of it and all deletions. Raises CrdtFailed."""
         return guarded(self.doc.get_update, state_vector or None)
+
+    @property
+    def has_few_deletes(self) -> bool:
+        """Whether what is deleted is known, and little."""
+        if self._deletes is None or len(self._deletes) > FEW_DELETES:
+            return False
+        return sum(map(len, self._deletes.values())) + len(self._pending) <= FEW_DELETES
 
     def deletes(self) -> dict[int, Ranges]:
         """All that is deleted in it. Raises CrdtFailed."""

@@ -121,6 +121,7 @@ class Desk:
     def _handle(self, requests: Sequence[worker_pb2.Request]) -> list[worker_pb2.Response]:
         try:
             answers = [self._answer(request) for request in requests]
+            self._add_deletes(requests, answers)
             self._tend()
             self._rows.commit()
         except DiskFull:
@@ -130,6 +131,19 @@ class Desk:
         self._library.committed()
         self._shrink()
         return answers
+
+    def _add_deletes(self, requests: Sequence[worker_pb2.Request], answers: Sequence[worker_pb2.Response]) -> None:
+        """Says in the last answer of each document what is deleted in it: a cursor with that is good at any node."""
+        last = {
+            request.merge.id.guid: answer.merged
+            for request, answer in zip(requests, answers, strict=True)
+            if answer.HasField("merged") and not answer.merged.lacks_state_vector
+        }
+        for guid, merged in last.items():
+            with contextlib.suppress(TallystickError, CrdtFailed):  # whoever reads the document hears of it
+                loaded = self._library.find(guid)
+                if loaded is not None and loaded.row.number == merged.number:
+                    merged.deletes_digest = loaded.quick_deletes_digest()
 
     def _tend(self) -> None:
         with contextlib.suppress(TallystickError):  # damaged: that is the answer to whoever asks for it next

@@ -73,6 +73,10 @@ class Loaded:
             self._deletes_number = self.row.number
         return self._deletes_digest
 
+    def quick_deletes_digest(self) -> bytes:
+        """The same where it costs little, else empty. Raises CrdtFailed."""
+        return self.deletes_digest() if self.crdt.has_few_deletes else b""
+
     def take_digest(self) -> bytes:
         """Its digest, kept with its row. Raises CrdtFailed."""
         if self.row.digest is None:

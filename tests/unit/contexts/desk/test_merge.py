@@ -175,3 +175,13 @@ def test_who_made_what_of_a_diff_is_kept(asker: Asker, tmp_path: Path) -> None:
     assert [edit.actor for edit in only.edits] == ["ada"]
     asker.reopen()
     assert asker.json() == b'{"tasks":{"t2":2}}'
+
+
+def test_the_last_answer_of_a_batch_says_what_is_deleted(asker: Asker) -> None:
+    replica = Replica()
+    updates = [replica.set("t1", "open"), replica.edit(lambda: replica.map().pop("t1")), replica.set("t2", "open")]
+    answers = asker.desk.handle([merge_request(update) for update in updates])
+    assert [bool(answer.merged.deletes_digest) for answer in answers] == [False, False, True]
+    assert answers[-1].merged.deletes_digest == asker.describe().cursor.deletes_digest
+    gone = replica.edit(lambda: replica.map().pop("t2"))
+    assert asker.merge(gone).deletes_digest not in (b"", answers[-1].merged.deletes_digest)
