@@ -19,7 +19,9 @@ from typing import Final, NamedTuple, TypeAlias
 from tallystick.errors import Invalid, Reason
 
 from ..limits import UPDATE_DEPTH
+from . import deletes as deletions
 from .decode import Kind, Struct, Update
+from .deletes import Deletes
 from .ids import Id
 from .lib0 import malformed
 from .order import in_order
@@ -130,7 +132,7 @@ class Places:
         try:
             for struct in in_order(update.structs, known):
                 added.append(struct)
-                self._add(struct, known.get(struct.writer, 0))
+                self._add(struct, known.get(struct.writer, 0), update.deletes)
             if not may_clash:
                 self._check_clashes(clashes)
         except Invalid:
@@ -155,11 +157,13 @@ class Places:
             if struct.clock >= known.get(struct.writer, 0):
                 self._types.pop(Id(struct.writer, struct.clock), None)
 
-    def _add(self, struct: Struct, known: int) -> None:
+    def _add(self, struct: Struct, known: int, deletes: Deletes) -> None:
         number = self._find(struct, known)
         place = self._places[number]
         if place is not None:
             self._check(struct, place)
+            if place.key is not None:
+                _check_value(struct, max(struct.clock, known), deletes)
             if struct.kind == Kind.TYPE and struct.clock >= known:
                 self._add_type(struct, place)
         runs = self._runs.get(struct.writer)
@@ -207,8 +211,6 @@ class Places:
         if place.key is not None:
             if says is Shape.TEXT:
                 raise malformed("a key holds a piece of text")
-            if struct.right_origin is not None:  # a value is set behind the newest one: nobody writes this
-                raise malformed("a value of a key has a right neighbour")
             return
         if isinstance(place.parent, Id):
             shape = self._types[place.parent][0]
@@ -218,3 +220,16 @@ class Places:
             shape = self._roots.setdefault(place.parent, says)
             if shape is not says:
                 self._clashes.add(place.parent)
+
+
+def _check_value(struct: Struct, first: int, deletes: Deletes) -> None:
+    """Of a key: nobody writes otherwise, and pycrdt may then read memory that it has freed.
+
+    - A value stands behind the newest one, before nothing.
+    - Several values in one struct are old ones that an undo manager kept, and the newest: all but that are deleted.
+    """
+    if struct.right_origin is not None:
+        raise malformed("a value of a key has a right neighbour")
+    last = struct.clock + struct.length - 1
+    if struct.kind == Kind.ANY and first < last and deletions.minus({struct.writer: ((first, last),)}, deletes):
+        raise malformed("a key has two values at once")

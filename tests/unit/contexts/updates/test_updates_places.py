@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pycrdt import Array, Doc
+from pycrdt import Array, Doc, Map, UndoManager
 
 from tallystick.errors import Invalid, Reason
 from tallystick_node.contexts.updates.admission import Origin, admit
@@ -71,12 +71,34 @@ def test_a_key_holds_no_piece_of_text() -> None:
 
 
 def test_a_value_of_a_key_has_no_right_neighbour() -> None:
-    """The fuzzer's SIGSEGV: pycrdt read a value that it had freed."""
+    """The fuzzer's first SIGSEGV: pycrdt read a value that it had freed."""
     document = Document()
-    values = bytes([2, 120, 123, 127, 248, 0, 0, 0, 0, 0, 0])  # true and NaN, as an undo manager leaves them together
-    document.add(update({5: (0, [item(8, values, parent="m", key="k")])}))
-    assert document.refusal(update({5: (2, [item(right_origin=(5, 1))])})) is Reason.MALFORMED_UPDATE
-    document.add(update({5: (2, [item(origin=(5, 0))])}))
+    document.add(update({5: (0, [item(parent="m", key="k")])}))
+    assert document.refusal(update({5: (1, [item(right_origin=(5, 0))])})) is Reason.MALFORMED_UPDATE
+    document.add(update({5: (1, [item(origin=(5, 0))])}))
+
+
+def test_of_several_values_of_a_key_all_but_the_last_are_deleted() -> None:
+    """The fuzzer's second SIGSEGV: values that were deleted in part, then the map around them."""
+    values = update({5: (0, [item(8, bytes([3, 120, 120, 120]), parent="m", key="k")])})[:-1]
+    for deleted in (b"\0", b"\1\5\1\0\1", b"\1\5\1\1\2", b"\1\5\1\2\1"):
+        assert Document().refusal(values + deleted) is Reason.MALFORMED_UPDATE
+    for deleted in (b"\1\5\1\0\2", b"\1\5\1\0\3"):
+        Document().add(values + deleted)
+
+
+def test_what_an_undo_manager_keeps_is_taken() -> None:
+    doc: Doc[Map[str]] = Doc(client_id=5)
+    made = doc.get("m", type=Map)
+    undo = UndoManager(scopes=[made])
+    for value in "abcd":
+        made["k"] = value
+    Document().add(doc.get_update())
+    undo.undo()
+    Document().add(doc.get_update())
+    undo.redo()
+    made["k"] = "e"
+    Document().add(doc.get_update())
 
 
 def test_an_item_stands_in_one_place() -> None:
