@@ -245,6 +245,10 @@ class DecidedContexts:
         """The document, as this node has applied it; None: not yet, or not any more."""
         return self._access.looked_up(lambda: self._reads.context(guid))
 
+    def was_deleted(self, guid: bytes) -> bool:
+        """Whether the end of the document is decided, as far as this node has applied."""
+        return self._access.looked_up(lambda: self._reads.was_deleted(guid))
+
     def base(self, guid: bytes) -> bytes:
         """What the present epoch of a document that lives began with: an update of writer 1, or empty."""
         return self._access.looked_up(lambda: self._reads.base(guid))

@@ -68,6 +68,10 @@ class ContextReads:
         self._check_order([after_guid, *(record.guid for record in page.items)])
         return page
 
+    def was_deleted(self, guid: bytes) -> bool:
+        """Whether there was such a document, and there is none any more."""
+        return self._tables.deletion(guid) is not None
+
     def base(self, guid: bytes) -> bytes:
         """What the present epoch of a document that lives began with: an update, or empty."""
         return self._tables.base(guid)

@@ -3,7 +3,7 @@
 Rules of this file:
 - What is decided is told at once, in order (`context_decided`). At a start, after a snapshot, and when more was decided
   than the hub holds chores for, all is looked at.
-- Nothing is forgotten that may only be unknown yet: a document of the worker is looked up when its turn has come.
+- Nothing is forgotten that may only be unknown yet: a document of the worker is, if its end was decided.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Following:
         """See `ContextListener`."""
         self._records.pop(event.guid, None)
         match event.change:
-            case ContextChange.CREATED:
-                self._hub.created(ContextId(event.guid, event.epoch), self._decided.base(event.guid))
+            case ContextChange.CREATED | ContextChange.EPOCH_STARTED:
+                # Events are heard once all of their entries are applied: a later one may have ended this epoch.
+                record = self.record(event.guid)
+                if record is not None and record.epoch == event.epoch:
+                    self.begin(record)
             case ContextChange.DELETED:
                 self._hub.deleted(event.guid)
-            case ContextChange.EPOCH_STARTED:
-                self._start_epoch(event.namespace, ContextId(event.guid, event.epoch))
             case ContextChange.SEALED | ContextChange.UNSEALED | ContextChange.VERSION_SAVED:
                 pass
         for future in self._waiting.pop(event.guid, ()):
@@ -165,8 +166,9 @@ class Following:
             listed, until = await self._listed(after)
             for guid, epoch in listed.items():
                 record = self.record(guid)
-                if record is None:
-                    self._hub.deleted(guid)
+                if record is None:  # perhaps not decided yet, here: a node that starts has its log to apply still
+                    if self._decided.was_deleted(guid):
+                        self._hub.deleted(guid)
                 elif epoch < record.epoch:
                     self.begin(record)
             await self._look_for_missing(listed, after, until)

@@ -205,6 +205,7 @@ class MemoryDecided:
         self.bases: dict[bytes, bytes] = {}
         self.listeners: list[ContextListener] = []
         self.unknown_owners: set[int] = set()
+        self.gone: set[bytes] = set()
 
     def listen(self, listener: ContextListener) -> None:
         self.listeners.append(listener)
@@ -215,6 +216,8 @@ class MemoryDecided:
         if new is not None:
             self.records[guid] = new
             self.bases[guid] = base or self.bases.get(guid, b"")
+        elif change is ContextChange.DELETED:
+            self.gone.add(guid)
         named = new or old
         assert named is not None
         event = ContextDecided(9, change, named.namespace, named.name, guid, named.epoch, 0, "ann", b"")
@@ -232,6 +235,9 @@ class MemoryDecided:
 
     def info_by_guid(self, guid: bytes) -> ContextRecord | None:
         return self.records.get(guid)
+
+    def was_deleted(self, guid: bytes) -> bool:
+        return guid in self.gone
 
     def base(self, guid: bytes) -> bytes:
         return self.bases.get(guid, b"")

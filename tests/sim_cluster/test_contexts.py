@@ -1,0 +1,179 @@
+"""Contexts in simulated clusters: what was acknowledged is there, and all nodes become equal."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tallystick._json import JSON
+from tallystick.contexts.context import Context
+from tallystick.testing import SimCluster
+from tallystick_node.contexts.desk.rows import Rows
+from tallystick_node.sharing import DOCUMENTS_NAME
+from tallystick_node.sim.seed import Failed, Passed, Plan, run_seed
+
+EQUAL_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def at(cluster: SimCluster, node_id: str, name: str = "plan") -> AsyncIterator[Context]:
+    """A replica at one node, which knows no other."""
+    async with (
+        cluster.connect("demo", nodes=[node_id], actor=f"at {node_id}") as client,
+        client.context(name) as context,
+    ):
+        yield context
+
+
+async def equal(cluster: SimCluster, wanted: dict[str, JSON]) -> None:
+    """Waits until fresh replicas at all nodes hold this."""
+    limit_s = cluster.now_s + EQUAL_S
+    while True:
+        contents = {}
+        for node_id in cluster.node_ids:
+            async with at(cluster, node_id) as context:
+                contents[node_id] = context.to_json()
+        if cluster.now_s > limit_s or all(content == wanted for content in contents.values()):
+            assert contents == dict.fromkeys(cluster.node_ids, wanted)
+            return
+        await cluster.sleep(0.1)
+
+
+def test_edits_on_both_sides_of_a_partition_meet() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with at(cluster, "a") as one, at(cluster, "b") as other:
+            one.map("tasks")["first"] = 1
+            await one.flush()
+            cluster.partition(["a"], ["b", "c"])
+            one.map("tasks")["mine"] = 1
+            other.map("tasks")["yours"] = 2
+            await one.flush(ack="local")
+            await other.flush()
+            cluster.kill("b")
+            await cluster.start("b")
+            cluster.heal()
+            await one.flush()
+            await equal(cluster, {"tasks": {"first": 1, "mine": 1, "yours": 2}})
+
+    with SimCluster(nodes=3, seed=1, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_one_disk_has_survives_a_power_cut_of_all(seed: int) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with at(cluster, "a") as context:
+            for number in range(10):
+                context.list("log").append(number)
+                await context.flush(ack="local")
+            cluster.power_cut(*cluster.node_ids)
+        await cluster.start(*cluster.node_ids)
+        await equal(cluster, {"log": list(range(10))})
+
+    with SimCluster(nodes=3, seed=seed, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+def test_a_partition_that_only_deletes_is_noticed() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with at(cluster, "a") as context:
+            context.map("tasks").update({"t1": 1, "t2": 2})
+            context.text("notes").append("all of it")
+            await context.flush()
+            await equal(cluster, {"tasks": {"t1": 1, "t2": 2}, "notes": "all of it"})
+            cluster.partition(["a"], ["b", "c"])
+            del context.map("tasks")["t1"]
+            context.text("notes").delete(0, 7)
+            await context.flush(ack="local")
+            cluster.kill("a")  # what it had to push is gone with it
+            await cluster.start("a")
+            cluster.heal()
+        await equal(cluster, {"tasks": {"t2": 2}, "notes": "it"})
+
+    with SimCluster(nodes=3, seed=2, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+def test_documents_of_an_old_disk_do_no_harm() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        folder = cluster.nodes["c"].config.data_folder / DOCUMENTS_NAME
+        old = folder.with_name("old")
+        async with at(cluster, "a") as context:
+            context.list("log").append("old")
+            await context.flush()
+            await equal(cluster, {"log": ["old"]})
+            await cluster.stop("c")
+            shutil.copytree(folder, old)
+            await cluster.start("c")
+            async with at(cluster, "c") as there:
+                there.list("log").append("at c")
+                await there.flush()
+            context.map("gone")["key"] = 1
+            await context.flush()
+            del context.map("gone")["key"]
+            await context.flush()
+            await equal(cluster, {"log": ["old", "at c"], "gone": {}})
+            await cluster.stop("c")
+            shutil.rmtree(folder)
+            old.rename(folder)
+            await cluster.start("c")
+            async with at(cluster, "c") as there:
+                there.list("log").append("anew")
+                await there.flush()
+            await equal(cluster, {"log": ["old", "at c", "anew"], "gone": {}})
+
+    with SimCluster(nodes=3, seed=4, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+def test_a_document_comes_and_goes_while_a_node_is_away() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        cluster.partition(["c"], ["a", "b"])
+        async with cluster.connect("demo", nodes=["a", "b"]) as client:
+            async with client.context("short", seed={"tasks": {"t1": 1}}) as short:
+                await client.delete_context("short", guid=short.guid)
+            async with client.context("plan", seed={"tasks": {"t1": 1}}):
+                pass
+        cluster.heal()  # c applies all of it at once
+        await cluster.wait_equal()
+        await equal(cluster, {"tasks": {"t1": 1}})
+
+    with SimCluster(nodes=3, seed=5, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+def first_failure(kinds: list[str]) -> tuple[Plan, Failed]:
+    """The first seed with contexts that fails."""
+    for seed in range(0, 60, 3):
+        plan = Plan(seed, seconds=8.0, kinds=kinds)
+        outcome = run_seed(plan)
+        if isinstance(outcome, Failed):
+            return plan, outcome
+    raise AssertionError("no seed has found it")
+
+
+@pytest.mark.long
+def test_a_desk_that_answers_before_it_commits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = Rows.commit
+    calls = 0
+
+    def sometimes(rows: Rows) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 4:
+            commit(rows)
+
+    def lost(rows: Rows) -> None:
+        rows.roll_back()
+        close(rows)
+
+    close = Rows.close
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "commit", sometimes)
+        patched.setattr(Rows, "close", lost)
+        plan, failure = first_failure(["power_cut", "blackout"])
+        assert failure.kind == "documents"
+    assert isinstance(run_seed(plan), Passed)  # the same seed, without the bug
