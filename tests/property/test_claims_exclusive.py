@@ -37,14 +37,14 @@ class Claiming(RuleBasedStateMachine):
     def claim(self, program: int, ttl_s: float) -> None:
         self._begin(program, self.programs[program].claims.claim("task", ttl_s, None))
 
-    @rule(program=PROGRAMS, ttl_s=st.sampled_from([1.0, 20.0]))
-    def renew(self, program: int, ttl_s: float) -> None:
-        for claim in self.claims[program][-1:]:
+    @rule(program=PROGRAMS, ttl_s=st.sampled_from([1.0, 20.0]), back=st.integers(1, 2))
+    def renew(self, program: int, ttl_s: float, back: int) -> None:
+        for claim in self.claims[program][-back:][:1]:
             self._begin(program, claim.renew(ttl_s=ttl_s))
 
-    @rule(program=PROGRAMS)
-    def release(self, program: int) -> None:
-        for claim in self.claims[program][-1:]:
+    @rule(program=PROGRAMS, back=st.integers(1, 2))
+    def release(self, program: int, back: int) -> None:
+        for claim in self.claims[program][-back:][:1]:
             self._begin(program, claim.release())
 
     @precondition(lambda self: self.under_way)

@@ -8,9 +8,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from tallystick.contexts.views.roots import MapRoot, View, read_items
+from tallystick.contexts.views.roots import MapRoot, View, peek, read_items
 from tallystick.contexts.views.shapes import Kind, counter_value
-from tallystick.contexts.views.values import SAFE_INT, read_value
+from tallystick.contexts.views.values import SAFE_INT
 from tallystick.errors import Invalid, Reason
 
 
@@ -39,7 +39,7 @@ class CounterView(View[MapRoot]):
         if isinstance(amount, bool) or not isinstance(amount, int | float) or not abs(amount) <= SAFE_INT:
             raise Invalid("an amount is a number, no larger than 2^53 - 1", reason=Reason.INVALID_VALUE)
         slot = str(self._held.writer)
-        before = read_value(self._root().get(slot))
+        before = peek(self._root(), slot)
         after = counter_value((before, amount))
         if abs(after) > SAFE_INT:
             raise Invalid("a counter's slot holds no more than 2^53 - 1", reason=Reason.INVALID_VALUE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
-from tallystick.contexts.views.roots import MapRoot, View, read_items
+from tallystick.contexts.views.roots import ABSENT, MapRoot, View, peek, read_items
 from tallystick.contexts.views.shapes import Kind
 from tallystick.contexts.views.values import Value, ValueLike, check_key, child, normalise, read_value
 
@@ -35,9 +35,12 @@ class MapView(View[MapRoot], MutableMapping[str, Value]):
 
     def __getitem__(self, key: str) -> Value:
         root = self._root()
-        if not isinstance(key, str) or key not in root:
+        if not isinstance(key, str):
             raise KeyError(key)
-        return read_value(root[key])
+        value = peek(root, key)
+        if value is ABSENT:
+            raise KeyError(key)
+        return read_value(value)
 
     def __setitem__(self, key: str, value: ValueLike) -> None:
         self.set_many({key: value})

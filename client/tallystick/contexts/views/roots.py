@@ -29,6 +29,12 @@ from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, root_key
 from tallystick.contexts.views.values import SAFE_INT, Value, read_value
 from tallystick.errors import Invalid, Reason
 
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytearray, list, dict})
+"""What pycrdt gives for values; the rest is shared types."""
+
+ABSENT: Final = object()
+"""What `peek` finds where nothing is."""
+
 ROOT_NAME_CHARS: Final = 128
 """The name of a root."""
 
@@ -65,10 +71,19 @@ def check_root_name(name: str) -> None:
         raise Invalid(f"the name of a root, {name!r:.80}: {problem}", reason=Reason.INVALID_NAME)
 
 
-def declared_kind(doc: Document, name: str) -> str | None:
-    """The kind that the document records for this root; None: none yet."""
-    kind = cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map)).get(root_key(name))
-    return kind if isinstance(kind, str) else None
+def reserved_root(doc: Document) -> MapRoot:
+    """The root in which kinds are recorded."""
+    return cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))
+
+
+def peek(root: MapRoot, key: str) -> object:
+    """What is under the key, or `ABSENT`."""
+    with root.doc.transaction() as transaction:
+        inner = transaction._txn  # noqa: SLF001 - `root.get` would begin four transactions
+        if not root.integrated.has(inner, key):
+            return ABSENT
+        value: object = root.integrated.get(inner, key)
+    return value if type(value) in _PLAIN else root[key]
 
 
 def schema_kind(schema: object, name: str) -> str | None:
@@ -96,7 +111,7 @@ def schema_kind(schema: object, name: str) -> str | None:
 def settle_roots(doc: Document) -> None:
     """Gives each root that has a recorded kind its type, so that it can be observed."""
     roots = known_roots(doc)
-    for name, kind in kinds_of(read_items(cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map)))).items():
+    for name, kind in kinds_of(read_items(reserved_root(doc))).items():
         if roots.get(name) is None:
             doc.get(name, type=TYPES[kind])
 
@@ -153,8 +168,11 @@ class View(Generic[RootT]):
         self._name = name
         self._path = f"/{name}"
         self._type = TYPES[self.kind]
-        self._doc: Document | None = None
+        self._key = root_key(name)
+        self._doc = held.doc
+        self._reserved = reserved_root(self._doc)
         self._bound: RootT | None = None
+        self._is_declared = False
         self._check_schema()
         self._root()
 
@@ -174,13 +192,14 @@ class View(Generic[RootT]):
             Invalid: `TYPE_CLASH`.
         """
         doc = self._held.doc
-        declared = declared_kind(doc, self._name)
+        if doc is not self._doc:
+            self._doc, self._reserved, self._bound = doc, reserved_root(doc), None
+        declared = self._declared()
         if declared is not None and declared != self.kind:
             self._clash(declared)
-        if doc is not self._doc:
-            self._doc, self._bound = doc, None
+        self._is_declared = declared is not None
         if self._bound is None:
-            if not self._is_there(doc, declared):
+            if not self._is_there(doc):
                 return look(pycrdt.Doc(), self._name, cast("RootT", self._type()))
             self._bound = cast("RootT", doc.get(self._name, type=self._type))
         return self._bound
@@ -188,20 +207,26 @@ class View(Generic[RootT]):
     @contextmanager
     def _edit(self) -> Iterator[RootT]:
         """One edit of the root. What can be refused is refused before: a transaction that raises is not rolled back."""
-        self._root()
+        root = self._root()
         with self._held.transaction():
-            doc = self._held.doc
-            if declared_kind(doc, self._name) is None:
-                cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))[root_key(self._name)] = str(self.kind)
-            yield self._root()
+            if self._held.doc is not self._doc:
+                root = self._root()
+            if not self._is_declared:
+                self._reserved[self._key] = str(self.kind)
+                root = self._root()
+            yield root
 
-    def _is_there(self, doc: Document, declared: str | None) -> bool:
+    def _declared(self) -> str | None:
+        kind = peek(self._reserved, self._key)
+        return kind if isinstance(kind, str) else None
+
+    def _is_there(self, doc: Document) -> bool:
         """Whether there is a root to bind to. Looking at nothing settles nothing: the root may yet be of any kind."""
         roots = known_roots(doc)
         settled = roots.get(self._name)
         if settled is not None and not isinstance(settled, self._type):
             self._clash(type(settled).__name__.lower())
-        if declared is not None:
+        if self._is_declared:
             return True
         found = found_type(doc, self._name, roots)
         if found is not None and found is not self._type:

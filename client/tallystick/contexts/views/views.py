@@ -22,13 +22,13 @@ from tallystick.contexts.views.map import MapView
 from tallystick.contexts.views.register import RegisterView
 from tallystick.contexts.views.roots import (
     TYPES,
-    MapRoot,
     RootType,
     found_type,
     known_roots,
     look,
     read_items,
     read_list,
+    reserved_root,
 )
 from tallystick.contexts.views.set import SetView
 from tallystick.contexts.views.shapes import RESERVED, kinds_of, shape
@@ -92,7 +92,7 @@ class Views:
     def to_json(self) -> dict[str, JSON]:
         """The document as JSON, each root as its kind is shown; see `tallystick.contexts.views.shapes`."""
         doc = self._held.doc
-        kinds = kinds_of(read_items(cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))))
+        kinds = kinds_of(read_items(reserved_root(doc)))
         shown: dict[str, JSON] = {}
         roots = known_roots(doc)
         for name in sorted(name for name in roots if not name.startswith(RESERVED)):

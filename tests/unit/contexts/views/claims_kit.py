@@ -70,7 +70,7 @@ class Program:
         await self._reach()
         if self.before_append:
             self.log.apply(self.before_append.pop(0))
-        if expected_seq != self.log.seq:
+        if expected_seq not in (None, self.log.seq):
             raise Conflict("the log ends elsewhere")
         (operation,) = operations
         self.log.apply(operation)

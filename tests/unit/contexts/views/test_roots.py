@@ -10,6 +10,7 @@ import pytest
 from tallystick import Invalid, Reason
 from tallystick._json import JSON
 from tallystick.contexts.views import Views
+from tallystick.contexts.views.roots import TYPES, reserved_root, settle_roots
 from tallystick.contexts.views.shapes import Kind
 from tests.unit.contexts.views.kit import Peer, exchange, pair
 
@@ -185,6 +186,31 @@ def test_views_follow_the_replica_when_it_is_another_one() -> None:
     other = Peer(1)
     other.take_from(peer)
     assert other.views.to_json() == {"l": [1, 2], "t": "aé", "m": {"a": 1, "b": 2}, "c": 5}
+
+
+def test_settled_roots_can_be_observed() -> None:
+    here, there = pair()
+    for kind, edit in EDITS.items():
+        edit(here.views, f"root {kind}")
+    exchange(here, there)
+    settle_roots(there.doc)
+    types = {name: type(root) for name, root in there.doc.items()}
+    assert types == {"tallystick": pycrdt.Map} | {f"root {kind}": TYPES[kind] for kind in EDITS}
+    for kind, edit in EDITS.items():
+        edit(there.views, f"root {kind}")
+
+
+def test_view_declares_anew_what_was_undone() -> None:
+    """An undone first edit takes the kind along."""
+    peer = Peer()
+    tasks = peer.views.map("m")
+    tasks["a"] = 1
+    del reserved_root(peer.doc)["roots/m"]
+    tasks["b"] = 2
+    other = Peer(1)
+    other.take_from(peer)
+    with pytest.raises(Invalid):
+        other.views.list("m")
 
 
 def test_one_name_gives_one_view() -> None:
