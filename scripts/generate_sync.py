@@ -34,6 +34,7 @@ CLASSES: Final = (
     ("_stream", "PendingAppend"),
     ("contexts/context", "Context"),
     ("contexts/transacting", "Transaction"),
+    ("contexts/stored", "StoredContext"),
     ("contexts/presence", "Presence"),
     ("contexts/views/map", "MapView"),
     ("contexts/views/list", "ListView"),

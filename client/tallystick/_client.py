@@ -22,13 +22,15 @@ from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
 from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, Revision
 from tallystick._watch import watch
+from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
-from tallystick.v1 import cluster_pb2, state_pb2
+from tallystick.v1 import cluster_pb2, context_pb2, state_pb2
 
 if TYPE_CHECKING:
     from tallystick.contexts.context import Context
     from tallystick.contexts.cursor import Cursor
+    from tallystick.contexts.stored import StoredContext
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 STATUS_TIMEOUT_S: Final = 2.0
@@ -231,6 +233,25 @@ class Client:
             NotFound: there is no such context, or another document has the name by now.
         """
         return await self._contexts.delete(name, guid=guid, timeout_s=timeout_s)
+
+    def stored_context(self, name: str) -> StoredContext:
+        """The context of this name as the nodes hold it, without a replica here: to look at it, and to keep it well."""
+        from tallystick.contexts.stored import StoredContext
+
+        ref = context_pb2.ContextRef(namespace=self._namespace, name=name)
+        return StoredContext(self._calls, self._contexts, self._writers, ref, actor=self._actor)
+
+    async def verify_contexts(
+        self, name: str = "", *, everywhere: bool = False, deep: bool = False, timeout_s: float | None = None
+    ) -> Verified:
+        """Whether the voters hold equal documents now; while agents edit, they differ for moments.
+
+        Args:
+            name: only this one.
+            everywhere: those of all namespaces.
+            deep: by their content, not by the kept digests alone.
+        """
+        return await self._contexts.verify(name, everywhere=everywhere, deep=deep, timeout_s=timeout_s)
 
     def watch(
         self,

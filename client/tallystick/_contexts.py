@@ -19,8 +19,10 @@ from tallystick._methods import (
     delete_context_method,
     describe_context_method,
     list_contexts_method,
+    verify_contexts_method,
 )
 from tallystick._values import Consistency, ContextInfo, Revision
+from tallystick.contexts import records
 from tallystick.errors import AlreadyExists, Reason
 from tallystick.v1 import context_pb2
 
@@ -59,6 +61,28 @@ class Contexts:
         )
         answer = await self._calls.read(describe_context_method, request, consistency=consistency, timeout_s=timeout_s)
         return _convert.context_info(answer.info)
+
+    async def measure(self, name: str, *, timeout_s: float | None = None) -> records.ContextMeasure:
+        """One of them as one node has it, which has come as far as this client; see `StoredContext.measure`."""
+        request = context_pb2.DescribeContextRequest(
+            context=self._ref(name), options=self._calls.session.read_options(Consistency.SESSION)
+        )
+        answer = await self._calls.read(
+            describe_context_method, request, consistency=Consistency.SESSION, timeout_s=timeout_s
+        )
+        return records.measure(answer)
+
+    async def verify(
+        self, name: str = "", *, everywhere: bool = False, deep: bool = False, timeout_s: float | None = None
+    ) -> records.Verified:
+        """Whether the voters hold equal documents; see `Client.verify_contexts`."""
+        request = context_pb2.VerifyContextsRequest(
+            namespace="" if everywhere else self._namespace, name="" if everywhere else name, deep=deep
+        )
+        answer = await self._calls.read(
+            verify_contexts_method, request, consistency=Consistency.LOCAL, timeout_s=timeout_s
+        )
+        return records.verified(answer)
 
     async def create(
         self,

@@ -50,8 +50,9 @@ from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.holding import Refusal
 from tallystick.contexts.past import At
 from tallystick.contexts.presence import Presence, Present
-from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
+from tallystick.contexts.records import BlameLine, Compaction, ContextMeasure, Edit, Overlap, Verified, Version
 from tallystick.contexts.resolving import Resolver
+from tallystick.contexts.stored import StoredContext
 from tallystick.contexts.transacting import Transaction
 from tallystick.contexts.views.board import BoardView
 from tallystick.contexts.views.claims import Claim, ClaimInfo
@@ -245,6 +246,24 @@ class SyncClient:
             NotFound: there is no such context, or another document has the name by now.
         """
         return self._portal.run(self._inner.delete_context(name, guid=guid, timeout_s=timeout_s))
+
+    def stored_context(self, name: str) -> SyncStoredContext:
+        """The context of this name as the nodes hold it, without a replica here: to look at it, and to keep it well."""
+        return SyncStoredContext(self._portal, self._inner.stored_context(name))
+
+    def verify_contexts(
+        self, name: str = "", *, everywhere: bool = False, deep: bool = False, timeout_s: float | None = None
+    ) -> Verified:
+        """Whether the voters hold equal documents now; while agents edit, they differ for moments.
+
+        Args:
+            name: only this one.
+            everywhere: those of all namespaces.
+            deep: by their content, not by the kept digests alone.
+        """
+        return self._portal.run(
+            self._inner.verify_contexts(name, everywhere=everywhere, deep=deep, timeout_s=timeout_s)
+        )
 
     def watch(
         self,
@@ -1017,6 +1036,121 @@ class SyncTransaction:
         self._portal.run(self._inner.__aexit__(kind, error, trace))
 
 
+class SyncStoredContext:
+    """A shared document where it is stored. Made by `Client.stored_context`; nothing is sent until a method is called.
+
+    What one node answers for itself (sizes, numbers, history, overlaps) is that node's: other nodes have other numbers.
+    Calls stay with one node as long as it answers.
+
+    Raises, from each method:
+        NotFound: there is no such context.
+        Unavailable: no node answers.
+    """
+
+    def __init__(self, portal: Portal, inner: StoredContext) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        """The context's name."""
+        return self._portal.call(lambda: self._inner.name)
+
+    def measure(self, *, timeout_s: float | None = None) -> ContextMeasure:
+        """How large it is, who edits, and what the node that answers holds."""
+        return self._portal.run(self._inner.measure(timeout_s=timeout_s))
+
+    def show(self, at: At | None = None, *, after: Cursor | None = None, timeout_s: float | None = None) -> JSON:
+        """The content as JSON: now, or as it was at a number, a time, or a version.
+
+        Args:
+            after: what the node must hold before it answers.
+
+        Raises:
+            NotFound: nothing is kept of then.
+        """
+        return self._portal.run(self._inner.show(at, after=after, timeout_s=timeout_s))
+
+    def history(
+        self, *, after_number: int = 0, actor: str = "", follow: bool = False, timeout_s: float | None = None
+    ) -> SyncIterator[Edit]:
+        """The edits after a number, oldest first; of this actor alone, if it is named.
+
+        Args:
+            follow: then go on with what is edited, without end.
+
+        Raises:
+            Unavailable: the node that answered is gone, and its numbers with it.
+        """
+        return SyncIterator(
+            self._portal,
+            self._portal.call(
+                lambda: self._inner.history(after_number=after_number, actor=actor, follow=follow, timeout_s=timeout_s)
+            ),
+        )
+
+    def blame(self, root: str = "", *, timeout_s: float | None = None) -> Sequence[BlameLine]:
+        """Who wrote what is there now; of this root alone, if it is named."""
+        return self._portal.run(self._inner.blame(root, timeout_s=timeout_s))
+
+    def overlaps(self, *, after_number: int = 0, timeout_s: float | None = None) -> SyncIterator[Overlap]:
+        """Concurrent edits of one key or range, as the node found them, oldest first."""
+        return SyncIterator(
+            self._portal,
+            self._portal.call(lambda: self._inner.overlaps(after_number=after_number, timeout_s=timeout_s)),
+        )
+
+    def versions(
+        self, *, consistency: Consistency = Consistency.LINEARIZABLE, timeout_s: float | None = None
+    ) -> SyncIterator[Version]:
+        """The named versions, by name."""
+        return SyncIterator(
+            self._portal, self._portal.call(lambda: self._inner.versions(consistency=consistency, timeout_s=timeout_s))
+        )
+
+    def save_version(
+        self,
+        name: str,
+        *,
+        agent: str = "",
+        checkpoint: str = "",
+        branch: str = "",
+        after: Cursor | None = None,
+        timeout_s: float | None = None,
+    ) -> Version:
+        """Names what the document is now at the node that answers, for ever; decided.
+
+        Raises:
+            AlreadyExists: the name is taken by another state.
+        """
+        return self._portal.run(
+            self._inner.save_version(
+                name, agent=agent, checkpoint=checkpoint, branch=branch, after=after, timeout_s=timeout_s
+            )
+        )
+
+    def restore(self, at: At, *, cause: str = "", timeout_s: float | None = None) -> tuple[bool, Cursor]:
+        """Makes the content what it was, by a new edit. Whether that changed anything, and what the node holds then.
+
+        Raises:
+            NotFound: nothing is kept of then.
+        """
+        return self._portal.run(self._inner.restore(at, cause=cause, timeout_s=timeout_s))
+
+    def compact(self, *, timeout_s: float | None = None) -> Compaction:
+        """Rebuilds the document without its past, in a new epoch; decided. Edits wait for as long as it takes.
+
+        Raises:
+            QuotaExceeded: its content is too large for the log.
+            Unavailable: not all that the voters hold is equal yet, or none decides.
+        """
+        return self._portal.run(self._inner.compact(timeout_s=timeout_s))
+
+    def presence(self) -> SyncPresence:
+        """Who is here, to look at. Close it after use."""
+        return SyncPresence(self._portal, self._portal.call(lambda: self._inner.presence()))
+
+
 class SyncPresence:
     """The presence of one context. Made by `Context.presence`; the first use joins."""
 
@@ -1603,6 +1737,7 @@ __all__ = [
     "SyncPresence",
     "SyncRegisterView",
     "SyncSetView",
+    "SyncStoredContext",
     "SyncTextView",
     "SyncTransaction",
     "connect",

@@ -35,6 +35,7 @@ TWINS: list[tuple[type[object], type[object]]] = [
     (tallystick.PendingAppend, sync.SyncPendingAppend),
     (tallystick.Context, sync.SyncContext),
     (tallystick.contexts.Presence, sync.SyncPresence),
+    (tallystick.contexts.StoredContext, sync.SyncStoredContext),
 ]
 
 

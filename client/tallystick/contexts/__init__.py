@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from tallystick.contexts.cursor import Cursor
     from tallystick.contexts.holding import Refusal
     from tallystick.contexts.presence import Presence, Present
-    from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
+    from tallystick.contexts.records import (
+        BlameLine,
+        Compaction,
+        ContextMeasure,
+        Edit,
+        NodeDigest,
+        Overlap,
+        Verified,
+        Version,
+    )
     from tallystick.contexts.resolving import KEEP_BOTH, KeepBoth
+    from tallystick.contexts.stored import StoredContext
     from tallystick.contexts.transacting import Transaction
     from tallystick.contexts.views import (
         BoardView,
@@ -37,8 +47,18 @@ _NAMES: Final = {
     "cursor": ("Cursor",),
     "holding": ("Refusal",),
     "presence": ("Presence", "Present"),
-    "records": ("BlameLine", "Edit", "Overlap", "Version"),
+    "records": (
+        "BlameLine",
+        "Compaction",
+        "ContextMeasure",
+        "Edit",
+        "NodeDigest",
+        "Overlap",
+        "Verified",
+        "Version",
+    ),
     "resolving": ("KEEP_BOTH", "KeepBoth"),
+    "stored": ("StoredContext",),
     "transacting": ("Transaction",),
     "views": (
         "BoardView",
@@ -75,7 +95,9 @@ __all__ = [
     "ChangeKind",
     "Claim",
     "ClaimInfo",
+    "Compaction",
     "Context",
+    "ContextMeasure",
     "CounterView",
     "Cursor",
     "Edit",
@@ -83,16 +105,19 @@ __all__ = [
     "Lagged",
     "ListView",
     "MapView",
+    "NodeDigest",
     "Overlap",
     "Presence",
     "Present",
     "Refusal",
     "RegisterView",
     "SetView",
+    "StoredContext",
     "TextView",
     "Told",
     "Transaction",
     "Value",
     "ValueLike",
+    "Verified",
     "Version",
 ]

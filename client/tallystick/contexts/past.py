@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime
+from typing import Final
 
 import grpc
 
@@ -30,6 +31,9 @@ from tallystick.contexts.writers import Writers
 from tallystick.errors import Compacted, Corrupt, Invalid, TallystickError, Unavailable
 from tallystick.v1 import common_pb2, context_pb2
 
+FOLLOW_S: Final = 0.3
+"""How often a node is asked for more edits by who follows them."""
+
 At = int | datetime | str
 """A place in the past: a number of a node's update log, a time, or the name of a version."""
 
@@ -41,17 +45,28 @@ class Past:
         self._calls, self._writers, self._ref, self._actor = calls, writers, ref, actor
 
     async def history(
-        self, after_number: int, actor: str, timeout_s: float | None
+        self, after_number: int, actor: str, timeout_s: float | None, *, follow: bool = False
     ) -> AsyncGenerator[records.Edit, None]:
-        """The edits after a number, oldest first."""
+        """The edits after a number, oldest first; then, with `follow`, those that come.
+
+        Raises:
+            Unavailable: another node answers than at first; its numbers are others.
+        """
         request = context_pb2.HistoryRequest(context=self._ref, after_number=after_number, limit=PAGE, actor=actor)
+        node_id = ""
         while True:
             page = await self._calls.read(history_method, request, consistency=Consistency.LOCAL, timeout_s=timeout_s)
+            if node_id and page.header.node_id != node_id:
+                raise Unavailable(f"{node_id} does not answer any more, and these are its numbers")
+            node_id = page.header.node_id
             for message in page.edits:
                 yield records.edit(message)
-            if not (page.more and page.edits):
+                request.after_number = message.number
+            if page.more and page.edits:
+                continue
+            if not follow:
                 return
-            request.after_number = page.edits[-1].number
+            await asyncio.sleep(FOLLOW_S)
 
     async def blame(self, root: str, timeout_s: float | None) -> list[records.BlameLine]:
         """Who wrote what is there now."""

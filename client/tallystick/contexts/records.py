@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tallystick import _convert
 from tallystick._json import JSON, decode
-from tallystick._values import Revision, to_time
+from tallystick._values import ContextInfo, Revision, to_time
 from tallystick.contexts.cursor import Cursor
 from tallystick.v1 import context_pb2
 
@@ -104,6 +104,65 @@ class Version:
         return to_time(self.time_unix_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class ContextMeasure:
+    """A context, and what the node that answers has of it.
+
+    Attributes:
+        node_id: who answers.
+        document_size_bytes: the document, encoded.
+        stored_size_bytes: with the update log.
+        updates: in the update log.
+        writers: ids that ever wrote in this epoch.
+        tombstones: deleted items that the document still carries.
+        subscribers: who has it open at this node.
+        cursor: what the node holds; None: it could not say so at the moment, and the sizes are 0.
+    """
+
+    info: ContextInfo
+    node_id: str
+    document_size_bytes: int
+    stored_size_bytes: int
+    updates: int
+    writers: int
+    tombstones: int
+    subscribers: int
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDigest:
+    """What a voter holds: the digest of all that it was asked for; "" with an `error` if it did not say."""
+
+    node_id: str
+    digest: bytes
+    documents: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Whether the voters hold equal documents.
+
+    Attributes:
+        equal: all voters answered, with equal digests.
+        different: namespace and name of those that differ; at most 100.
+    """
+
+    equal: bool
+    nodes: tuple[NodeDigest, ...]
+    different: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """A document rebuilt in a new epoch, and what it took and takes."""
+
+    info: ContextInfo
+    size_before_bytes: int
+    size_after_bytes: int
+
+
 def edit(message: context_pb2.Edit) -> Edit:
     """An edit that came."""
     return Edit(
@@ -152,3 +211,33 @@ def version(message: context_pb2.VersionInfo) -> Version:
         size_bytes=message.size_bytes,
         revision=_convert.revision(message.revision),
     )
+
+
+def measure(message: context_pb2.DescribeContextResponse) -> ContextMeasure:
+    """A measure that came."""
+    size = message.size
+    return ContextMeasure(
+        info=_convert.context_info(message.info),
+        node_id=message.header.node_id,
+        document_size_bytes=size.document_bytes,
+        stored_size_bytes=size.stored_bytes,
+        updates=size.updates,
+        writers=size.writers,
+        tombstones=size.tombstones,
+        subscribers=message.subscribers,
+        cursor=Cursor.of(message.cursor) if message.HasField("cursor") else None,
+    )
+
+
+def verified(message: context_pb2.VerifyContextsResponse) -> Verified:
+    """A comparison that came."""
+    return Verified(
+        equal=message.equal,
+        nodes=tuple(NodeDigest(one.node_id, one.digest, one.documents, one.error) for one in message.nodes),
+        different=tuple((ref.namespace, ref.name) for ref in message.different),
+    )
+
+
+def compaction(message: context_pb2.CompactContextResponse) -> Compaction:
+    """A new epoch that came."""
+    return Compaction(_convert.context_info(message.info), message.bytes_before, message.bytes_after)

@@ -1,4 +1,4 @@
-"""The command line: `tallystick serve | dev | status | agent | member | certs | completion`.
+"""The command line: `tallystick serve | dev | status | agent | context | member | certs | completion`.
 
 Rules of this package:
 - A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
@@ -21,7 +21,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 from tallystick._version import __version__
 from tallystick_node.cli.exits import Group
 
-_COMMANDS: Final = ("serve", "dev", "status", "agent", "member", "certs", "completion")
+_COMMANDS: Final = ("serve", "dev", "status", "agent", "context", "member", "certs", "completion")
 
 
 class _LazyGroup(Group):

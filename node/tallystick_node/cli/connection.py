@@ -32,14 +32,15 @@ class Connection:
     tls: tallystick.TLS | None
     as_json: bool
 
-    def open(self) -> tallystick.Client:
-        """A client, for `async with`."""
+    def open(self, *, actor: str = "") -> tallystick.Client:
+        """A client, for `async with`; what it writes is by this actor."""
         return tallystick.connect(
             self.endpoints,
             namespace=self.namespace,
             consistency=self.consistency,
             timeout_s=self.timeout_s,
             tls=self.tls,
+            actor=actor,
         )
 
 
@@ -49,7 +50,8 @@ _OPTIONS: Final = (
         help=f"Nodes to connect to.  [default: {DEFAULT_ENDPOINTS}]",
     ),
     click.option(
-        "-n", "--namespace", default="default", show_default=True, envvar="TALLYSTICK_NAMESPACE", help="Whose agents."
+        "-n", "--namespace", default="default", show_default=True, envvar="TALLYSTICK_NAMESPACE",
+        help="Whose agents and contexts.",
     ),
     click.option(
         "--consistency", type=click.Choice([str(one) for one in tallystick.Consistency]),
