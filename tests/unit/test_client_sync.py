@@ -114,7 +114,8 @@ def function_of(member: object) -> Callable[..., object]:
 
 def returned(function: Callable[..., object]) -> object:
     """The type that it returns. (`get_type_hints` would read the parameters too, some of which are recursive.)"""
-    names: dict[str, object] = {"Context": tallystick.Context, **vars(inspect.getmodule(function))}
+    late = {"Context": tallystick.Context, "StoredContext": tallystick.contexts.StoredContext}
+    names: dict[str, object] = {**late, **vars(inspect.getmodule(function))}
     return eval(function.__annotations__["return"], names)  # noqa: S307 - of our own source
 
 

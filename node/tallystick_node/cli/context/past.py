@@ -42,11 +42,10 @@ async def _log(
     async with connection.open() as client:
         stored = client.stored_context(name)
         last = 0 if after is None else after
-        if after is not None and follow:
-            limit = 0
-        for edit in await _some(stored, only_actor, after, limit):
-            _show_edit(connection, edit)
-            last = edit.number
+        if after is None or not follow:
+            for edit in await _some(stored, only_actor, after, limit):
+                _show_edit(connection, edit)
+                last = edit.number
         if follow:
             async with aclosing(stored.history(after_number=last, actor=only_actor, follow=True)) as edits:
                 async for edit in edits:
