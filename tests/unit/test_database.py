@@ -13,7 +13,7 @@ import pytest
 
 from tallystick.errors import NotFound, Reason
 from tallystick_node.core import limits
-from tallystick_node.core.commands import Command, Operation, OperationKind
+from tallystick_node.core.commands import Command, CreateContext, DeleteContext, Operation, OperationKind
 from tallystick_node.core.outcomes import AgentDeleted, Appended, CheckpointTaken, MutationDecided, Refusal
 from tallystick_node.core.values import canonical_json, parse_json
 from tallystick_node.storage.database import Database, Entry
@@ -306,3 +306,11 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}"):
         Database.open(path)
+
+
+def test_a_context_that_is_gone_had_no_base(database: Database) -> None:
+    create = CreateContext(1000, "demo", "plan", b"g" * 16, b"", b"seed")
+    apply_many(database, [create])
+    assert database.reads.contexts.base(b"g" * 16) == b"seed"
+    apply_many(database, [DeleteContext(1001, "demo", "plan", b"g" * 16, "me")])
+    assert database.reads.contexts.base(b"g" * 16) == b""

@@ -250,7 +250,7 @@ class DecidedContexts:
         return self._access.looked_up(lambda: self._reads.was_deleted(guid))
 
     def base(self, guid: bytes) -> bytes:
-        """What the present epoch of a document that lives began with: an update of writer 1, or empty; empty if it lives no more."""
+        """What the present epoch of a document began with: an update of writer 1, or empty: also if it is gone."""
         return self._access.looked_up(lambda: self._reads.base(guid))
 
     def known_owner(self, writer: int) -> Owner | None:
