@@ -423,17 +423,18 @@ async def test_the_window_holds_back_a_client_that_sends_faster_than_is_merged()
         await ann.until_acked(len(updates))
 
 
-async def test_a_document_that_was_not_decided_here_is_forgotten_by_the_look() -> None:
+async def test_the_look_forgets_what_has_ended_and_not_what_is_not_known_yet() -> None:
     on = Stage()
-    gone, behind = b"g" * 16, b"h" * 16
-    for guid in (gone, behind, GUID):
+    gone, behind, unknown = b"g" * 16, b"h" * 16, b"u" * 16
+    on.decided.gone.add(gone)
+    for guid in (gone, behind, unknown, GUID):
         await on.hub.ask(guid, _describe(guid))
     on.decided.records[behind] = record(behind, "other", epoch=2)
     on.decided.bases[behind] = Replica(1).set("k", 1)
     await on.merged.following.look()
     for guid in (gone, behind):
         await on.hub.chores.settled(guid)
-    assert sorted(on.port.documents) == sorted([behind, GUID])
+    assert sorted(on.port.documents) == sorted([behind, unknown, GUID])
     assert on.port.documents[behind].epoch == 2
     await on.hub.close()
 
