@@ -3,9 +3,10 @@
 Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
-- In a `console` block, `$ tallystick status|agent|certs`, `$ tallystick member list|lead`, `$ python NAME` and
+- In a `console` block, `$ tallystick status|agent|context|certs`, `$ tallystick member list|lead`, `$ python NAME` and
   `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked; `$ make` has to name
   a target. Anything else is refused here, so that nothing is left untried.
+- A `js` block joins with the stock Yjs client: its address has to be one; `test_yjs` runs such clients.
 - A `toml` block is a node's configuration; the `TALLYSTICK_` variables of an `sh` block have to exist.
 """
 
@@ -34,6 +35,7 @@ import tallystick
 from tallystick import ops
 from tallystick_node import config
 from tallystick_node.cli import main as cli
+from tallystick_node.web.server import room_of
 from tests.cluster.harness import Cluster
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -141,6 +143,10 @@ class Reader:
             case "sh":
                 known = CLIENT_VARIABLES | {setting.variable for setting in config.SETTINGS}
                 assert set(re.findall(r"TALLYSTICK_[A-Z_]+", block.text)) <= known
+            case "js":
+                urls = re.findall(r'WebsocketProvider\("ws://[^/"]+(/[^"]+)", "([^"]+)"', block.text)
+                assert urls
+                assert all(room_of(f"{path}/{name}") for path, name in urls)
             case other:
                 assert other == "mermaid", f"nobody runs a block of {other!r}"
 
@@ -153,7 +159,7 @@ class Reader:
 
     async def _console(self, words: Sequence[str]) -> None:
         match words:
-            case ["tallystick", ("status" | "agent" | "certs"), *_]:
+            case ["tallystick", ("status" | "agent" | "context" | "certs"), *_]:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)
