@@ -4,8 +4,8 @@ Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
 - In a `console` block, `$ tallystick status|agent|context|certs`, `$ tallystick member list|lead`, `$ python NAME` and
-  `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked; `$ make` has to name
-  a target. Anything else is refused here, so that nothing is left untried.
+  `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked, of `curl` the
+  address; `$ make` has to name a target. Anything else is refused here, so that nothing is left untried.
 - A `js` block joins with the stock Yjs client: its address has to be one; `test_yjs` runs such clients.
 - A `toml` block is a node's configuration; the `TALLYSTICK_` variables of an `sh` block have to exist.
 """
@@ -167,6 +167,8 @@ class Reader:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", "member", name, *arguments]:
                 _command("member", name).make_context(name, arguments)
+            case ["curl", "-s", url]:
+                assert re.fullmatch(r"http://127\.0\.0\.1:74[234]2/(healthz|metrics)", url)
             case ["python", name]:
                 assert (self._folder / name).exists(), f"no block of the page is {name}"
                 await self.command(sys.executable, name, within_s=PYTEST_S)
