@@ -28,6 +28,7 @@ from tallystick_node.contexts.desk.library import Library, damaged
 from tallystick_node.contexts.desk.merging import ORIGINS, Merger
 from tallystick_node.contexts.desk.parts import Incoming, Outgoing
 from tallystick_node.contexts.desk.reading import Reader
+from tallystick_node.contexts.desk.restoring import Restorer
 from tallystick_node.contexts.desk.rows import RowDamaged
 from tallystick_node.contexts.desk.upkeep import Upkeep
 from tallystick_node.contexts.ids import ContextId
@@ -71,6 +72,7 @@ class Desk:
         self._incoming = Incoming(clock)
         self._merger = Merger(self._rows, self._library)
         self._reader = Reader(self._rows, self._library, self._outgoing)
+        self._restorer = Restorer(self._rows, self._library, self._merger, self._reader)
         self._comparer = Comparer(self._rows, self._library, self._sums)
         self._epochs = Epochs(self._rows, self._library, self._merger)
         self._upkeep = Upkeep(
@@ -87,6 +89,7 @@ class Desk:
             "ranges": lambda request: worker_pb2.Response(ranges=self._comparer.compare(request.ranges.compare)),
             "history": lambda request: worker_pb2.Response(history=self._reader.history(request.history)),
             "as_json": lambda request: worker_pb2.Response(data=self._reader.as_json(request.as_json)),
+            "restore": lambda request: worker_pb2.Response(done=self._restorer.restore(request.restore)),
             "forget": self._forget,
             "rebuild": lambda request: worker_pb2.Response(
                 data=self._outgoing.first(self._epochs.rebuild(ContextId.of(request.rebuild.id)))

@@ -220,6 +220,7 @@ class Hub:
 
     async def restore(self, document: ContextId, restore: worker_pb2.Restore) -> worker_pb2.Done:
         """Makes the content what it was: an edit of this node's. Raises as `merge`."""
+        restore.now_unix_ms = restore.edit.time_unix_ms = self._unix_ms()
         done: list[worker_pb2.Done] = []
 
         async def ask() -> worker_pb2.Merged:
