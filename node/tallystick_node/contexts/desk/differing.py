@@ -71,7 +71,7 @@ def _equal_maps(target: Map[Any], source: Map[Any]) -> None:
     for key in sorted(source.keys()):
         goal = source[key]
         value = target[key] if key in there else None
-        if isinstance(goal, _KINDS) and type(value) is type(goal):
+        if isinstance(goal, _KINDS) and isinstance(value, _KINDS) and type(value) is type(goal):
             make_equal(value, goal)
         elif key not in there or _print(value) != _print(goal):
             set_key(target, key, goal)
