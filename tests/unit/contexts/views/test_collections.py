@@ -32,6 +32,15 @@ def test_map_is_a_dict() -> None:
     assert len(tasks) == 0
 
 
+def test_keys_come_in_one_order_on_all_replicas() -> None:
+    here, there = pair()
+    for key in "zyxwvutsrqponml":
+        here.views.map("m")[key] = key
+    exchange(here, there)
+    for peer in (here, there):
+        assert list(peer.views.map("m")) == list(peer.views.map("m").to_dict()) == sorted("zyxwvutsrqponml")
+
+
 def test_map_sets_many_and_clears_in_one_edit() -> None:
     peer = Peer()
     tasks = peer.views.map("m")
@@ -208,6 +217,19 @@ def test_adding_wins() -> None:
     exchange(here, there)
     for peer in (here, there):
         assert peer.views.set("s").elements() == ["stays"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_removing_leaves_what_an_unseen_writer_added(order: tuple[int, int, int]) -> None:
+    """With one key for all writers, one addition would take the place of the other and go with it."""
+    one, other, remover = (Peer(number) for number in order)
+    one.views.set("s").add("x")
+    other.views.set("s").add("x")
+    remover.take_from(other)
+    remover.views.set("s").discard("x")
+    exchange(one, other, remover)
+    for peer in (one, other, remover):
+        assert peer.views.set("s").elements() == ["x"]
 
 
 def test_removing_removes_what_all_added() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import pycrdt
 import pytest
@@ -127,6 +128,25 @@ def test_root_that_another_program_made_is_known_by_its_content(
             EDITS[other](open_before[other].views, "root")
 
 
+@pytest.mark.parametrize("kind", [Kind.MAP, Kind.LIST, Kind.TEXT])
+def test_looking_at_what_another_program_made_settles_no_wrong_type(kind: Kind) -> None:
+    here, there = pair()
+    here.doc["root"] = pycrdt.Text("x")
+    exchange(here, there)
+    if kind is Kind.TEXT:
+        OPENS[kind](there.views, "root")
+    else:
+        with pytest.raises(Invalid):
+            OPENS[kind](there.views, "root")
+    assert there.views.to_json() == {"root": "x"}
+    text = cast("pycrdt.Text", there.doc.get("root", type=pycrdt.Text))
+    seen: list[str] = []
+    subscription = text.observe(lambda event: seen.append(str(event)))
+    text.insert(0, "y")  # pycrdt would panic here
+    text.unobserve(subscription)
+    assert len(seen) == 1
+
+
 def test_looking_writes_nothing() -> None:
     peer = Peer()
     for kind, open_view in OPENS.items():
@@ -159,12 +179,12 @@ def test_name_is_refused(name: str) -> None:
 def test_schema_names_the_kinds() -> None:
     schema: JSON = {"roots": {"tasks": {"type": "map"}, "any": {}}, "strict": True}
     peer = Peer(schema=schema)
-    peer.views.map("tasks")["a"] = 1
-    peer.views.list("any").append(1)
     for name in ("tasks", "other"):
         with pytest.raises(Invalid) as refused:
             peer.views.list(name)
         assert refused.value.reason is Reason.TYPE_CLASH
+    peer.views.map("tasks")["a"] = 1
+    peer.views.list("any").append(1)
     loose = Peer(schema={"roots": {"tasks": {"type": "map"}}})
     loose.views.list("other").append(1)
 
