@@ -210,6 +210,7 @@ async def test_a_node_whose_state_is_not_the_others_is_taken_out_of_service(tmp_
         _diverge(tmp_path / "b" / "state.db")
         before = len(node.log_text())
         node.start()
+        await client.agent("x").append(ops.set("/n", "something to compare at"))
         assert await node.wait_exit(CATCH_UP_S) != 0
         assert "differs from that of a majority" in _sentence(node, before)
 
