@@ -24,8 +24,10 @@ from tallystick_node.contexts.desk.answers import refusal
 from tallystick_node.contexts.desk.comparing import Comparer
 from tallystick_node.contexts.desk.crdt import CrdtFailed
 from tallystick_node.contexts.desk.epochs import Epochs
+from tallystick_node.contexts.desk.layouts import Layouts
 from tallystick_node.contexts.desk.library import Library, damaged
 from tallystick_node.contexts.desk.merging import ORIGINS, Merger
+from tallystick_node.contexts.desk.overlapping import Overlaps
 from tallystick_node.contexts.desk.parts import Incoming, Outgoing
 from tallystick_node.contexts.desk.reading import Reader
 from tallystick_node.contexts.desk.restoring import Restorer
@@ -73,6 +75,8 @@ class Desk:
         self._merger = Merger(self._rows, self._library)
         self._reader = Reader(self._rows, self._library, self._outgoing)
         self._restorer = Restorer(self._rows, self._library, self._merger, self._reader)
+        self._layouts = Layouts()
+        self._overlaps = Overlaps(self._rows, self._library, self._layouts)
         self._comparer = Comparer(self._rows, self._library, self._sums)
         self._epochs = Epochs(self._rows, self._library, self._merger)
         self._upkeep = Upkeep(
@@ -89,6 +93,7 @@ class Desk:
             "ranges": lambda request: worker_pb2.Response(ranges=self._comparer.compare(request.ranges.compare)),
             "history": lambda request: worker_pb2.Response(history=self._reader.history(request.history)),
             "as_json": lambda request: worker_pb2.Response(data=self._reader.as_json(request.as_json)),
+            "overlaps": lambda request: worker_pb2.Response(overlaps=self._overlaps.listed(request.overlaps)),
             "restore": lambda request: worker_pb2.Response(done=self._restorer.restore(request.restore)),
             "forget": self._forget,
             "rebuild": lambda request: worker_pb2.Response(
@@ -130,6 +135,8 @@ class Desk:
         except DiskFull:
             self._rows.roll_back()
             self._library.rolled_back()
+            self._merger.overlaps.forget()
+            self._layouts.forget()
             return [self._answer_unwritten(request) for request in requests]
         self._library.committed()
         self._shrink()

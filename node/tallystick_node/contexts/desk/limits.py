@@ -50,3 +50,24 @@ DOCUMENTS_PAGE: Final = 1000
 """Documents in one answer."""
 PREFIXES: Final = 4096
 """Ranges in one question."""
+
+OVERLAPS: Final = 10_000
+"""Overlaps that are kept of a document, the newest."""
+OVERLAPS_TRIMMED: Final = 100
+"""After so many found ones it is seen to that no more are kept."""
+OVERLAPS_PAGE_AT_MOST: Final = 200
+OVERLAPS_DOCUMENTS: Final = 256
+"""Documents whose last structs are remembered, to compare new ones with; those not edited for longest go first."""
+OVERLAP_UPDATE_BYTES: Final = 64 * 1024
+"""Larger updates are not compared with others, and of their values nothing is told."""
+OVERLAP_VALUE_BYTES: Final = 1024
+"""A value that is told with an overlap, as JSON; larger ones are left out."""
+
+LAYOUT_BYTES: Final = 4 * 1024 * 1024
+"""A document that is larger is not taken apart: no blame of it, no paths of overlaps."""
+BLAME_LINES: Final = 2000
+"""Lines of one answer."""
+BLAME_BYTES: Final = 1024 * 1024
+"""What their values come to."""
+BLAME_VALUE_BYTES: Final = 16 * 1024
+"""One value; a larger one is null."""

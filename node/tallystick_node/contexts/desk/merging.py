@@ -20,6 +20,7 @@ from tallystick_node.contexts import limits
 from tallystick_node.contexts.desk import limits as own
 from tallystick_node.contexts.desk.crdt import CrdtFailed
 from tallystick_node.contexts.desk.library import Library, Loaded, damaged
+from tallystick_node.contexts.desk.overlapping import OverlapFinder
 from tallystick_node.contexts.desk.rows import LAST_NUMBER, Rows
 from tallystick_node.contexts.updates import deletes as deletions
 from tallystick_node.contexts.updates import state_vectors
@@ -50,6 +51,7 @@ class Merger:
     def __init__(self, rows: Rows, library: Library) -> None:
         self._rows = rows
         self._library = library
+        self.overlaps = OverlapFinder(rows)
 
     def merge(
         self,
@@ -73,9 +75,12 @@ class Merger:
             Unavailable: CONTEXT_DAMAGED.
             DiskFull: and then nothing of the batch counts.
         """
+        known = loaded.vector
+        is_compared = len(update) <= own.OVERLAP_UPDATE_BYTES and origin is not Origin.SEED
         admitted = admit(
-            update, loaded.vector, origin=origin, writer=edit.writer, web_writers=web_writers, bounds=_BOUNDS[origin]
-        )
+            update, known, origin=origin, writer=edit.writer, web_writers=web_writers, bounds=_BOUNDS[origin],
+            with_structs=is_compared,
+        )  # fmt: skip
         if admitted.lacks:
             return worker_pb2.Merged(
                 number=loaded.row.number, lacks_state_vector=state_vectors.encode(loaded.vector) or b"\x00"
@@ -90,6 +95,8 @@ class Merger:
                 number=loaded.row.number, state_vector=loaded.crdt.state_vector(), web_writers=claims
             )
         stored = self._store(loaded, update, admitted, deleted, edit, edits, now_unix_ms)
+        if is_compared:
+            self.overlaps.note(loaded.row, admitted.update, known, _author_of(admitted, edit, edits))
         is_checked = len(loaded.vector) <= own.CHECKED_WRITERS
         return worker_pb2.Merged(
             is_novel=True,
@@ -173,6 +180,12 @@ class Merger:
         self._rows.drop_states(row.life, row.base_number, row.number)
         loaded.state_number, loaded.state_bytes = row.number, len(state)
         loaded.tail_updates = loaded.tail_bytes = 0
+
+
+def _author_of(admitted: Admitted, edit: context_pb2.Edit, edits: Sequence[context_pb2.Edit]) -> int | None:
+    """The one writer whose edit it is; None: there are several, or nobody knows."""
+    writers = set(admitted.written) | {other.writer for other in edits}
+    return writers.pop() if len(writers) == 1 else edit.writer or None if not writers else None
 
 
 def _edits_of(

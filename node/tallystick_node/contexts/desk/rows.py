@@ -44,6 +44,20 @@ class DocumentRow:
     """None: it has changed since it was last taken."""
 
 
+class OverlapRow(NamedTuple):
+    """A row of `overlaps`."""
+
+    number: int
+    """Of the edit that came second."""
+    kind: str
+    first_number: int
+    first_writer: int
+    first_clock: int
+    second_writer: int
+    """0: it only deleted."""
+    second_clock: int
+
+
 class Entry(NamedTuple):
     """A row of `updates`."""
 
@@ -157,7 +171,7 @@ class Rows:
     def end(self, life: int) -> None:
         """Removes a life and all that is stored of it."""
         first, last = _place(life, 0), _place(life, LAST_NUMBER)
-        for table in ("updates", "states"):
+        for table in ("updates", "states", "overlaps"):
             self._write(f"DELETE FROM {table} WHERE place BETWEEN ? AND ?", (first, last))  # noqa: S608 - names of ours
         for table in ("epochs", "carried", "documents"):
             self._write(f"DELETE FROM {table} WHERE life = ?", (life,))  # noqa: S608 - names of ours
@@ -243,7 +257,35 @@ class Rows:
         span = (_place(life, 0), _place(life, upto))
         total = self._sql.row("SELECT sum(length(data)) FROM updates WHERE place BETWEEN ? AND ?", span)
         self._write("DELETE FROM updates WHERE place BETWEEN ? AND ?", span)
+        self._write("DELETE FROM overlaps WHERE place BETWEEN ? AND ?", span)
         return int(total[0] or 0) if total else 0
+
+    # Overlaps.
+
+    def add_overlap(self, life: int, turn: int, row: OverlapRow) -> None:
+        """The `turn`-th of an edit."""
+        columns = (_place(life, row.number), turn, *row[1:])
+        self._write("INSERT INTO overlaps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*columns, row_sum(*columns)))
+
+    def overlaps(self, life: int, after: int) -> Iterator[OverlapRow]:
+        """Those behind a number. Raises RowDamaged."""
+        for row in self._sql.each(
+            "SELECT place, turn, kind, first_number, first_writer, first_clock, second_writer, second_clock, sum"
+            " FROM overlaps WHERE place BETWEEN ? AND ? ORDER BY place, turn",
+            (_place(life, after + 1), _place(life, LAST_NUMBER)),
+        ):
+            _check(row[8], *row[:8])
+            yield OverlapRow(row[0] & LAST_NUMBER, *row[2:8])
+
+    def keep_overlaps(self, life: int, count: int) -> None:
+        """Removes all but the newest so many, and those of the same edit."""
+        last = _place(life, LAST_NUMBER)
+        row = self._sql.row(
+            "SELECT place FROM overlaps WHERE place BETWEEN ? AND ? ORDER BY place DESC LIMIT 1 OFFSET ?",
+            (_place(life, 0), last, count - 1),
+        )
+        if row is not None:
+            self._write("DELETE FROM overlaps WHERE place BETWEEN ? AND ?", (_place(life, 0), row[0] - 1))
 
     # States: a document as it was at a number.
 

@@ -53,6 +53,11 @@ _TABLES: Final = (
         life INTEGER NOT NULL, writer INTEGER NOT NULL, turn INTEGER NOT NULL,
         old_update BLOB NOT NULL, new_update BLOB NOT NULL, sum INTEGER NOT NULL,
         PRIMARY KEY (life, writer, turn)) STRICT""",
+    # place: of the edit that came second; a second writer of 0: it only deleted
+    """CREATE TABLE overlaps (
+        place INTEGER NOT NULL, turn INTEGER NOT NULL, kind TEXT NOT NULL, first_number INTEGER NOT NULL,
+        first_writer INTEGER NOT NULL, first_clock INTEGER NOT NULL, second_writer INTEGER NOT NULL,
+        second_clock INTEGER NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (place, turn)) STRICT""",
 )
 
 
