@@ -44,6 +44,7 @@ proto: setup   ## regenerate the code made from proto/ and the blocking client
 
 bench: setup   ## the figures in docs/reference/benchmarks.md
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench --contexts
 
 chaos: setup   ## random faults under load for MINUTES, every answer judged
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))

@@ -6,7 +6,7 @@ Rules of this file: a figure is a row here, and appears in the report in this or
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -136,9 +136,9 @@ class Result:
         )
 
 
-def gather(readings: Iterable[Reading]) -> list[Result]:
+def gather(readings: Iterable[Reading], figures: Sequence[Figure] = FIGURES) -> list[Result]:
     """The results in the order of the figures; those without a reading are left out."""
-    results = {figure.key: Result(figure) for figure in FIGURES}
+    results = {figure.key: Result(figure) for figure in figures}
     for reading in readings:
         result = results[reading.key]
         result.values.append(reading.value)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = ("tallystick", "grpcio", "protobuf", "pysyncobj", "uvloop", "orjson")
+_PACKAGES: Final = ("tallystick", "grpcio", "protobuf", "pysyncobj", "uvloop", "orjson", "pycrdt")
 
 
 def describe(folder: Path) -> dict[str, str]:

@@ -26,6 +26,14 @@ def busy_s() -> float:
     return sum(map(int, (user, nice, system, irq, softirq, steal))) / _TICKS_PER_S
 
 
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that run still."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += map(int, path.read_text().split())
+    return sorted(found)
+
+
 def rss_bytes(pid: int) -> int:
     """Memory of a process that is in RAM."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

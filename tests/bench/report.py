@@ -21,20 +21,25 @@ _COLUMNS: Final = (
     "met",
     "raw",
     "ratio to raw",
-    "CPU us (client+leader+followers)",
+    "CPU us",
 )
 _MET: Final = {True: "yes", False: "NO", None: ""}
 
-_PAGE: Final = """# Benchmarks
+_CONTEXTS: Final = "## Contexts"
+"""Where the second part of the page begins."""
 
-`make bench` measures this on three real nodes (`tallystick serve`, fsync on, no TLS) and a client in one process, all
-on one machine, and prints it; `python -m tests.bench --write` also writes this page. Mutations have {size} bytes on the
+_LOG_PART: Final = """# Benchmarks
+
+`make bench` measures this, and the contexts below, on three real nodes (`tallystick serve`, fsync on, no TLS) and a
+client in one process, all on one machine, and prints it. `python -m tests.bench --write` also writes this part of the
+page, with `--contexts` the other. Mutations have {size} bytes on the
 wire. Each figure is the median of its readings, with the least and the greatest. Targets are for two cores; memory and
 failover are held to their worst reading, the others to their median.
 
 The raw figures come from the same run, in turns with the others: a file that is appended to and synced, and a gRPC
 server that only echoes. `raw` beside a figure is what the machine allows, taken from those: for an append, one sync
-and one echo. CPU is what one operation takes of each process, in microseconds, the followers together.
+and one echo. CPU is what one operation takes, in microseconds: of the client, of the leader, and of the
+followers together.
 
 For orientation: on a machine of this kind (two cores), with a Python client too, three etcd nodes give 2.55 ms for one
 put after another, 1,512 puts/s and 1,462 linearizable reads/s.
@@ -43,6 +48,28 @@ put after another, 1,512 puts/s and 1,462 linearizable reads/s.
 
 {table}
 """
+
+_CONTEXTS_PART: Final = (
+    _CONTEXTS
+    + """
+
+The same for contexts, by `python -m tests.bench --contexts`: three real nodes, and clients of the library in one
+process. CPU is what one edit takes of the clients, of the node that they talk to, and of its worker. What a node
+acknowledges is on its disk; the raw figures know no disk:
+
+- pycrdt in one process, the document alone or with a second one that takes each update as a node would;
+- Yjs in Node, and two stock `y-websocket` clients in one process with `@y/websocket-server` between them, if npm can
+  install them.
+
+The trace is made up: as many inserts and deletes of one character as in the automerge paper's (259,778 edits, a third
+of them deletes), at a cursor that moves mostly nearby. Its edits go out in groups, as those of an agent that waits for
+nothing; "cannot be grouped" means that each edit has a cause of its own, and is an update of its own all the way.
+
+{machine}
+
+{table}
+"""
+)
 
 
 def print_table(results: Sequence[Result], machine: Mapping[str, str]) -> None:
@@ -60,11 +87,23 @@ def print_table(results: Sequence[Result], machine: Mapping[str, str]) -> None:
     Console(highlight=False, width=max(console.width, 150)).print(table)
 
 
-def page(results: Sequence[Result], machine: Mapping[str, str], size_bytes: int) -> str:
-    """docs/reference/benchmarks.md."""
+def page(old: str, results: Sequence[Result], machine: Mapping[str, str], size_bytes: int) -> str:
+    """docs/reference/benchmarks.md with a new first part."""
+    _, mark, contexts = old.partition(_CONTEXTS)
+    part = _LOG_PART.format(**_filled(results, machine), size=size_bytes)
+    return f"{part}\n{mark}{contexts}" if mark else part
+
+
+def page_of_contexts(old: str, results: Sequence[Result], machine: Mapping[str, str]) -> str:
+    """docs/reference/benchmarks.md with a new second part."""
+    log, _, _ = old.partition(_CONTEXTS)
+    return f"{log.rstrip()}\n\n{_CONTEXTS_PART.format(**_filled(results, machine))}"
+
+
+def _filled(results: Sequence[Result], machine: Mapping[str, str]) -> dict[str, str]:
     head = "\n".join(f"- {name}: {text}" for name, text in _head(results, machine).items())
     lines = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS)), *map(_line, _rows(results))]
-    return _PAGE.format(machine=head, table="\n".join(lines), size=size_bytes)
+    return {"machine": head, "table": "\n".join(lines)}
 
 
 def document(results: Sequence[Result], machine: Mapping[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""What shared contexts cost, beside raw pycrdt and stock Yjs."""
