@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import grpc
 import pycrdt
 
+from tallystick.testing.local_wait import eventually
 from tallystick.v1 import context_pb2
 from tests.bench.contexts import raw
 from tests.bench.contexts.edits import DEADLINE_S, connected, write
@@ -54,12 +56,23 @@ async def _opened_ms(bench: Bench, name: str) -> float:
 
 
 async def _restart(bench: Bench) -> None:
-    """The node is back, with a worker that has loaded nothing but one small document."""
+    """The node is back, with a worker that has loaded no more than one small document."""
     await bench.cluster.stop(bench.node)
     await bench.cluster.start(bench.node)
     await bench.cluster.wait_for_leader()
-    async with connected(bench, bench.node) as client, client.context("ready"):
-        pass
+    async with connected(bench, bench.other) as client:
+        await client.create_context("ready", exist_ok=True)
+    await eventually(lambda: _is_ready(bench), within_s=DEADLINE_S, what="a worker that answers")
+
+
+async def _is_ready(bench: Bench) -> bool:
+    async with contexts(bench.cluster, bench.node) as stub:
+        try:
+            async for _ in stub.Pull(context_pb2.PullRequest(context=ref("ready")), timeout=DEADLINE_S):
+                pass
+        except grpc.aio.AioRpcError:
+            return False
+    return True
 
 
 async def idle(bench: Bench) -> list[Reading]:

@@ -23,6 +23,7 @@ from typing import ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 import orjson
 import pycrdt
 
+from tallystick.contexts import documents
 from tallystick.contexts.documents import SharedType
 from tallystick.contexts.views.held import Document, Held
 from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, root_key
@@ -84,6 +85,12 @@ def peek(root: MapRoot, key: str) -> object:
             return ABSENT
         value: object = root.integrated.get(inner, key)
     return value if type(value) in _PLAIN else root[key]
+
+
+def _reserved(doc: Document) -> MapRoot:
+    """The root that records kinds. It is asked for with every step, so what the replica has at hand is taken."""
+    known = doc.typed.get(RESERVED) if isinstance(doc, documents.Document) else None
+    return known if isinstance(known, pycrdt.Map) else cast("MapRoot", doc.get(RESERVED, type=pycrdt.Map))
 
 
 def schema_kind(schema: object, name: str) -> str | None:
@@ -172,6 +179,7 @@ class View(Generic[RootT]):
         self._doc = held.doc
         self._reserved = reserved_root(self._doc)
         self._bound: RootT | None = None
+        self._is_declared = False
         self._is_declared = False
         self._check_schema()
         self._root()
