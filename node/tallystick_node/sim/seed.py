@@ -14,7 +14,7 @@ from tallystick_node.sim.workload import Workload
 SECONDS: float = 20.0
 """How long the workload and the nemesis go on, unless it is said otherwise."""
 
-CONTEXTS_EVERY = 3
+CONTEXTS_EVERY = 5
 """In one seed of so many the nodes hold contexts: they take time, and faults of theirs do not hide in the others."""
 
 
