@@ -21,6 +21,7 @@ from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts import limits
 from tallystick_node.contexts.desk import damage
 from tallystick_node.contexts.desk.answers import refusal
+from tallystick_node.contexts.desk.blaming import Blamer
 from tallystick_node.contexts.desk.comparing import Comparer
 from tallystick_node.contexts.desk.crdt import CrdtFailed
 from tallystick_node.contexts.desk.epochs import Epochs
@@ -76,6 +77,7 @@ class Desk:
         self._reader = Reader(self._rows, self._library, self._outgoing)
         self._restorer = Restorer(self._rows, self._library, self._merger, self._reader)
         self._layouts = Layouts()
+        self._blamer = Blamer(self._rows, self._library, self._layouts)
         self._overlaps = Overlaps(self._rows, self._library, self._layouts)
         self._comparer = Comparer(self._rows, self._library, self._sums)
         self._epochs = Epochs(self._rows, self._library, self._merger)
@@ -93,6 +95,7 @@ class Desk:
             "ranges": lambda request: worker_pb2.Response(ranges=self._comparer.compare(request.ranges.compare)),
             "history": lambda request: worker_pb2.Response(history=self._reader.history(request.history)),
             "as_json": lambda request: worker_pb2.Response(data=self._reader.as_json(request.as_json)),
+            "blame": lambda request: worker_pb2.Response(blame=self._blamer.blame(request.blame)),
             "overlaps": lambda request: worker_pb2.Response(overlaps=self._overlaps.listed(request.overlaps)),
             "restore": lambda request: worker_pb2.Response(done=self._restorer.restore(request.restore)),
             "forget": self._forget,

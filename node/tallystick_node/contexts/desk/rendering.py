@@ -68,6 +68,11 @@ class Lists:
         return self._are_readable
 
 
+def plain(value: object) -> Json:
+    """A value that is no shared type, as JSON has it."""
+    return _plain(value, Lists(Crdt()))
+
+
 def check_readable(crdt: Crdt) -> None:
     """Raises CrdtFailed; Invalid: INVALID_VALUE, a list cannot be read."""
     if not Lists(crdt).are_readable:
