@@ -48,12 +48,28 @@ def test_edits_go_in_order_and_acks_are_cumulative() -> None:
     outbox.open()
     put(outbox, D1, 1)
     put(outbox, D1, 4)
-    put(outbox, D2, 7)
-    assert taken(outbox) == [(D1, 1, False), (D1, 4, False), (D2, 7, False)]
+    put(outbox, D2, 1)
+    assert taken(outbox) == [(D1, 1, False), (D1, 4, False), (D2, 1, False)]
     assert outbox.acked(D1, 1) == 1
     assert outbox.unacked == 2
     assert outbox.acked(D1, 4) == 4
     assert outbox.unacked == 1
+
+
+def test_the_first_edit_goes_as_an_offer_unless_its_log_begins_with_it() -> None:
+    outbox = Outbox(max_documents=2)
+    outbox.open()
+    put(outbox, D1, 4)
+    put(outbox, D1, 5)
+    put(outbox, D2, 1)
+    assert taken(outbox) == [(D1, 5, True), (D1, 5, False), (D2, 1, False)]
+    outbox.begin_anew()
+    put(outbox, D1, 6)
+    assert taken(outbox) == [(D1, 6, True)]
+    put(outbox, document(3), 1)  # there is no room for it
+    assert outbox.acked(D2, 1) == 1
+    put(outbox, document(3), 2)
+    assert taken(outbox) == [(document(3), 2, True)]
 
 
 def test_an_ack_of_what_was_not_sent_is_not_believed() -> None:

@@ -19,7 +19,7 @@ from tallystick_node.peers.identity import certificate_name, to_metadata
 from tallystick_node.peers.options import COMPARE_METHOD, CONTEXT_LINK_METHOD, PEER_SERVICE
 from tallystick_node.peers.refusals import refusal_of
 from tallystick_node.peers.tls import name_override, peer_credentials
-from tests.unit.context_peers_kit import DOCUMENT, GUID, ExchangeNode, FakeDocuments, exchanging, update
+from tests.unit.context_peers_kit import DOCUMENT, GUID, Doc, ExchangeNode, FakeDocuments, exchanging, update
 from tests.unit.peers_kit import DEADLINE_S, Authority, Relay, local
 
 
@@ -47,6 +47,19 @@ async def test_an_edit_is_pushed_merged_as_a_peers_and_acknowledged() -> None:
         assert set(b.documents.origins) == {worker_pb2.ORIGIN_PEER}
         assert b.exchange.coverage.holds("a", DOCUMENT, number)
         assert not b.documents.acks  # what came from a peer is not pushed on
+
+
+async def test_an_ack_of_an_edit_stands_for_those_before_it_that_were_never_pushed() -> None:
+    async with exchanging("a") as a, exchanging("b") as b:
+        other = ContextId(b"o" * 16, 1)
+        a.documents.epochs[other.guid] = b.documents.epochs[other.guid] = 1
+        connect(a, b)
+        first = a.documents.edit(update(1, 0, "x"), other)
+        await a.documents.until(lambda: ("b", other, first) in a.documents.acks)
+        a.documents.docs[DOCUMENT] = Doc({7: ["of a client of a former life"]}, number=1)
+        number = a.documents.edit(update(1, 0, "x"))
+        await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)
+        assert b.documents.doc().words.keys() == {1, 7}
 
 
 async def test_edits_keep_their_order() -> None:

@@ -4,7 +4,8 @@ Rules of this file:
 - Every commit is synced (WAL, `synchronous=FULL`). What was added while one commit runs goes into the next together.
 - SQLite runs on a thread of its own: the event loop never waits for the disk. What waits for it is bounded: see
   `is_behind`.
-- A spare writer id is deleted, and that synced, before it is handed out.
+- A spare writer id is deleted, and that synced, before it is handed out. A copy of the file hands out none of those in
+  it: the original may have, or will (`_place_of`).
 - A lock on `<file>.lock` keeps a second process out, and a second replica of this one.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -201,9 +203,16 @@ class LocalStore:
                     raise Conflict(
                         f"{self._path} has the {name} {found!r}, not {wanted!r}", reason=Reason.WRITER_IN_USE
                     )
+            self._check_place(db)
             return self._load()
         except sqlite3.Error as error:
             raise self._failure(error) from error
+
+    def _check_place(self, db: sqlite3.Connection) -> None:
+        place = _place_of(self._path)
+        found = db.execute("SELECT value FROM meta WHERE name = 'place'").fetchone()
+        if found != (place,):
+            self._execute([("DELETE FROM spares", ()), ("INSERT OR REPLACE INTO meta VALUES ('place', ?)", (place,))])
 
     def _lock(self) -> None:
         descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -271,6 +280,11 @@ class LocalStore:
         if code == sqlite3.SQLITE_FULL:
             return Overloaded(f"{self._path}: {error}", reason=Reason.DISK_FULL)
         return Unavailable(f"{self._path}: {error}")
+
+
+def _place_of(path: Path) -> str:
+    """Another one for a copy of the file, on this machine or another."""
+    return f"{socket.gethostname()}/{path.stat().st_ino}"
 
 
 def _values(row: Row) -> tuple[object, ...]:

@@ -88,7 +88,7 @@ class Outbox:
     @property
     def first_id(self) -> int:
         """Of its oldest edit; with none, above all."""
-        return self._rows[0].id if self._rows else self.made_id + 1
+        return _first_id(self._rows[0]) if self._rows else self.made_id + 1
 
     def check_room(self) -> None:
         """Refuses another edit.
@@ -227,4 +227,9 @@ def _as_one(rows: list[Row]) -> Row:
         actor=last.actor,
         cause=last.cause,
         level=Level.LOCAL,
+        first_id=_first_id(rows[0]),
     )
+
+
+def _first_id(row: Row) -> int:
+    return row.first_id or row.id

@@ -27,6 +27,7 @@ class Row:
         actor: who made it; "": not known.
         node_id: the node that took it.
         goes_alone: it was refused as part of a group: it is sent by itself.
+        first_id: of the oldest edit in it, where several were merged into one; 0: it is only one.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Row:
     node_id: str = ""
     level: Level = Level.MADE
     goes_alone: bool = False
+    first_id: int = 0
 
 
 @dataclass(slots=True)

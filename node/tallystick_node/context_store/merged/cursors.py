@@ -1,8 +1,10 @@
 """Cursors: what a replica holds, and whether this node's document has all of that.
 
 Rules of this file:
-- A document covers a cursor if its state vector does and the deletions are the same; or if this node has the update log
+- A document covers a cursor if its state vector does, and the deletions are the same or this node has the update log
   that the cursor's number is of, up to that number: its own, or another node's as far as `peers` knows.
+- A number alone is not believed where there is a state vector too: a node whose disk was put back to an older state
+  gives numbers again.
 - Deletions do not show in state vectors. A cursor that names a log and no digest is covered by that log alone; one that
   names neither says nothing of deletions.
 - A cursor of an older epoch is covered: each epoch begins with what all voters had, and what a node had beyond that it
@@ -31,6 +33,9 @@ def is_covered(
         return False
     if not (wanted.state_vector or wanted.number or wanted.deletes_digest):
         return True
+    held, asked = state_vectors.decode(present.state_vector), state_vectors.decode(wanted.state_vector)
+    if not state_vectors.covers(held, asked):
+        return False
     if wanted.number and wanted.node_id == node_id and present.number >= wanted.number:
         return True
     if wanted.number and wanted.node_id != node_id and coverage.holds(wanted.node_id, document, wanted.number):
@@ -38,7 +43,4 @@ def is_covered(
     says_deletions = bool(wanted.deletes_digest)
     if says_deletions and present.deletes_digest != wanted.deletes_digest:
         return False
-    if wanted.number and not says_deletions:
-        return False
-    held, asked = state_vectors.decode(present.state_vector), state_vectors.decode(wanted.state_vector)
-    return state_vectors.covers(held, asked)
+    return says_deletions or not wanted.number

@@ -119,11 +119,11 @@ class Editing:
             )
         self._newest = message.number
         try:
-            check_bytes("update", message.update, UPDATE_BYTES)
-            check_bytes("cause", message.cause.encode(), core_limits.CAUSE_BYTES)
             if message.writer not in self._holder.writers:
                 await self._check_writer(message.writer)
                 self._live.claim(self._holder, message.writer)
+            check_bytes("update", message.update, UPDATE_BYTES)
+            check_bytes("cause", message.cause.encode(), core_limits.CAUSE_BYTES)
         except Refused as error:
             self._refuse(update, error)
 

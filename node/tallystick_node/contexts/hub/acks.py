@@ -59,6 +59,8 @@ class Acks:
         log = self._log(document)
         if number < log.newest or (is_novel and number == log.newest):
             log.acked.clear()  # the log has begun anew: what was acknowledged was another's
+        elif not is_novel:
+            log.acked.clear()  # it may have come from a peer: then acks of what was pushed say nothing of it
         log.newest = number
         self._settle(log)
 

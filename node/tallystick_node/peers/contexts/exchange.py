@@ -65,6 +65,7 @@ class ContextExchange:
         self._rng = random.Random(around.host.random_bytes(16))
         self._peers: dict[str, _Peer] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._worker = around.worker_of()
         self.coverage: Final = Coverage(self._ask, around.worker_of)
         handles = itertools.count(self._rng.getrandbits(62) + 1)
         taking = Taking(
@@ -102,7 +103,12 @@ class ContextExchange:
             id=local.document.to_proto(), number=local.number, update=local.update, edit=local.edit
         )
         size_bytes = push.ByteSize()
+        worker = self._around.worker_of()
+        is_another = worker != self._worker
+        self._worker = worker
         for peer in self._peers.values():
+            if is_another:  # the last answers of the one before may have been lost
+                peer.outbox.begin_anew()
             peer.outbox.push(push, size_bytes)
 
     def tell(self, guid: bytes, states: Sequence[context_pb2.PresenceState]) -> None:

@@ -5,7 +5,10 @@ Rules of this file:
   link begins with an offer of each: what was lost with the last one is asked for by the peer.
 - Edits are never left out of the middle: where there is no room, all that wait are dropped, and their documents
   offered before anything newer.
-- The table is bounded. What it cannot hold is found by comparing.
+- The first edit of a document goes as an offer, unless it is the first of its log: what came before it may never have
+  been pushed to this peer (it, or this node, is new; an answer was lost with the worker), and an ack of an edit stands
+  for all before it.
+- The tables are bounded. What they cannot hold is found by comparing.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ class Outbox:
         self._size_bytes = 0
         self._offers: dict[ContextId, None] = {}
         self._unacked: dict[ContextId, _Unacked] = {}
+        self._begun: dict[ContextId, None] = {}
+        """Documents of which all before the next edit was pushed or offered."""
         self._presences: dict[tuple[bytes, int], context_pb2.PresenceState] = {}
         self._open = False
         self._filled = asyncio.Event()
@@ -79,11 +84,14 @@ class Outbox:
         """An edit, or an offer, with its size."""
         document = ContextId.of(push.id)
         if document not in self._unacked and len(self._unacked) >= self._max_documents:
+            self._begun.pop(document, None)
             return  # to be found by comparing
         self._unacked[document] = _Unacked(push.number, push.number)
+        is_begun = document in self._begun or push.number == 1
+        self._begin(document)
         if not self._open:
             return
-        if not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
+        if not is_begun or not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
             self._offers[document] = None
         elif self._size_bytes + size_bytes > self._max_bytes:
             self._overflow()
@@ -92,6 +100,10 @@ class Outbox:
             self._pushes.append((push, size_bytes))
             self._size_bytes += size_bytes
         self.wake()
+
+    def begin_anew(self) -> None:
+        """An edit may have been merged here without being pushed: the next one of each document goes as an offer."""
+        self._begun.clear()
 
     def sends(self, document: ContextId, number: int) -> None:
         """A diff up to this number is on its way: its ack is awaited like that of an edit."""
@@ -126,6 +138,8 @@ class Outbox:
         for document in [document for document in self._unacked if document.guid == guid]:
             del self._unacked[document]
             self._offers.pop(document, None)
+        for document in [document for document in self._begun if document.guid == guid]:
+            del self._begun[document]
 
     def wake(self) -> None:
         """There is something for the link to look at."""
@@ -169,6 +183,12 @@ class Outbox:
             if guid not in by_guid:
                 by_guid[guid] = frame.presences.add(guid=guid)
             by_guid[guid].states.append(self._presences.pop((guid, writer)))
+
+    def _begin(self, document: ContextId) -> None:
+        self._begun.pop(document, None)  # those used last are last
+        self._begun[document] = None
+        if len(self._begun) > self._max_documents:
+            del self._begun[next(iter(self._begun))]
 
     def _overflow(self) -> None:
         self.overflows += 1

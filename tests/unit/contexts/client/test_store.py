@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,25 @@ async def test_a_spare_is_given_once(tmp_path: Path) -> None:
     await again.open()
     assert [await again.take_spare(), await again.take_spare()] == [8, None]
     await again.close()
+
+
+async def test_a_copy_gives_no_spare_of_the_original(tmp_path: Path) -> None:
+    path, copy = tmp_path / "plan.db", tmp_path / "copy.db"
+    store = LocalStore(path, "me")
+    await store.open()
+    await store.put_spares([7, 8])
+    await store.close()
+    shutil.copy(path, copy)
+    copied = LocalStore(copy, "me")
+    await copied.open()
+    assert await copied.take_spare() is None
+    await copied.put_spares([9])
+    await copied.close()
+    for there, given in ((path, 7), (copy, 9)):
+        store = LocalStore(there, "me")
+        await store.open()
+        assert await store.take_spare() == given
+        await store.close()
 
 
 async def test_one_holder_of_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -172,3 +192,17 @@ def test_what_a_node_has_is_merged_when_much_waits(monkeypatch: pytest.MonkeyPat
     assert [(each.id, each.level) for each in outbox.rows] == [(3, Level.LOCAL), (4, Level.MADE)]
     outbox.restart()
     assert [each.id for each in outbox.next_group(0.0).rows] == [3, 4]  # type: ignore[union-attr]
+
+
+def test_edits_that_were_merged_into_one_are_at_quorum_with_the_last_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MERGE_FROM", 4)
+    outbox = Outbox()
+    for number in range(1, 4):
+        outbox.add(row(number))
+    while outbox.next_group(0.0) is not None:
+        pass
+    outbox.acked(1, Level.LOCAL)
+    outbox.add(row(4))  # the three become one
+    assert (outbox.local_id, outbox.quorum_id, outbox.first_id) == (3, 0, 1)
+    outbox.acked(1, Level.QUORUM)
+    assert (outbox.quorum_id, outbox.first_id) == (3, 4)

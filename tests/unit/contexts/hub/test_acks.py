@@ -70,6 +70,19 @@ async def test_an_older_number_does_not_end_the_wait() -> None:
     task.cancel()
 
 
+async def test_what_was_known_already_is_acknowledged_anew() -> None:
+    waits = Waits("a", "b", "c", "d", "e")
+    waits.acks.merged(DOCUMENT, 8)
+    for peer in "bc":
+        waits.acks.note(peer, DOCUMENT, 8)  # of what was pushed: 7 was of a peer
+    waits.acks.merged(DOCUMENT, 8, is_novel=False)
+    task = await waits.wait(8)
+    assert not await waits.has_ended(task)
+    for peer in "bc":
+        waits.acks.note(peer, DOCUMENT, 8)  # of the offer
+    assert await waits.has_ended(task)
+
+
 async def test_voters_that_change_are_the_voters() -> None:
     waits = Waits("a", "b", "c")
     waits.acks.merged(DOCUMENT, 1)

@@ -102,6 +102,16 @@ async def test_a_refusal_is_one_updates_affair_and_of_what_follows_on_it() -> No
         assert on.port.content() == {"a": 1, "d": 1}
 
 
+async def test_what_follows_the_first_update_of_a_writer_is_refused_with_it_too() -> None:
+    async with stage() as on, Stream(on) as ann:
+        mine = Replica()
+        ann.send(mine.set("a", "x" * (1 << 20)))
+        ann.send(mine.set("b", 1))
+        for number in (1, 2):
+            refused = (await ann.until("refused")).refused
+            assert (refused.number, refused.error.reason) == (number, Reason.TOO_LARGE)
+
+
 @pytest.mark.parametrize(
     ("update", "writer", "reason"),
     [
@@ -323,6 +333,7 @@ async def test_the_acks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     [
         (context_pb2.Cursor(node_id="a", number=1), True),
         (context_pb2.Cursor(node_id="a", number=2), False),
+        (context_pb2.Cursor(node_id="a", number=1, state_vector=b"\x01\x07\x01"), False),
         (context_pb2.Cursor(node_id="b", number=1), False),
         (context_pb2.Cursor(node_id="b", number=9, state_vector=Replica().state_vector), False),
         (context_pb2.Cursor(state_vector=HELD), True),
@@ -332,6 +343,7 @@ async def test_the_acks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     ids=[
         "own number",
         "own number to come",
+        "own number of before its disk was put back",
         "unknown log",
         "unknown log with a state vector",
         "state vector",
