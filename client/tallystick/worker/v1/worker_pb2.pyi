@@ -292,7 +292,7 @@ class Merged(_message.Message):
     state_vector: _builtins.bytes
     """of the document after it"""
     update: _builtins.bytes
-    """what to hand on, where it is not what came (carried over)"""
+    """what to hand on, where it is not what came (carried over, repeats)"""
     lacks_state_vector: _builtins.bytes
     """set: it needs what is not here and was not merged; ask for what follows this"""
     deletes_digest: _builtins.bytes

@@ -3,7 +3,9 @@
 Rules of this file:
 - pycrdt sees nothing that was not admitted. If it fails all the same, the document in memory is dropped, and loaded
   again from what is stored; nothing of the update is.
-- What is known already is neither applied nor stored; what needs what is not here is not applied.
+- What is known already is neither applied nor stored; what needs what is not here is not applied. Of an update that
+  repeats what is known, a client's, only what was new is stored and handed on: a node that does not know the rest yet
+  would believe what it says of that.
 - Quotas bind clients. What another node has merged is merged here too, or the two would never be equal.
 - The log says who made what: a row for each edit, the last of which has the bytes.
 """
@@ -94,7 +96,8 @@ class Merger:
             return worker_pb2.Merged(
                 number=loaded.row.number, state_vector=loaded.crdt.state_vector(), web_writers=claims
             )
-        stored = self._store(loaded, update, admitted, deleted, edit, edits, now_unix_ms)
+        taken = self._taken(loaded, known) if admitted.repeats and origin in _BOUND else update
+        stored = self._store(loaded, taken, admitted, deleted, edit, edits, now_unix_ms)
         if is_compared:
             self.overlaps.note(loaded.row, admitted.update, known, _author_of(admitted, edit, edits))
         is_checked = len(loaded.vector) <= own.CHECKED_WRITERS
@@ -104,7 +107,16 @@ class Merger:
             state_vector=state_vectors.encode(loaded.vector) if is_checked else loaded.crdt.state_vector(),
             edit=stored,
             web_writers=claims,
+            update=taken if taken is not update else b"",
         )
+
+    def _taken(self, loaded: Loaded, known: Mapping[int, int]) -> bytes:
+        """What was taken of an update that carries clocks that were known: what it says of those may be a lie."""
+        try:
+            return loaded.crdt.encode(state_vectors.encode(known))
+        except CrdtFailed as error:
+            self._library.drop(loaded.id.guid)
+            raise Invalid(f"pycrdt refuses the update: {error}", reason=Reason.MALFORMED_UPDATE) from error
 
     def _check_quota(self, loaded: Loaded, update: bytes, origin: Origin) -> None:
         if loaded.row.number >= LAST_NUMBER - own.PEER_WRITERS:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pycrdt import merge_updates
 
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed
@@ -35,6 +36,22 @@ def test_an_edit_is_there_after_a_restart(asker: Asker) -> None:
     other = Replica(FIRST + 1)
     other.hear(asker.whole())
     assert other.map().to_py() == {"t1": "open"}
+
+
+def test_what_an_update_says_of_what_was_known_is_not_handed_on(asker: Asker, tmp_path: Path) -> None:
+    asker.merge(Replica().set("t1", "open"))
+    lie = Replica().set("t1", "lie!")
+    own = Replica(FIRST + 1).set("t2", "new")
+    merged = asker.merge(merge_updates(lie, own), writer=FIRST + 1)
+    assert merged.is_novel
+    (tmp_path / "other").mkdir()
+    other = Asker(tmp_path / "other")  # a node that has not heard of the first edit yet
+    other.merge(merged.update, origin=worker_pb2.ORIGIN_PEER)
+    assert other.json() == b'{"tasks":{"t2":"new"}}'
+    other.merge(asker.whole(), origin=worker_pb2.ORIGIN_PEER)
+    asker.reopen()
+    assert other.json() == asker.json() == b'{"tasks":{"t1":"open","t2":"new"}}'
+    other.desk.close()
 
 
 def test_what_is_known_is_not_stored_again(asker: Asker) -> None:
