@@ -92,7 +92,9 @@ class Epochs:
                 return worker_pb2.Done(changed=merged.is_novel)
             return worker_pb2.Done()
         admit(start.base, {}, origin=Origin.SEED)
-        old_state, beyond = self._beyond(before, start.base)
+        # A base says what was sealed in the epoch right before it: of an older one it is not known what lies beyond.
+        is_next = before.id.epoch == document.epoch - 1
+        old_state, beyond = self._beyond(before, start.base) if is_next else (b"", [])
         self._library.forget(document.guid)
         loaded = self._library.begin(document, before.row.number)
         self._rows.put_epoch(loaded.row.life, old_state, start.base)

@@ -222,3 +222,20 @@ def test_a_document_that_is_not_here_begins_with_its_base(asker: Asker, tmp_path
     assert asker.json(epoch=4) == there.json()
     assert asker.describe(PLAN, 4).cursor.epoch == 4
     there.desk.close()
+
+
+def test_a_node_that_missed_an_epoch_carries_nothing_over(asker: Asker, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    there = Asker(tmp_path / "there")
+    replica = Replica()
+    update = replica.set("t1", "gone since")
+    asker.merge(update)
+    there.merge(update)
+    start(there, rebuild(there))
+    later = Replica(FIRST + 1)
+    later.hear(there.whole(epoch=2))
+    there.merge(later.edit(lambda: later.map().pop("t1")), writer=FIRST + 1, epoch=2)
+    there.merge(later.set("t2", "open"), writer=FIRST + 1, epoch=2)
+    assert not start(asker, rebuild(there, epoch=2), epoch=3).merged.update
+    assert asker.json(epoch=3) == there.json(epoch=2) == b'{"tasks":{"t2":"open"}}'
+    there.desk.close()
