@@ -91,7 +91,7 @@ async def idle(bench: Bench) -> list[Reading]:
             tasks.create_task(create(bench.cluster.node_ids[caller % len(bench.cluster.node_ids)]))
     await bench.cluster.wait_equal()
     async with connected(bench, bench.node) as client, client.context(f"idle-{count - 1:06}"):
-        pass  # its worker has heard of all
+        pass  # a worker hears of them in order; that all have is not checked
     note = f"{count:,} documents"
     return [
         Reading("idle_worker_mib", rss_bytes(bench.worker_pid(node_id)) / _MIB, note=note)

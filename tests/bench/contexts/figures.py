@@ -13,7 +13,7 @@ FIGURES: Final = (
     Figure("pycrdt_rate", "raw: pycrdt, key set, update applied to a second document", "1/s", None, _MORE),
     Figure("pycrdt_trace_s", "raw: pycrdt, the trace, each edit a transaction", "s"),
     Figure("pycrdt_trace_two_s", "raw: the same, each update applied to a second document", "s"),
-    Figure("pycrdt_load_ms", "raw: pycrdt, one document takes the whole of a 100,000-edit one", "ms"),
+    Figure("pycrdt_load_ms", "raw: pycrdt, an empty document takes the whole of that which is opened", "ms"),
     Figure("yjs_seen_ms", "raw: y-websocket (memory only), an edit seen by another client, p50", "ms"),
     Figure("yjs_rate", "raw: y-websocket (memory only), edits until another client has all", "1/s", None, _MORE),
     Figure("yjs_trace_s", "raw: Yjs in Node, the trace, each edit a transaction", "s"),
