@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from tallystick.errors import Invalid, NotFound, Reason, Refused
 from tallystick_node.access import Access, Consistency, ReadFrom, page_items
 from tallystick_node.contexts import limits
+from tallystick_node.contexts.schemas import declaring as schemas
 from tallystick_node.contexts.updates.admission import Bounds, Origin, admit
 from tallystick_node.core.commands import (
     AllocateWriters,
@@ -105,6 +106,8 @@ class DecidedContexts:
         check_bytes("schema", schema, limits.SCHEMA_BYTES)
         if schema and not isinstance(parse_json(schema, "schema", depth_limit=SCHEMA_DEPTH), dict):
             raise Invalid("schema is not an object", reason=Reason.INVALID_JSON, metadata={"field": "schema"})
+        if schema:
+            schemas.read(schema)
         _check_base("seed", seed, limits.SEED_BYTES)
         command = CreateContext(self._clock_ms(), namespace, name, guid, schema, seed, actor)
         done = await self._access.decide(encode_command(command), timeout_s, ContextChanged)

@@ -139,6 +139,7 @@ class Desk:
             self._rows.roll_back()
             self._library.rolled_back()
             self._merger.overlaps.forget()
+            self._merger.schemas.forget()
             self._layouts.forget()
             return [self._answer_unwritten(request) for request in requests]
         self._library.committed()
@@ -216,7 +217,7 @@ class Desk:
         else:
             merged = self._merger.merge(
                 loaded, update, origin, merge.edit, merge.now_unix_ms,
-                edits=merge.edits, web_writers=merge.web_writers,
+                edits=merge.edits, web_writers=merge.web_writers, schema=merge.schema,
             )  # fmt: skip
         return worker_pb2.Response(merged=merged)
 

@@ -71,3 +71,10 @@ BLAME_BYTES: Final = 1024 * 1024
 """What their values come to."""
 BLAME_VALUE_BYTES: Final = 16 * 1024
 """One value; a larger one is null."""
+
+SCHEMA_DOCUMENT_BYTES: Final = 256 * 1024
+"""A document that is larger is not validated when it is edited."""
+SCHEMA_DOCUMENTS: Final = 32
+"""Documents of which is remembered what they break."""
+SCHEMAS: Final = 32
+"""Schemas that are kept ready."""

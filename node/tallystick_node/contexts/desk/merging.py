@@ -24,6 +24,7 @@ from tallystick_node.contexts.desk.crdt import CrdtFailed
 from tallystick_node.contexts.desk.library import Library, Loaded, damaged
 from tallystick_node.contexts.desk.overlapping import OverlapFinder
 from tallystick_node.contexts.desk.rows import LAST_NUMBER, Rows
+from tallystick_node.contexts.desk.schemas import Schemas
 from tallystick_node.contexts.updates import deletes as deletions
 from tallystick_node.contexts.updates import state_vectors
 from tallystick_node.contexts.updates.admission import Admitted, Bounds, Origin, admit
@@ -54,6 +55,7 @@ class Merger:
         self._rows = rows
         self._library = library
         self.overlaps = OverlapFinder(rows)
+        self.schemas = Schemas()
 
     def merge(
         self,
@@ -65,15 +67,18 @@ class Merger:
         *,
         edits: Sequence[context_pb2.Edit] = (),
         web_writers: Sequence[int] = (),
+        schema: bytes = b"",
     ) -> worker_pb2.Merged:
         """Merges an update into a document.
 
         Args:
             edit: who made it; the rest of it is found out.
             edits: who made what, of what several made.
+            schema: of the context; what breaks it is flagged.
 
         Raises:
-            Invalid, QuotaExceeded: as `admit`; CONTEXT_QUOTA; MALFORMED_UPDATE where pycrdt failed.
+            Invalid, QuotaExceeded: as `admit`; CONTEXT_QUOTA; TYPE_CLASH, as `Schemas.check`;
+                MALFORMED_UPDATE where pycrdt failed.
             Unavailable: CONTEXT_DAMAGED.
             DiskFull: and then nothing of the batch counts.
         """
@@ -81,22 +86,30 @@ class Merger:
         is_compared = len(update) <= own.OVERLAP_UPDATE_BYTES and origin is not Origin.SEED
         admitted = admit(
             update, known, origin=origin, writer=edit.writer, web_writers=web_writers, bounds=_BOUNDS[origin],
-            with_structs=is_compared,
+            with_structs=is_compared or (bool(schema) and origin in _BOUND),
         )  # fmt: skip
         if admitted.lacks:
             return worker_pb2.Merged(
                 number=loaded.row.number, lacks_state_vector=state_vectors.encode(loaded.vector) or b"\x00"
             )
         claims = sorted(admitted.claims)
-        deleted = None
+        deleted = judged = None
         if admitted.is_novel:
             self._check_quota(loaded, update, origin)
+            if schema and origin in _BOUND:
+                self.schemas.check(schema, admitted.update)
+            row = loaded.row
+            judged = self.schemas.before(schema, row.life, row.number, loaded.size_bytes + len(update), loaded.crdt)
             deleted = self._apply(loaded, update, admitted)
         if deleted is None:
             return worker_pb2.Merged(
                 number=loaded.row.number, state_vector=loaded.crdt.state_vector(), web_writers=claims
             )
         taken = self._taken(loaded, known) if admitted.repeats and origin in _BOUND else update
+        self._library.bear(loaded)
+        if judged is not None and not edits:
+            del edit.flags[:]
+            edit.flags.extend(self.schemas.flags(schema, loaded.row.life, loaded.row.number + 1, loaded.crdt, judged))
         stored = self._store(loaded, taken, admitted, deleted, edit, edits, now_unix_ms)
         if is_compared:
             self.overlaps.note(loaded.row, admitted.update, known, _author_of(admitted, edit, edits))
@@ -150,7 +163,6 @@ class Merger:
         edits: Sequence[context_pb2.Edit],
         now_unix_ms: int,
     ) -> context_pb2.Edit:
-        self._library.bear(loaded)
         row = loaded.row
         row.merged_unix_ms = max(row.merged_unix_ms, now_unix_ms)
         known = list(self._known_deleting(loaded)) if any(_is_deleting(other) for other in edits) else []
