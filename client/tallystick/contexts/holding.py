@@ -169,6 +169,7 @@ class Holding:
         )
         self._squash()
         self._tell([change.by(author) for change in changes])
+        self.moved_on()
 
     def acked(self, number: int, level: Level) -> None:
         """A node acknowledges what was sent."""
