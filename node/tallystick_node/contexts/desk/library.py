@@ -21,6 +21,7 @@ from tallystick_node.contexts.desk.digests import Sums
 from tallystick_node.contexts.desk.rows import LAST_NUMBER, DocumentRow, RowDamaged, Rows
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.updates import digest as digests
+from tallystick_node.contexts.updates.places import Places
 
 _UNBORN: Final = 0
 _OVERHEAD_BYTES: Final = 4096
@@ -37,11 +38,13 @@ class Loaded:
         state_bytes: its size.
         tail_updates, tail_bytes: what lies behind it.
         is_changed: the row is to be saved.
+        places: where its ids stand, once a client has edited it; see `standing`.
+        is_unplaced: that cannot be said.
     """
 
     __slots__ = (
-        "_deletes_digest", "_deletes_number", "crdt", "is_changed", "row", "state_bytes", "state_number", "tail_bytes",
-        "tail_updates", "vector",
+        "_deletes_digest", "_deletes_number", "crdt", "is_changed", "is_unplaced", "places", "row", "state_bytes",
+        "state_number", "tail_bytes", "tail_updates", "vector",
     )  # fmt: skip
 
     def __init__(self, row: DocumentRow, crdt: Crdt, vector: dict[int, int]) -> None:
@@ -53,6 +56,8 @@ class Loaded:
         self.tail_updates = 0
         self.tail_bytes = 0
         self.is_changed = False
+        self.places: Places | None = None
+        self.is_unplaced = False
         self._deletes_number = -1
         self._deletes_digest = b""
 

@@ -25,6 +25,10 @@ DIFF_BYTES: Final = 2 * limits.DOCUMENT_BYTES
 PEER_WRITERS: Final = 4 * limits.DOCUMENT_WRITERS
 """The same, of writers. What was merged elsewhere cannot be refused here by a quota."""
 
+PLACED_BYTES: Final = 512 * 1024
+"""A document's state up to which clients' updates are judged by where its ids stand, and such an update: some 0.3 s of
+work when a loaded document is first edited."""
+
 EDITS_OF_DIFF: Final = 5000
 """Edits that are told with a diff, the newest; and that are believed of one."""
 EDITS_LOOKED_AT: Final = 20_000

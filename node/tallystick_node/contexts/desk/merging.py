@@ -20,6 +20,7 @@ from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts import limits
 from tallystick_node.contexts.desk import limits as own
+from tallystick_node.contexts.desk import standing
 from tallystick_node.contexts.desk.crdt import CrdtFailed
 from tallystick_node.contexts.desk.library import Library, Loaded, damaged
 from tallystick_node.contexts.desk.overlapping import OverlapFinder
@@ -77,16 +78,18 @@ class Merger:
             schema: of the context; what breaks it is flagged.
 
         Raises:
-            Invalid, QuotaExceeded: as `admit`; CONTEXT_QUOTA; TYPE_CLASH, as `Schemas.check`;
+            Invalid, QuotaExceeded: as `admit`; CONTEXT_QUOTA; as `standing.judge`; TYPE_CLASH, as `Schemas.check`;
                 MALFORMED_UPDATE where pycrdt failed.
             Unavailable: CONTEXT_DAMAGED.
             DiskFull: and then nothing of the batch counts.
         """
         known = loaded.vector
         is_compared = len(update) <= own.OVERLAP_UPDATE_BYTES and origin is not Origin.SEED
+        is_judged = origin in _BOUND and standing.is_judged(loaded, update)
+        has_structs = is_compared or is_judged or (bool(schema) and origin in _BOUND)
         admitted = admit(
             update, known, origin=origin, writer=edit.writer, web_writers=web_writers, bounds=_BOUNDS[origin],
-            with_structs=is_compared or (bool(schema) and origin in _BOUND),
+            with_structs=has_structs,
         )  # fmt: skip
         if admitted.lacks:
             return worker_pb2.Merged(
@@ -98,6 +101,10 @@ class Merger:
             self._check_quota(loaded, update, origin)
             if schema and origin in _BOUND:
                 self.schemas.check(schema, admitted.update)
+            if is_judged:
+                standing.judge(loaded, admitted, known)
+            else:
+                standing.follow(loaded, admitted, known, has_structs=has_structs)
             row = loaded.row
             judged = self.schemas.before(schema, row.life, row.number, loaded.size_bytes + len(update), loaded.crdt)
             deleted = self._apply(loaded, update, admitted)

@@ -202,3 +202,42 @@ def test_the_last_answer_of_a_batch_says_what_is_deleted(asker: Asker) -> None:
     assert answers[-1].merged.deletes_digest == asker.describe().cursor.deletes_digest
     gone = replica.edit(lambda: replica.map().pop("t2"))
     assert asker.merge(gone).deletes_digest not in (b"", answers[-1].merged.deletes_digest)
+
+
+def test_a_text_where_a_list_is_would_never_be_read_to_its_end_and_is_refused(asker: Asker) -> None:
+    ada, bob = Replica(), Replica(FIRST + 1)
+    asker.merge(ada.edit(lambda: ada.sequence("steps").append("look")))
+    clash = bob.edit(lambda: bob.text("steps").insert(0, "\U0001f33f"))
+    with pytest.raises(Refused, match="TYPE_CLASH"):
+        asker.merge(clash, writer=FIRST + 1)
+    assert asker.describe().cursor.number == 1
+    asker.reopen()  # found out anew from what is stored
+    with pytest.raises(Refused, match="TYPE_CLASH"):
+        asker.merge(clash, writer=FIRST + 1)
+    asker.merge(ada.edit(lambda: ada.sequence("steps").append("leap")))
+    assert asker.json() == b'{"steps":["look","leap"]}'
+    asker.merge(clash, writer=FIRST + 1, origin=worker_pb2.ORIGIN_PEER)  # another node has merged it: so must this one
+    assert asker.describe().cursor.number == 3
+    asker.merge(ada.set("t1", "open"))  # and goes on
+
+
+def test_a_value_of_a_key_with_a_right_neighbour_frees_memory_that_is_read_and_is_refused(asker: Asker) -> None:
+    ada = Replica()
+    asker.merge(ada.set("k", 1))
+    newer = ada.set("k", 2)
+    # one struct of the writer at clock 1: content Any, with an origin and a right origin, both the value before
+    other = FIRST + 1
+    writer, before = _varint(other), _varint(FIRST) + b"\x00"
+    hostile = b"\x01\x01" + writer + b"\x00" + b"\xc8" + before + before + b"\x01\x7d\x03" + b"\x00"
+    with pytest.raises(Refused, match="MALFORMED_UPDATE"):
+        asker.merge(hostile, writer=other)
+    asker.merge(newer)
+    assert asker.json() == b'{"tasks":{"k":2}}'
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(0x80 | number & 0x7F)
+        number >>= 7
+    return bytes((*out, number))

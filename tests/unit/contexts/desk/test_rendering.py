@@ -91,7 +91,9 @@ def _render_text_said_to_be_a_list(folder: str, answers: multiprocessing.Queue[b
 
 def _render_characters_in_a_list(folder: str, answers: multiprocessing.Queue[bytes]) -> None:
     asker = Asker(Path(folder))
-    asker.merge(characters_in_a_list())
+    with pytest.raises(Refused, match="MALFORMED_UPDATE"):
+        asker.merge(characters_in_a_list())
+    asker.merge(characters_in_a_list(), origin=worker_pb2.ORIGIN_PEER)  # what another node has merged
     answers.put(asker.json())
     with pytest.raises(Refused, match="INVALID_VALUE"):
         rebuild(asker)
