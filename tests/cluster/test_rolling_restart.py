@@ -17,6 +17,7 @@ SETTLED_S: Final = 60.0
 async def test_no_request_fails_while_all_nodes_are_restarted(tmp_path: Path) -> None:
     async with Cluster(tmp_path, contexts=False) as cluster, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=SETTLED_S)) for _ in range(4)]
+        await cluster.wait_equal(within_s=SETTLED_S)  # all of them have started
         async with writing(clients) as writers:
             await progress(writers)
             for node_id in cluster.node_ids:

@@ -313,4 +313,4 @@ def test_a_context_that_is_gone_had_no_base(database: Database) -> None:
     apply_many(database, [create])
     assert database.reads.contexts.base(b"g" * 16) == b"seed"
     apply_many(database, [DeleteContext(1001, "demo", "plan", b"g" * 16, "me")])
-    assert database.reads.contexts.base(b"g" * 16) == b""
+    assert database.reads.contexts.base(b"g" * 16) is None

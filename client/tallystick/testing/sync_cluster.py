@@ -101,6 +101,17 @@ class SyncLocalCluster:
             actor=actor,
         )
 
+    def connect_beside(
+        self, node_id: str, namespace: str = "demo", *, timeout_s: float = TIMEOUT_S, actor: str = ""
+    ) -> tallystick.sync.SyncClient:
+        """A blocking client on the machine of this node: it reaches no other.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        inner = self._inner.connect_beside(node_id, namespace, timeout_s=timeout_s, actor=actor)
+        return tallystick.sync.SyncClient(Portal(), inner)
+
     def status(self, node_id: str) -> NodeStatus | None:
         """What a node says of itself; None if it does not answer."""
         return self._run(self._inner.status(node_id))

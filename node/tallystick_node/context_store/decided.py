@@ -254,7 +254,7 @@ class DecidedContexts:
 
     def base(self, guid: bytes) -> bytes:
         """What the present epoch of a document began with: an update of writer 1, or empty: also if it is gone."""
-        return self._access.looked_up(lambda: self._reads.base(guid))
+        return self._access.looked_up(lambda: self._reads.base(guid)) or b""
 
     def known_owner(self, writer: int) -> Owner | None:
         """Whose a writer id is, as far as this node has applied."""

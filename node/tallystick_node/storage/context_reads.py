@@ -72,12 +72,12 @@ class ContextReads:
         """Whether there was such a document, and there is none any more."""
         return self._tables.deletion(guid) is not None
 
-    def base(self, guid: bytes) -> bytes:
-        """What the present epoch of a document began with: an update, or empty; empty too if it lives no more.
+    def base(self, guid: bytes) -> bytes | None:
+        """What the present epoch of a document began with: an update, or empty; None: it lives no more.
 
         Who is told that it was created may ask after it was deleted: both can be applied in one batch.
         """
-        return self._tables.base(guid) if self._tables.context(guid) is not None else b""
+        return self._tables.base(guid) if self._tables.context(guid) is not None else None
 
     def owner(self, writer: int) -> Owner | None:
         """Whose a writer id is, if it was handed out."""
