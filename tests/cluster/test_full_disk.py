@@ -101,6 +101,7 @@ async def test_one_full_disk_does_not_stop_the_cluster(
         await cluster.wait_equal()
 
 
+@pytest.mark.long
 async def test_no_room_at_all_and_kills_in_it_lose_nothing(tmp_path: Path, disks: Mapping[str, Path]) -> None:
     flags = ["--disk-reserve-bytes=0", "--journal-segment-bytes=1048576"]
     acknowledged: list[int] = []

@@ -194,6 +194,7 @@ async def test_leadership_is_handed_over(tmp_path: Path) -> None:
             await writer.check(client)
 
 
+@pytest.mark.long
 async def test_three_become_five_and_five_become_three_under_load(tmp_path: Path) -> None:
     async with Cluster(tmp_path, contexts=False) as cluster, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=CHANGE_S)) for _ in range(3)]

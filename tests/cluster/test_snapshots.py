@@ -161,6 +161,7 @@ async def _kill_at(cluster: Cluster, victim: str, moments: Moments, moment: str)
     assert await at_once(lambda: moments.is_now(moment), lambda: cluster.kill(victim), within_s=CATCH_UP_S)
 
 
+@pytest.mark.long
 async def test_a_receiver_killed_at_any_moment_starts_again_and_becomes_equal(tmp_path: Path, compacted: Path) -> None:
     copied(compacted, tmp_path)
     rounds = [*MOMENTS] * 3
