@@ -17,8 +17,9 @@ demo: setup   ## two acts: a migration that survives kill -9 of the leader and o
 	$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
 	$(BIN)/python examples/plan/demo.py
 
-test: setup   ## every test but the long ones; under ten minutes on two cores
-	$(BIN)/python -m pytest
+test: setup   ## every test but the long ones: those that compute, two at a time, then real nodes, one cluster at a time
+	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/chaos --ignore=tests/power
+	$(BIN)/python -m pytest -n 1 tests/cluster tests/chaos tests/power
 
 test-long: setup   ## the long tests alone: searches over seeds, every byte changed
 	$(BIN)/python -m pytest -m long

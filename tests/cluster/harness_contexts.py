@@ -25,7 +25,7 @@ from tallystick.v1 import context_pb2, context_pb2_grpc
 from tests.cluster.harness import Cluster
 from tests.cluster.harness_grpc import raw_channel
 
-WAIT_S: Final = 30.0
+WAIT_S: Final = 60.0
 LOCAL, QUORUM = context_pb2.ACK_LEVEL_LOCAL, context_pb2.ACK_LEVEL_QUORUM
 
 _Call: TypeAlias = "grpc.aio.StreamStreamCall[context_pb2.SyncRequest, context_pb2.SyncResponse]"

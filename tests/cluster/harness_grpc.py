@@ -15,7 +15,7 @@ from tallystick.errors import ERROR_DOMAIN
 
 STATE_SERVICE = "/tallystick.v1.StateService/"
 CLUSTER_SERVICE = "/tallystick.v1.ClusterService/"
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @asynccontextmanager

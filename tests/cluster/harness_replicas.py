@@ -27,7 +27,7 @@ from tests.cluster.harness_grpc import raw_channel
 
 LOCAL: Final = context_pb2.ACK_LEVEL_LOCAL
 QUORUM: Final = context_pb2.ACK_LEVEL_QUORUM
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 NAMESPACE: Final = "demo"
 
 Document: TypeAlias = "pycrdt.Doc[Any]"  # its type argument says nothing of its roots

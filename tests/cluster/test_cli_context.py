@@ -21,7 +21,7 @@ from tallystick.contexts import Context
 from tallystick_node.cli import main
 from tests.cluster.harness import Cluster
 
-WAIT_S: Final = 30.0
+WAIT_S: Final = 60.0
 EVIL: Final = "\x1b[31mred\u202e"
 
 pytestmark = [pytest.mark.xdist_group("cli_context"), pytest.mark.asyncio(loop_scope="module")]

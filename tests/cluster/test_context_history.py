@@ -13,7 +13,7 @@ import pytest_asyncio
 from tallystick import Context, Invalid
 from tallystick.testing import LocalCluster
 
-DEADLINE_S: Final = 40.0
+DEADLINE_S: Final = 60.0
 SCHEMA: Final[dict[str, Any]] = {
     "roots": {"tasks": {"type": "map", "schema": {"additionalProperties": {"enum": ["open", "mine", "yours", "done"]}}}}
 }

@@ -15,7 +15,7 @@ from tallystick import Context, Cursor, Unavailable
 from tallystick.contexts import Change, Present
 from tallystick.testing import LocalCluster
 
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("contexts_client")]
 

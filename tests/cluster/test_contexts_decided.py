@@ -25,7 +25,7 @@ from tallystick._methods import allocate_writers_method
 from tallystick.v1 import context_pb2
 from tests.cluster.harness import Cluster
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 GUID = bytes(range(16))
 
 

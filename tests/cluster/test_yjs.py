@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,13 +28,24 @@ class WebCluster(Cluster):
     """Three nodes, each with an HTTP port."""
 
     def __init__(self, folder: Path) -> None:
-        ports = free_addresses()
-        self.http = {node_id: next(ports) for node_id in ("a", "b", "c")}
-        super().__init__(folder, node_flags={name: [f"--http-address={at}"] for name, at in self.http.items()})
+        with contextlib.ExitStack() as held:  # so that the cluster does not choose the same ports
+            self.http = {node_id: _held_address(held) for node_id in ("a", "b", "c")}
+            super().__init__(folder, node_flags={name: [f"--http-address={at}"] for name, at in self.http.items()})
 
     def url(self, node_id: str) -> str:
         """What a WebsocketProvider is given."""
         return f"ws://{self.http[node_id]}/yjs/demo"
+
+
+def _held_address(held: contextlib.ExitStack) -> str:
+    """A free address, in nobody else's hands until the stack is closed."""
+    for address in free_addresses():
+        holder = held.enter_context(socket.socket())
+        host, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError):
+            holder.bind((host, int(port)))
+            return address
+    raise AssertionError("no port is free")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ const until = (check, timeoutMs, subscribe, unsubscribe) =>
   })
 
 const commands = {
-  open: async ({ url, room, params = {}, timeout_ms: timeoutMs = 15000 }) => {
+  open: async ({ url, room, params = {}, timeout_ms: timeoutMs = 40000 }) => {
     provider = new WebsocketProvider(url, room, doc, { params, WebSocketPolyfill: WebSocket, disableBc: true })
     provider.on('closed', (event) => { closed = event })
     await until(() => provider.synced || closed !== null, timeoutMs,
@@ -43,7 +43,7 @@ const commands = {
       (look) => { provider.off('sync', look); provider.off('closed', look) })
     return { synced: provider.synced, closed, client: doc.clientID }
   },
-  closed: async ({ timeout_ms: timeoutMs = 15000 }) => {
+  closed: async ({ timeout_ms: timeoutMs = 40000 }) => {
     await until(() => closed !== null, timeoutMs, (look) => provider.on('closed', look), (look) => provider.off('closed', look))
     return { closed }
   },
@@ -60,13 +60,13 @@ const commands = {
     return {}
   },
   show: async ({ roots }) => ({ shown: shown(roots) }),
-  until: async ({ roots, equals, timeout_ms: timeoutMs = 15000 }) => {
+  until: async ({ roots, equals, timeout_ms: timeoutMs = 40000 }) => {
     const reached = await until(() => isDeepStrictEqual(shown(roots), equals), timeoutMs,
       (look) => doc.on('update', look), (look) => doc.off('update', look))
     return { reached, shown: shown(roots) }
   },
   presence: async ({ state }) => { provider.awareness.setLocalState(state); return {} },
-  others: async ({ count, timeout_ms: timeoutMs = 15000 }) => {
+  others: async ({ count, timeout_ms: timeoutMs = 40000 }) => {
     const others = () => [...provider.awareness.getStates()].filter(([id]) => id !== doc.clientID).map(([, state]) => state)
     await until(() => others().length === count, timeoutMs,
       (look) => provider.awareness.on('change', look), (look) => provider.awareness.off('change', look))

@@ -22,7 +22,7 @@ from tallystick.testing.local_links import Links, free_addresses
 from tallystick.testing.local_node import LocalClusterError, NodePlan, NodeProcess, check_installed
 from tallystick.testing.local_wait import eventually
 
-START_S: Final = 30.0
+START_S: Final = 60.0
 """Within which a cluster has a leader after its processes were started: the machine may be busy."""
 TIMEOUT_S: Final = 20.0
 """Of a client's calls, unless it says otherwise: long enough for an election on a busy machine."""
