@@ -65,7 +65,8 @@ async def test_writes_are_refused_before_the_disk_is_full_and_come_back(
                     await there.agent("x").append(ops.set("/n", 2))
                 assert refused.value.reason is Reason.DISK_FULL
                 for consistency in Consistency:
-                    assert (await there.agent("x").read(consistency=consistency)).state == {"n": 1}
+                    read = await there.agent("x").read(consistency=consistency, timeout_s=NOTICE_S)
+                    assert read.state == {"n": 1}
         assert (await cluster.wait_equal()).state_digest == before.state_digest
         for node_id in NODES:
             free(disks[node_id])
