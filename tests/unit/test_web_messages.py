@@ -57,7 +57,16 @@ def test_a_message_cut_short_is_refused(cut: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x00", b"\x00\x03\x00", b"\x00\x02\x05abc", b"\x00\x02\x01abc", b"\x80" * 20, b"\x01\xff\xff\xff\xff\x0f"],
+    [
+        b"",
+        b"\x00",
+        b"\x00\x03\x00",
+        b"\x00\x02\x05abc",
+        b"\x00\x02\x01abc",
+        b"\x00\x02\x81\x00a",
+        b"\x80" * 20,
+        b"\x01\xff\xff\xff\xff\x0f",
+    ],
 )
 def test_nonsense_is_refused(data: bytes) -> None:
     with pytest.raises(BadMessageError):

@@ -14,12 +14,13 @@ import enum
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from tallystick.errors import Invalid
 from tallystick_node.contexts import limits
+from tallystick_node.contexts.updates.lib0 import read_number, write_number
 
 _SYNC: Final = 0
 _AWARENESS: Final = 1
 _QUERY_AWARENESS: Final = 3
-_VARINT_BITS: Final = 63
 
 
 class BadMessageError(ValueError):
@@ -118,10 +119,7 @@ def read_awareness(payload: bytes) -> list[AwarenessState]:
 
 def _uint(number: int) -> bytes:
     out = bytearray()
-    while number > 0x7F:
-        out.append(0x80 | (number & 0x7F))
-        number >>= 7
-    out.append(number)
+    write_number(out, number)
     return bytes(out)
 
 
@@ -130,15 +128,10 @@ def _with_length(data: bytes) -> bytes:
 
 
 def _read_uint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while at < len(data) and shift < _VARINT_BITS:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
-    raise BadMessageError("a number that does not end")
+    try:
+        return read_number(data, at)
+    except (IndexError, Invalid):
+        raise BadMessageError("a number that does not end, or is longer than it need be") from None
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:

@@ -12,6 +12,7 @@ from pycrdt import merge_updates
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed
 from tests.unit.contexts.desk.kit import FIRST, Asker, Refused, Replica, context_id, merge_request
+from tests.unit.contexts.updates.build import number
 
 KILLER = bytes.fromhex("0103080001010161ffffffff0f08010161017e08010161017e00")
 
@@ -227,17 +228,9 @@ def test_a_value_of_a_key_with_a_right_neighbour_frees_memory_that_is_read_and_i
     newer = ada.set("k", 2)
     # one struct of the writer at clock 1: content Any, with an origin and a right origin, both the value before
     other = FIRST + 1
-    writer, before = _varint(other), _varint(FIRST) + b"\x00"
+    writer, before = number(other), number(FIRST) + b"\x00"
     hostile = b"\x01\x01" + writer + b"\x00" + b"\xc8" + before + before + b"\x01\x7d\x03" + b"\x00"
     with pytest.raises(Refused, match="MALFORMED_UPDATE"):
         asker.merge(hostile, writer=other)
     asker.merge(newer)
     assert asker.json() == b'{"tasks":{"k":2}}'
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(0x80 | number & 0x7F)
-        number >>= 7
-    return bytes((*out, number))
