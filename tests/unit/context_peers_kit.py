@@ -126,24 +126,16 @@ class FakeDocuments:
     def digests(self) -> dict[ContextId, bytes]:
         return {document: doc.digest() for document, doc in self.docs.items() if doc.number}
 
-    async def merge(
-        self,
-        document: ContextId,
-        data: bytes,
-        origin: worker_pb2.Origin.ValueType,
-        edit: context_pb2.Edit,
-        *,
-        staged: int | None = None,
-        edits: Iterable[context_pb2.Edit] = (),
-    ) -> worker_pb2.Merged:
+    async def merge(self, document: ContextId, merge: worker_pb2.Merge) -> worker_pb2.Merged:
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
         if document.guid in self.damaged:
             raise Unavailable("damaged", reason=Reason.CONTEXT_DAMAGED)
-        self.origins.append(origin)
-        self.edits += [edit, *edits]
-        merged = self._merge(document, self.stages.pop(staged) if staged is not None else data)
+        self.origins.append(merge.origin)
+        self.edits += [merge.edit, *merge.edits]
+        data = self.stages.pop(merge.staged) if merge.HasField("staged") else merge.update
+        merged = self._merge(document, data)
         self.changed.set()
         return merged
 

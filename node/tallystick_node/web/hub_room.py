@@ -92,16 +92,14 @@ class HubRoom:
 
     async def merge(self, update: bytes) -> bool:
         """See `Room`."""
-        edit = context_pb2.Edit(actor=self._actor, cause=CAUSE, time_unix_ms=self._unix_ms())
-        merged = await self._hub.merge(
-            self._document,
-            update,
-            worker_pb2.ORIGIN_WEB,
-            edit,
+        merge = worker_pb2.Merge(
+            update=update,
+            origin=worker_pb2.ORIGIN_WEB,
+            edit=context_pb2.Edit(actor=self._actor, cause=CAUSE, time_unix_ms=self._unix_ms()),
             schema=self._record.schema,
             web_writers=self._claimed,
-            sender=self._subscription,
         )
+        merged = await self._hub.merge(self._document, merge, self._subscription)
         if merged.web_writers:
             self._claimed = list(merged.web_writers)
         return not merged.lacks_state_vector

@@ -186,15 +186,15 @@ class Editing:
             time_unix_ms=message.time_unix_ms,
             node_id=self._hub.node_id,
         )
-        return self._hub.start_merge(
-            ContextId(self._guid, max(record.epoch, message.epoch)),
-            message.update,
-            worker_pb2.ORIGIN_CLIENT,
-            edit,
+        merge = worker_pb2.Merge(
+            update=message.update,
+            origin=worker_pb2.ORIGIN_CLIENT,
+            edit=edit,
             schema=self._schema,
             carry_over=(message.epoch or self._opened_epoch) < record.epoch,
-            sender=self._subscription,
         )
+        document = ContextId(self._guid, max(record.epoch, message.epoch))
+        return self._hub.start_merge(document, merge, self._subscription)
 
     def _take(self, update: _Update, document: ContextId, merged: worker_pb2.Merged) -> TallystickError | None:
         if merged.lacks_state_vector:

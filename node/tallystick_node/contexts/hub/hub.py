@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Final, NamedTuple, TypeAlias
 
 from tallystick.errors import NotFound, Reason, TallystickError, Unavailable
@@ -143,18 +143,7 @@ class Hub:
         return await self._port.ask(request)
 
     async def merge(
-        self,
-        document: ContextId,
-        update: bytes,
-        origin: worker_pb2.Origin.ValueType,
-        edit: context_pb2.Edit,
-        *,
-        schema: bytes = b"",
-        web_writers: Sequence[int] = (),
-        carry_over: bool = False,
-        staged: int | None = None,
-        edits: Iterable[context_pb2.Edit] = (),
-        sender: Subscription | None = None,
+        self, document: ContextId, merge: worker_pb2.Merge, sender: Subscription | None = None
     ) -> worker_pb2.Merged:
         """Checks, merges and stores an update; then those who must hear of it have been told.
 
@@ -162,10 +151,7 @@ class Hub:
         what the worker was asked is told all the same.
 
         Args:
-            origin: whose it is, and what it may advance.
-            edit: actor, cause, time; the node fills in the rest.
-            staged: the handle of a stage that is whole, in place of `update`.
-            edits: of a peer's diff: who made what.
+            merge: the update, and whose it is; id and time are filled in.
             sender: the subscription that is not told, because its owner has the update.
 
         Raises:
@@ -173,49 +159,14 @@ class Hub:
             Unavailable: WORKER_DOWN, it is not known whether it was merged; CONTEXT_SEALED, BEHIND, CONTEXT_DAMAGED;
                 OVERLOADED.
         """
-        merging = self.start_merge(
-            document,
-            update,
-            origin,
-            edit,
-            schema=schema,
-            web_writers=web_writers,
-            carry_over=carry_over,
-            staged=staged,
-            edits=edits,
-            sender=sender,
-        )
-        return await asyncio.shield(merging)
+        return await asyncio.shield(self.start_merge(document, merge, sender))
 
     def start_merge(
-        self,
-        document: ContextId,
-        update: bytes,
-        origin: worker_pb2.Origin.ValueType,
-        edit: context_pb2.Edit,
-        *,
-        schema: bytes = b"",
-        web_writers: Sequence[int] = (),
-        carry_over: bool = False,
-        staged: int | None = None,
-        edits: Iterable[context_pb2.Edit] = (),
-        sender: Subscription | None = None,
+        self, document: ContextId, merge: worker_pb2.Merge, sender: Subscription | None = None
     ) -> asyncio.Task[worker_pb2.Merged]:
         """`merge`, begun: it goes on whatever becomes of its caller."""
-        merge = worker_pb2.Merge(
-            id=document.to_proto(),
-            origin=origin,
-            edit=edit,
-            edits=edits,
-            web_writers=web_writers,
-            schema=schema,
-            now_unix_ms=self._unix_ms(),
-            carry_over=carry_over,
-        )
-        if staged is None:
-            merge.update = update
-        else:
-            merge.staged = staged
+        merge.id.CopyFrom(document.to_proto())
+        merge.now_unix_ms = self._unix_ms()
         return self._start(self._merge(document, merge, sender))
 
     async def restore(self, document: ContextId, restore: worker_pb2.Restore) -> worker_pb2.Done:
@@ -357,10 +308,7 @@ class Hub:
             task.exception()  # its caller may have gone: then nobody else looks at it
 
     async def _merge(
-        self,
-        document: ContextId,
-        merge: worker_pb2.Merge,
-        sender: Subscription | None,
+        self, document: ContextId, merge: worker_pb2.Merge, sender: Subscription | None
     ) -> worker_pb2.Merged:
         response = await self._asked(document, worker_pb2.Request(merge=merge), merge.origin)
         merged = response.merged

@@ -15,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from tallystick.errors import Overloaded, Reason, Refused, TallystickError, Unavailable
 from tallystick.peer.v1 import peer_pb2
-from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.peers.contexts.coverage import Coverage
@@ -169,7 +168,7 @@ class Receiver:
         if epoch < document.epoch or not push.update:
             self._offered(document, push.number)
             return
-        merged = await self._merge(document, push.update, push.edit)
+        merged = await self._merge(document, worker_pb2.Merge(update=push.update, edit=push.edit))
         if merged is None:
             self._fails(document, push.number)
             return
@@ -189,18 +188,11 @@ class Receiver:
         self._owed.failed(document, number, self._now_s())
         self._look.set()
 
-    async def _merge(
-        self,
-        document: ContextId,
-        update: bytes,
-        edit: context_pb2.Edit,
-        *,
-        staged: int | None = None,
-        edits: Collection[context_pb2.Edit] = (),
-    ) -> worker_pb2.Merged | None:
+    async def _merge(self, document: ContextId, merge: worker_pb2.Merge) -> worker_pb2.Merged | None:
         """What became of it; None: it could not be merged, and a diff is to be asked for."""
+        merge.origin = worker_pb2.ORIGIN_PEER
         try:
-            merged = await self._merge_or_later(document, update, edit, staged, edits)
+            merged = await self._merge_or_later(document, merge)
         except Refused as error:
             self._counters.refused += 1
             self._log_refused(document, error)
@@ -213,23 +205,14 @@ class Receiver:
             return None
         return merged
 
-    async def _merge_or_later(
-        self,
-        document: ContextId,
-        update: bytes,
-        edit: context_pb2.Edit,
-        staged: int | None,
-        edits: Collection[context_pb2.Edit],
-    ) -> worker_pb2.Merged:
+    async def _merge_or_later(self, document: ContextId, merge: worker_pb2.Merge) -> worker_pb2.Merged:
         until_s, wait_s = self._now_s() + MERGE_RETRIES_S, _RETRY_MIN_S
         while True:
             try:
-                return await self._documents.merge(
-                    document, update, worker_pb2.ORIGIN_PEER, edit, staged=staged, edits=edits
-                )
+                return await self._documents.merge(document, merge)
             except (Unavailable, Overloaded) as error:
                 # A stage does not outlive its worker.
-                if error.reason not in _LATER or staged is not None or self._now_s() > until_s:
+                if error.reason not in _LATER or merge.HasField("staged") or self._now_s() > until_s:
                     raise
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _RETRY_MAX_S)
@@ -252,13 +235,13 @@ class Receiver:
                 await self._drop_stage(staged)
             return
         if staged is None:
-            merged = await self._merge(document, part.data, context_pb2.Edit(), edits=part.edits)
+            merged = await self._merge(document, worker_pb2.Merge(update=part.data, edits=part.edits))
         else:
             await self._stage(document, part.data)
             self._staged.pop(document, None)
             if staged.handle < 0:
                 return  # a part was lost with the worker
-            merged = await self._merge(document, b"", context_pb2.Edit(), staged=staged.handle, edits=part.edits)
+            merged = await self._merge(document, worker_pb2.Merge(staged=staged.handle, edits=part.edits))
         if merged is not None:
             self._diffed(document, part.number, merged)
 

@@ -17,16 +17,7 @@ class Documents(Protocol):
         """A question about one, once all that was decided of it has been told. Raises as `contexts.port.Port.ask`."""
         ...
 
-    async def merge(
-        self,
-        document: ContextId,
-        update: bytes,
-        origin: worker_pb2.Origin.ValueType,
-        edit: context_pb2.Edit,
-        *,
-        staged: int | None = None,
-        edits: Iterable[context_pb2.Edit] = (),
-    ) -> worker_pb2.Merged:
+    async def merge(self, document: ContextId, merge: worker_pb2.Merge) -> worker_pb2.Merged:
         """Checks, merges and stores an update. Calls reach the worker in the order in which they are made.
 
         Raises:

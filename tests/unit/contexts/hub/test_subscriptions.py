@@ -15,8 +15,11 @@ from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.limits import SUBSCRIBER_BYTES
 from tests.unit.contexts.hub.kit import DOCUMENT, GUID, WORKER_DOWN, WRITER, MemoryPort, Replica
 
-CLIENT = worker_pb2.ORIGIN_CLIENT
-EDIT = context_pb2.Edit(writer=WRITER, actor="ann")
+
+def edit_of(update: bytes) -> worker_pb2.Merge:
+    """Of a client's."""
+    author = context_pb2.Edit(writer=WRITER, actor="ann")
+    return worker_pb2.Merge(update=update, origin=worker_pb2.ORIGIN_CLIENT, edit=author)
 
 
 def make_hub(port: MemoryPort) -> Hub:
@@ -34,7 +37,7 @@ def taken(subscription: Subscription) -> list[str]:
 async def test_updates_come_in_order_but_ones_own() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     first, second = hub.subscribe(DOCUMENT), hub.subscribe(DOCUMENT)
-    merges = [hub.start_merge(DOCUMENT, replica.set("k", n), CLIENT, EDIT, sender=first) for n in range(3)]
+    merges = [hub.start_merge(DOCUMENT, edit_of(replica.set("k", n)), first) for n in range(3)]
     await asyncio.wait(merges)
     assert taken(first) == []
     assert taken(second) == ["Pushed1", "Pushed2", "Pushed3"]
@@ -44,7 +47,7 @@ async def test_an_async_iterator_gives_the_same() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     with hub.subscribe(DOCUMENT) as subscription:
         update = replica.set("k", 1)
-        await hub.merge(DOCUMENT, update, CLIENT, EDIT)
+        await hub.merge(DOCUMENT, edit_of(update))
         item = await anext(subscription)
         assert isinstance(item, Pushed)
         assert (item.update, item.state_vector) == (update, replica.state_vector)
@@ -54,9 +57,9 @@ async def test_an_async_iterator_gives_the_same() -> None:
 async def test_what_is_known_is_not_pushed_again() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     update = replica.set("k", 1)
-    await hub.merge(DOCUMENT, update, CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(update))
     subscription = hub.subscribe(DOCUMENT)
-    await hub.merge(DOCUMENT, update, CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(update))
     assert taken(subscription) == []
 
 
@@ -65,7 +68,7 @@ async def test_a_merge_whose_caller_has_gone_is_told_all_the_same() -> None:
     hub, replica = make_hub(port), Replica()
     subscription = hub.subscribe(DOCUMENT)
     port.hold = asyncio.Event()
-    merging = asyncio.create_task(hub.merge(DOCUMENT, replica.set("k", 1), CLIENT, EDIT))
+    merging = asyncio.create_task(hub.merge(DOCUMENT, edit_of(replica.set("k", 1))))
     await port.was_asked.wait()
     merging.cancel()
     await asyncio.gather(merging, return_exceptions=True)
@@ -77,9 +80,9 @@ async def test_too_much_that_waits_becomes_lagging() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     slow = hub.subscribe(DOCUMENT)
     for number in range(6):
-        await hub.merge(DOCUMENT, replica.set("k", f"{number}" * (SUBSCRIBER_BYTES // 5)), CLIENT, EDIT)
+        await hub.merge(DOCUMENT, edit_of(replica.set("k", f"{number}" * (SUBSCRIBER_BYTES // 5))))
     assert taken(slow) == ["Lagging"]
-    await hub.merge(DOCUMENT, replica.set("k", 1), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
     assert taken(slow) == ["Pushed7"]
 
 
@@ -92,28 +95,28 @@ async def test_a_lost_answer_makes_all_lag_for_it_may_have_been_merged() -> None
     port.lose = 1
     update = replica.set("k", 1)
     with pytest.raises(Unavailable) as raised:
-        await hub.merge(DOCUMENT, update, CLIENT, EDIT)
+        await hub.merge(DOCUMENT, edit_of(update))
     assert raised.value is WORKER_DOWN
     assert taken(subscription) == ["Lagging"]
-    await hub.merge(DOCUMENT, update, CLIENT, EDIT)  # again: it is known, and the other nodes are offered it
+    await hub.merge(DOCUMENT, edit_of(update))  # again: it is known, and the other nodes are offered it
     assert [(edit.number, edit.update) for edit in told] == [(1, b"")]
 
 
 async def test_a_number_that_was_skipped_makes_all_lag() -> None:
     port = MemoryPort()
     hub, replica = make_hub(port), Replica()
-    await hub.merge(DOCUMENT, replica.set("k", 1), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
     subscription = hub.subscribe(DOCUMENT)
-    await hub.merge(DOCUMENT, replica.set("k", 2), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 2)))
     port.documents[GUID].number += 1  # merged past this hub
-    await hub.merge(DOCUMENT, replica.set("k", 3), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 3)))
     assert taken(subscription)[-1] == "Lagging"
 
 
 async def test_the_end_of_a_document_comes_after_what_waits() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     subscription = hub.subscribe(DOCUMENT)
-    await hub.merge(DOCUMENT, replica.set("k", 1), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
     hub.deleted(GUID)
     assert isinstance(await anext(subscription), Pushed)
     with pytest.raises(NotFound) as raised:
@@ -127,7 +130,7 @@ async def test_a_new_epoch_takes_the_place_of_what_waits() -> None:
     port = MemoryPort()
     hub, replica = make_hub(port), Replica()
     subscription = hub.subscribe(DOCUMENT)
-    await hub.merge(DOCUMENT, replica.set("k", 1), CLIENT, EDIT)
+    await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
 
     async def writer() -> int:
         return WRITER + 7
@@ -161,7 +164,7 @@ async def test_what_is_merged_without_its_bytes_at_hand_makes_all_lag() -> None:
 
     hub = make_hub(Staged())
     subscription = hub.subscribe(DOCUMENT)
-    await hub.merge(DOCUMENT, b"", worker_pb2.ORIGIN_PEER, context_pb2.Edit(), staged=4)
+    await hub.merge(DOCUMENT, worker_pb2.Merge(origin=worker_pb2.ORIGIN_PEER, staged=4))
     assert subscription.take() == Lagging()
 
 
@@ -174,5 +177,5 @@ async def test_what_speaks_against_a_merge_is_asked_right_before_the_worker() ->
 
     hub.admit = refuse
     with pytest.raises(Unavailable):
-        await hub.merge(DOCUMENT, b"", CLIENT, EDIT)
+        await hub.merge(DOCUMENT, edit_of(b""))
     assert port.asked == []
