@@ -79,7 +79,7 @@ class Sharing:
             is_up=self.documents.is_up,
             documents=census.documents,
             loaded=census.loaded,
-            subscribers=self.hub.subscriptions,
+            subscribers=len(self.hub.audience),
             worker_restarts=status.restarts,
             set_aside=status.set_aside,
         )
@@ -106,7 +106,7 @@ class Sharing:
 
     def stop_streams(self) -> None:
         """The node takes no more calls: open documents end with STOPPING."""
-        self.hub.end_subscriptions()
+        self.hub.audience.stop()
 
     async def _follow(self) -> None:
         if self._is_held:

@@ -73,7 +73,7 @@ class HubRoom:
         self._actor = actor
         self._unix_ms = unix_ms
         self._wake = asyncio.Event()
-        self._subscription = hub.subscribe(self._document, self._wake.set)
+        self._subscription = hub.audience.subscribe(self._document, self._wake.set)
         self._changed: dict[int, context_pb2.PresenceState] = {}
         self._mine: dict[int, None] = {}
         self._claimed: list[int] = []

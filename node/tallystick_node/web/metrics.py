@@ -101,13 +101,13 @@ class Metrics:
             "restarts": ("How often it died and was started again", status.restarts),
             "set_aside": ("What is refused because it killed it", status.set_aside),
             "requests": ("Questions it has not answered", status.requests),
-            "subscriptions": ("Documents open here, by subscriber", self._hub.subscriptions),
+            "subscriptions": ("Documents open here, by subscriber", len(self._hub.audience)),
         }
         for name, (help_text, value) in values.items():
             yield GaugeMetricFamily(f"tallystick_contexts_{name}", help_text, value=value)
 
     async def _figures(self) -> AsyncIterator[_Figures]:
-        for guid in self._hub.open_documents()[:DOCUMENTS]:
+        for guid in self._hub.audience.documents()[:DOCUMENTS]:
             record = self._contexts.following.record(guid)
             if record is None:
                 continue
@@ -117,7 +117,7 @@ class Metrics:
             except (TallystickError, TimeoutError):
                 return  # the worker is down or busy; what is known already is told
             values = [int(getattr(size, name)) for name in _DOCUMENT]
-            yield _Figures(record, values, self._hub.subscribers(guid))
+            yield _Figures(record, values, self._hub.audience.of(guid))
 
 
 class _Once(Collector):

@@ -162,7 +162,7 @@ class MergedContexts:
 
     def subscribers(self, record: ContextRecord) -> int:
         """How many have a document open at this node."""
-        return self._hub.subscribers(record.guid)
+        return self._hub.audience.of(record.guid)
 
     async def _reach(self, record: ContextRecord, wanted: context_pb2.Cursor, timeout_s: float) -> context_pb2.Cursor:
         """The cursor of this node's document once it has what a cursor says.
@@ -181,7 +181,7 @@ class MergedContexts:
         catching_up = asyncio.create_task(hub.coverage.catch_up(wanted.node_id, document, wanted.number))
         catching_up.add_done_callback(lambda _: changed.set())
         try:
-            with hub.subscribe(document, changed.set) as subscription:
+            with hub.audience.subscribe(document, changed.set) as subscription:
                 async with asyncio.timeout(timeout_s):
                     while not is_covered(described.cursor, document, wanted, hub.node_id, hub.coverage):
                         await changed.wait()

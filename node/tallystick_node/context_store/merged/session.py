@@ -64,7 +64,7 @@ class Session:
         self._window = Window()
         self._questions = Questions(parts.hub)
         self._holder = Holder(record.guid, opening.incarnation, self._lose)
-        self._subscription = parts.hub.subscribe(self._document, self._outbox.wake.set)
+        self._subscription = parts.hub.audience.subscribe(self._document, self._outbox.wake.set)
         self._quorum = Quorum(parts.hub, self._outbox)
         self._editing = Editing(parts, record, actor, self._holder, self._subscription, self._outbox, self._quorum)
         self._lacking_from: bytes | None = None

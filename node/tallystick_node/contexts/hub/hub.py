@@ -21,6 +21,7 @@ from tallystick.errors import NotFound, Reason, TallystickError, Unavailable
 from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.hub.acks import Acks
+from tallystick_node.contexts.hub.audience import Audience
 from tallystick_node.contexts.hub.chores import Chores
 from tallystick_node.contexts.hub.coverage import Coverage, NoCoverage
 from tallystick_node.contexts.hub.presence import Presence
@@ -59,17 +60,6 @@ class Census(NamedTuple):
     loaded: int
 
 
-class _Open:
-    """A document that somebody here has open."""
-
-    __slots__ = ("number", "subscribers")
-
-    def __init__(self) -> None:
-        self.subscribers: dict[Subscription, None] = {}
-        self.number = 0
-        """Of the newest update that was pushed; 0: not known."""
-
-
 class Hub:
     """See the module.
 
@@ -81,6 +71,7 @@ class Hub:
         voters: the node ids of the voters of this moment.
 
     Attributes:
+        audience: who has documents open here.
         acks: how far other nodes have this node's logs.
         presence: who is here.
         chores: what the worker has yet to hear.
@@ -101,9 +92,9 @@ class Hub:
         self._port = port
         self.node_id = node_id
         self._unix_ms = unix_ms
-        self._open: dict[bytes, _Open] = {}
         self._under_way: set[asyncio.Task[worker_pb2.Merged]] = set()
         self._on_local: list[LocalListener] = []
+        self.audience = Audience()
         self.acks = Acks(node_id, voters)
         self.presence = Presence(clock)
         self.chores = Chores()
@@ -121,15 +112,6 @@ class Hub:
         asked = worker_pb2.Request(list_documents=worker_pb2.ListDocuments(limit=1))
         listed = (await self._port.ask(asked)).documents
         self.census = Census(listed.documents, listed.loaded)
-
-    @property
-    def subscriptions(self) -> int:
-        """How many there are."""
-        return sum(len(opened.subscribers) for opened in self._open.values())
-
-    def open_documents(self) -> list[bytes]:
-        """The guids of the documents that somebody has open here."""
-        return list(self._open)
 
     def on_local(self, listener: LocalListener) -> None:
         """From now on this hears of each edit that this node takes, in order. It must not block."""
@@ -183,20 +165,6 @@ class Hub:
         await asyncio.shield(self._start(ask()))
         return done[0]
 
-    # Subscribers.
-
-    def subscribe(self, document: ContextId, on_item: Callable[[], None] | None = None) -> Subscription:
-        """What is merged into a document from now on. Close it."""
-        opened = self._open.setdefault(document.guid, _Open())
-        subscription = Subscription(document, self._unsubscribe, on_item)
-        opened.subscribers[subscription] = None
-        return subscription
-
-    def subscribers(self, guid: bytes) -> int:
-        """How many have a document open here."""
-        opened = self._open.get(guid)
-        return len(opened.subscribers) if opened else 0
-
     # Ack levels.
 
     def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
@@ -217,17 +185,14 @@ class Hub:
         """The document is gone: subscribers hear it, the worker forgets it."""
         self.presence.forget(guid)
         self.acks.forget(guid)
-        opened = self._open.pop(guid, None)
-        for subscription in list(opened.subscribers) if opened else ():
-            subscription.end(NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND))
-
+        self.audience.end(guid, NotFound("the context was deleted", reason=Reason.CONTEXT_NOT_FOUND))
         self._forget(guid)
 
     async def forget(self, guid: bytes) -> None:
         """A document is damaged here: drops it, so that it can be fetched from another node."""
         self._forget(guid)
         await self.chores.settled(guid)
-        self._lag(guid)
+        self.audience.lag(guid)
 
     def created(self, document: ContextId, seed: bytes) -> None:
         """A document begins with this content, if there is any."""
@@ -257,7 +222,9 @@ class Hub:
             )
             response = await self._port.ask(worker_pb2.Request(start_epoch=request))
             merged = response.done.merged
-            self._move(document, merged.number if merged.update else 0)
+            number = merged.number if merged.update else 0
+            self.acks.moved(document, number)
+            self.audience.move(document, number)
             if merged.update:
                 self._tell(document, merged, merged.update, None, is_local=True)
 
@@ -273,15 +240,9 @@ class Hub:
                 with contextlib.suppress(TallystickError):  # it is counted the next time
                     await self.count()
 
-    def end_subscriptions(self) -> None:
-        """The node stops."""
-        for opened in self._open.values():
-            for subscription in list(opened.subscribers):
-                subscription.end(Unavailable("this node is stopping", reason=Reason.STOPPING))
-
     async def close(self) -> None:
         """Ends all subscriptions and what is under way."""
-        self.end_subscriptions()
+        self.audience.stop()
         await self.chores.close()
         under_way = list(self._under_way)
         for task in under_way:
@@ -334,7 +295,7 @@ class Hub:
             return await self._port.ask(request)
         except TallystickError as error:
             if error.reason is Reason.WORKER_DOWN:
-                self._lag(document.guid)  # it may have been merged, and its number told to nobody
+                self.audience.lag(document.guid)  # it may have been merged, and its number told to nobody
             raise
 
     def _tell(
@@ -349,52 +310,16 @@ class Hub:
         if merged.lacks_state_vector:
             return
         if merged.is_novel and not update:
-            self._lag(document.guid)  # it came in parts, and is not at hand
+            self.audience.lag(document.guid)  # it came in parts, and is not at hand
         elif merged.is_novel:
-            self._push(document, Pushed(merged.number, update, merged.edit, merged.state_vector), sender)
+            self.audience.push(document, Pushed(merged.number, update, merged.edit, merged.state_vector), sender)
         if is_local:
             self.acks.merged(document, merged.number, is_novel=merged.is_novel)
             self._tell_peers(LocalEdit(document, merged.number, update if merged.is_novel else b"", merged.edit))
 
-    def _push(self, document: ContextId, pushed: Pushed, sender: Subscription | None) -> None:
-        opened = self._open.get(document.guid)
-        if opened is None:
-            return
-        leads_on = opened.number in (0, pushed.number - 1)
-        opened.number = max(opened.number, pushed.number)
-        for subscription in opened.subscribers:
-            if not leads_on:
-                subscription.lag()
-            elif subscription is not sender and subscription.document == document:
-                subscription.push(pushed)
-
     def _tell_peers(self, edit: LocalEdit) -> None:
         for listener in self._on_local:
             listener(edit)
-
-    def _lag(self, guid: bytes) -> None:
-        opened = self._open.get(guid)
-        if opened is not None:
-            opened.number = 0
-            for subscription in opened.subscribers:
-                subscription.lag()
-
-    def _move(self, document: ContextId, number: int) -> None:
-        self.acks.moved(document, number)
-        opened = self._open.get(document.guid)
-        if opened is not None:
-            opened.number = 0
-            for subscription in opened.subscribers:
-                if subscription.document.epoch < document.epoch:
-                    subscription.move(document, number)
-
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        opened = self._open.get(subscription.document.guid)
-        if opened is None:
-            return
-        opened.subscribers.pop(subscription, None)
-        if not opened.subscribers:
-            del self._open[subscription.document.guid]
 
 
 def _admit_all(document: ContextId, origin: worker_pb2.Origin.ValueType) -> None:

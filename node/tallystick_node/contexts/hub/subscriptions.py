@@ -48,7 +48,7 @@ Item: TypeAlias = Pushed | Lagging | Moved
 
 
 class Subscription:
-    """One subscriber of one document; made by `Hub.subscribe`, ended by `close`.
+    """One subscriber of one document; made by `Audience.subscribe`, ended by `close`.
 
     Args:
         on_item: called whenever there is something new to take; must not block.

@@ -36,7 +36,7 @@ def taken(subscription: Subscription) -> list[str]:
 
 async def test_updates_come_in_order_but_ones_own() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
-    first, second = hub.subscribe(DOCUMENT), hub.subscribe(DOCUMENT)
+    first, second = hub.audience.subscribe(DOCUMENT), hub.audience.subscribe(DOCUMENT)
     merges = [hub.start_merge(DOCUMENT, edit_of(replica.set("k", n)), first) for n in range(3)]
     await asyncio.wait(merges)
     assert taken(first) == []
@@ -45,20 +45,20 @@ async def test_updates_come_in_order_but_ones_own() -> None:
 
 async def test_an_async_iterator_gives_the_same() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
-    with hub.subscribe(DOCUMENT) as subscription:
+    with hub.audience.subscribe(DOCUMENT) as subscription:
         update = replica.set("k", 1)
         await hub.merge(DOCUMENT, edit_of(update))
         item = await anext(subscription)
         assert isinstance(item, Pushed)
         assert (item.update, item.state_vector) == (update, replica.state_vector)
-    assert hub.subscribers(GUID) == 0
+    assert hub.audience.of(GUID) == 0
 
 
 async def test_what_is_known_is_not_pushed_again() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
     update = replica.set("k", 1)
     await hub.merge(DOCUMENT, edit_of(update))
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     await hub.merge(DOCUMENT, edit_of(update))
     assert taken(subscription) == []
 
@@ -66,7 +66,7 @@ async def test_what_is_known_is_not_pushed_again() -> None:
 async def test_a_merge_whose_caller_has_gone_is_told_all_the_same() -> None:
     port = MemoryPort()
     hub, replica = make_hub(port), Replica()
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     port.hold = asyncio.Event()
     merging = asyncio.create_task(hub.merge(DOCUMENT, edit_of(replica.set("k", 1))))
     await port.was_asked.wait()
@@ -78,7 +78,7 @@ async def test_a_merge_whose_caller_has_gone_is_told_all_the_same() -> None:
 
 async def test_too_much_that_waits_becomes_lagging() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
-    slow = hub.subscribe(DOCUMENT)
+    slow = hub.audience.subscribe(DOCUMENT)
     for number in range(6):
         await hub.merge(DOCUMENT, edit_of(replica.set("k", f"{number}" * (SUBSCRIBER_BYTES // 5))))
     assert taken(slow) == ["Lagging"]
@@ -91,7 +91,7 @@ async def test_a_lost_answer_makes_all_lag_for_it_may_have_been_merged() -> None
     hub, replica = make_hub(port), Replica()
     told: list[LocalEdit] = []
     hub.on_local(told.append)
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     port.lose = 1
     update = replica.set("k", 1)
     with pytest.raises(Unavailable) as raised:
@@ -106,7 +106,7 @@ async def test_a_number_that_was_skipped_makes_all_lag() -> None:
     port = MemoryPort()
     hub, replica = make_hub(port), Replica()
     await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     await hub.merge(DOCUMENT, edit_of(replica.set("k", 2)))
     port.documents[GUID].number += 1  # merged past this hub
     await hub.merge(DOCUMENT, edit_of(replica.set("k", 3)))
@@ -115,7 +115,7 @@ async def test_a_number_that_was_skipped_makes_all_lag() -> None:
 
 async def test_the_end_of_a_document_comes_after_what_waits() -> None:
     hub, replica = make_hub(MemoryPort()), Replica()
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
     hub.deleted(GUID)
     assert isinstance(await anext(subscription), Pushed)
@@ -129,7 +129,7 @@ async def test_the_end_of_a_document_comes_after_what_waits() -> None:
 async def test_a_new_epoch_takes_the_place_of_what_waits() -> None:
     port = MemoryPort()
     hub, replica = make_hub(port), Replica()
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     await hub.merge(DOCUMENT, edit_of(replica.set("k", 1)))
 
     async def writer() -> int:
@@ -163,7 +163,7 @@ async def test_what_is_merged_without_its_bytes_at_hand_makes_all_lag() -> None:
             return worker_pb2.Response(merged=worker_pb2.Merged(is_novel=True, number=1))
 
     hub = make_hub(Staged())
-    subscription = hub.subscribe(DOCUMENT)
+    subscription = hub.audience.subscribe(DOCUMENT)
     await hub.merge(DOCUMENT, worker_pb2.Merge(origin=worker_pb2.ORIGIN_PEER, staged=4))
     assert subscription.take() == Lagging()
 
