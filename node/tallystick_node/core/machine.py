@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
 from tallystick_node.core import contexts, limits, rules
-from tallystick_node.core.chain import hash_mutation
+from tallystick_node.core.appending import advanced, decide_mutations
 from tallystick_node.core.commands import MAIN, Append, Checkpoint, Command, DeleteAgent, Mutation
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
@@ -64,11 +64,11 @@ def _append(tables: Tables, command: Append) -> Applied:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
     document = Document.empty() if is_new else tables.document(log)
     _fold(document, command)
-    events = _decide_mutations(log, tables.position, command)
+    events = decide_mutations(log, tables.position, command.time_unix_ms, command.actor, command.mutations)
     last = events[-1]
     log = rules.remember(tables, log, command.idempotency, last.position, len(events))
     tables.add_mutations(log.number, events)
-    tables.save_log(_advanced(log, last, command, document), document)
+    tables.save_log(advanced(log, last, command.mutations, document), document)
     return Applied(_appended(last, len(events)), tuple(events))
 
 
@@ -95,32 +95,6 @@ def _fold_mutation(document: Document, mutation: Mutation, at: int) -> None:
         except Refused as refused:
             refused.metadata.update(mutation=str(at), path=format_pointer(operation.tokens))
             raise
-
-
-def _decide_mutations(log: LogRecord, position: int, command: Append) -> list[MutationDecided]:
-    target, actor = command.target, command.actor
-    actor_bytes = actor.encode()
-    time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
-    seq, chained = log.seq, log.hash
-    events = []
-    for mutation in command.mutations:
-        seq += 1
-        position += 1
-        chained = hash_mutation(chained, seq, time_unix_ms, actor_bytes, mutation.raw)
-        events.append(MutationDecided(position, target, seq, time_unix_ms, actor, chained, mutation.raw))
-    return events
-
-
-def _advanced(log: LogRecord, last: MutationDecided, command: Append, document: Document) -> LogRecord:
-    return replace(
-        log,
-        seq=last.seq,
-        hash=last.hash,
-        time_unix_ms=last.time_unix_ms,
-        position=last.position,
-        log_bytes=log.log_bytes + sum(len(mutation.raw) for mutation in command.mutations),
-        state_bytes=document.size_bytes,
-    )
 
 
 def _appended(last: MutationDecided, mutations: int, *, replayed: bool = False) -> Appended:
