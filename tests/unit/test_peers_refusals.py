@@ -17,7 +17,8 @@ from tallystick_node.peers.identity import Caller
 from tallystick_node.peers.limits import FRAME_BYTES
 from tallystick_node.peers.options import CHANNEL_OPTIONS
 from tallystick_node.peers.refusals import DETAILS_KEY, Refused
-from tallystick_node.peers.servicer import PeerServicer, _Stream
+from tallystick_node.peers.servicer import PeerServicer
+from tallystick_node.peers.streams import Stream
 from tallystick_node.peers.tls import PeerCredentials, name_override, peer_credentials
 from tests.unit.peers_kit import (
     CLUSTER_ID,
@@ -164,13 +165,13 @@ async def test_frames_that_a_superseded_stream_still_brings_are_ignored() -> Non
     async def frames() -> AsyncIterator[bytes]:
         yield Frame(messages=[numbered(1)]).SerializeToString()
         newer = servicer._admit(caller)
-        assert isinstance(newer, _Stream)
+        assert isinstance(newer, Stream)
         yield Frame(messages=[numbered(2)]).SerializeToString()
 
     recorder, caller = Recorder(), Caller(CLUSTER_ID, "a", 1, "1.0")
     servicer = PeerServicer(local("b"), ("a", "b"), recorder, require_certificate=False)
     older = servicer._admit(caller)
-    assert isinstance(older, _Stream)
+    assert isinstance(older, Stream)
     await servicer._read(older, frames())
     assert recorder.received == {"a": [1]}
 

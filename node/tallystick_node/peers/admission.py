@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar, cast
+
+import grpc
 
 from tallystick_node.peers.counters import Refusal
-from tallystick_node.peers.identity import PEER_VERSION, Caller, LocalNode, certificate_name, from_metadata
+from tallystick_node.peers.identity import (
+    NODE_ID_KEY,
+    PEER_VERSION,
+    Caller,
+    LocalNode,
+    certificate_name,
+    from_metadata,
+)
 from tallystick_node.peers.limits import REMOVED_KEPT
 from tallystick_node.peers.refusals import Refused
 
+QuestionT = TypeVar("QuestionT")
+AnswerT = TypeVar("AnswerT")
 _SAN_KEY = "x509_subject_alternative_name"
 
 
@@ -39,17 +51,15 @@ class Admission:
             return Refused(Refusal.REMOVED, f"Node {node_id} is no longer a member of this cluster.")
         return Refused(Refusal.UNKNOWN_NODE, f"{node_id} is no member that {self._local.node_id} knows.")
 
-    def check(
-        self, metadata: Iterable[tuple[str, str | bytes]], auth_context: Mapping[str, Iterable[bytes]]
-    ) -> Caller | Refused:
+    def check(self, context: grpc.aio.ServicerContext[QuestionT, AnswerT]) -> Caller | Refused:
         """The caller, or why it is refused."""
         try:
-            caller = from_metadata(metadata)
+            caller = from_metadata(_metadata(context))
         except ValueError as error:
             return Refused(Refusal.BAD_METADATA, f"The call does not say who dials: {error}.")
         refused = self._check_identity(caller)
         if refused is None and self._require_certificate:
-            refused = _check_certificate(caller, auth_context)
+            refused = _check_certificate(caller, context.auth_context())
         return refused or caller
 
     def _check_identity(self, caller: Caller) -> Refused | None:
@@ -69,6 +79,16 @@ class Admission:
                 f"This node is {local.node_id} itself: two nodes have one id, or an endpoint is wrong.",
             )
         return self.check_member(caller.node_id)
+
+
+def name_given(context: grpc.aio.ServicerContext[QuestionT, AnswerT]) -> str:
+    """Which node a caller says it is, for the log; nothing of it is checked."""
+    return str(dict(_metadata(context)).get(NODE_ID_KEY, "?"))
+
+
+def _metadata(context: grpc.aio.ServicerContext[QuestionT, AnswerT]) -> Sequence[tuple[str, str | bytes]]:
+    # gRPC's metadata are pairs; its stubs call them a mapping.
+    return cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
 
 
 def _check_certificate(caller: Caller, auth_context: Mapping[str, Iterable[bytes]]) -> Refused | None:

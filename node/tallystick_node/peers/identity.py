@@ -17,7 +17,7 @@ PEER_VERSION: Final = "1.1"
 """Version of what nodes say to each other, as major.minor."""
 
 _CLUSTER_ID: Final = "tallystick-cluster-id"
-_NODE_ID: Final = "tallystick-node-id"
+NODE_ID_KEY: Final = "tallystick-node-id"
 _INCARNATION: Final = "tallystick-incarnation"
 _DATA_ID: Final = "tallystick-data-id"
 _PEER_VERSION: Final = "tallystick-peer-version"
@@ -55,7 +55,7 @@ def to_metadata(local: LocalNode) -> tuple[tuple[str, str], ...]:
     """What the dialler says of itself."""
     return (
         (_CLUSTER_ID, local.cluster_id),
-        (_NODE_ID, local.node_id),
+        (NODE_ID_KEY, local.node_id),
         (_INCARNATION, str(local.incarnation)),
         (_DATA_ID, local.data_id),
         (_PEER_VERSION, PEER_VERSION),
@@ -69,7 +69,7 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         ValueError: a key is missing or is not what it should be; the text says which.
     """
     given = {key: value for key, value in metadata if isinstance(value, str)}
-    for key in (_CLUSTER_ID, _NODE_ID, _INCARNATION, _PEER_VERSION):
+    for key in (_CLUSTER_ID, NODE_ID_KEY, _INCARNATION, _PEER_VERSION):
         if not given.get(key):
             raise ValueError(f"{key} is missing")
     digits = given[_INCARNATION]
@@ -78,7 +78,7 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
     data_id = given.get(_DATA_ID, "")
     if len(data_id) > _DATA_ID_CHARS:
         raise ValueError(f"{_DATA_ID} is longer than {_DATA_ID_CHARS} characters")
-    return Caller(given[_CLUSTER_ID], given[_NODE_ID], int(digits), given[_PEER_VERSION], data_id)
+    return Caller(given[_CLUSTER_ID], given[NODE_ID_KEY], int(digits), given[_PEER_VERSION], data_id)
 
 
 def certificate_name(node_id: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NoReturn, TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -21,6 +21,8 @@ from google.rpc.status_pb2 import Status
 from tallystick.errors import ERROR_DOMAIN, Reason
 from tallystick_node.peers.counters import Refusal
 
+QuestionT = TypeVar("QuestionT")
+AnswerT = TypeVar("AnswerT")
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 _REFUSED: Final = (grpc.StatusCode.FAILED_PRECONDITION, Reason.INVALID_REQUEST)
@@ -68,6 +70,10 @@ class Refused:
         detail.Pack(info)
         status = Status(code=code_number, message=self.sentence, details=[detail])
         return ((DETAILS_KEY, status.SerializeToString()),)
+
+    async def abort(self, context: grpc.aio.ServicerContext[QuestionT, AnswerT]) -> NoReturn:
+        """Ends the call with it."""
+        await context.abort(self.code, self.sentence, self.trailers)
 
 
 def stopping() -> Refused:

@@ -13,36 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Final, cast
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Final
 
 import grpc
 
 from tallystick.log.v1 import log_pb2
 from tallystick.peer.v1.peer_pb2 import LinkStatus
 from tallystick_node.consensus.transport import Receiver
-from tallystick_node.peers.admission import Admission
+from tallystick_node.peers.admission import Admission, name_given
 from tallystick_node.peers.counters import IncomingCounters, Refusal
 from tallystick_node.peers.frames import BadFrameError, FrameTooLargeError, split_frame
 from tallystick_node.peers.identity import Caller, LocalNode
 from tallystick_node.peers.options import LINK_METHOD, PEER_SERVICE
 from tallystick_node.peers.processes import Processes
-from tallystick_node.peers.refusals import Refused, stopping
+from tallystick_node.peers.refusals import Refused
+from tallystick_node.peers.streams import Stream, Streams
 
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Stream:
-    """One accepted stream; `ended` is set once when we end it."""
-
-    caller: Caller
-    ended: asyncio.Future[Refused | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def end(self, why: Refused) -> None:
-        if not self.ended.done():
-            self.ended.set_result(why)
 
 
 class PeerServicer:
@@ -73,9 +61,8 @@ class PeerServicer:
         self._receiver = receiver
         self._members = members
         self.admission: Final = Admission(local, member_ids, require_certificate=require_certificate)
-        self._streams: dict[str, _Stream] = {}
         self.processes: Final = Processes()
-        self._closed = False
+        self._streams: Streams[Stream] = Streams(self.admission, self.processes)
         self._last_logged: tuple[str, Refusal] | None = None
         self.counters = IncomingCounters()
 
@@ -101,53 +88,37 @@ class PeerServicer:
         if unseen:
             self.processes.forget_all()
         self.processes.keep(member_ids)
-        for node_id, stream in self._streams.items():
-            refused = self.admission.check_member(node_id)
-            if refused is not None:
-                stream.end(refused)
+        self._streams.update()
 
     def close(self) -> None:
         """End all streams and take no more."""
-        self._closed = True
-        for stream in self._streams.values():
-            stream.end(stopping())
+        self._streams.close()
 
     async def _link(self, frames: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, LinkStatus]) -> None:
-        # gRPC's metadata are pairs; its stubs call them a mapping.
-        metadata = cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        admitted = self._admit(self.admission.check(metadata, context.auth_context()))
+        admitted = self._admit(self._streams.check(context))
         if isinstance(admitted, Refused):
-            self._log_refused(dict(metadata).get("tallystick-node-id", "?"), admitted)
-            await context.abort(admitted.code, admitted.sentence, admitted.trailers)
+            self._log_refused(name_given(context), admitted)
+            await admitted.abort(context)
         try:
             await context.write(LinkStatus(node_id=self._local.node_id, members=self._members()))
             refused = await self._serve(admitted, frames)
         finally:
-            if self._streams.get(admitted.caller.node_id) is admitted:
-                del self._streams[admitted.caller.node_id]
+            self._streams.remove(admitted)
         if refused is not None:
             self._log_refused(admitted.caller.node_id, refused)
-            await context.abort(refused.code, refused.sentence, refused.trailers)
+            await refused.abort(context)
 
-    def _admit(self, checked: Caller | Refused) -> _Stream | Refused:
-        """Make this the stream of its node, unless a newer process of that node was here."""
+    def _admit(self, checked: Caller | Refused) -> Stream | Refused:
+        """Make this the stream of its node."""
         if isinstance(checked, Refused):
             return checked
-        if self._closed:
-            return stopping()
-        refused = self.processes.admit(checked)
-        if refused is not None:
-            return refused
-        older = self._streams.get(checked.node_id)
-        if older is not None:
-            older.end(Refused(Refusal.SUPERSEDED, f"Node {checked.node_id} opened a newer stream."))
-        stream = _Stream(checked)
-        self._streams[checked.node_id] = stream
+        stream = Stream(checked)
+        self._streams.add(stream)
         self.counters.accepted += 1
         self._last_logged = None
         return stream
 
-    async def _serve(self, stream: _Stream, frames: AsyncIterator[bytes]) -> Refused | None:
+    async def _serve(self, stream: Stream, frames: AsyncIterator[bytes]) -> Refused | None:
         """Hand messages on until the peer or we end the stream."""
         reading = asyncio.create_task(self._read(stream, frames))
         try:
@@ -158,7 +129,7 @@ class PeerServicer:
                 reading.cancel()
                 await asyncio.wait({reading})
 
-    async def _read(self, stream: _Stream, frames: AsyncIterator[bytes]) -> Refused | None:
+    async def _read(self, stream: Stream, frames: AsyncIterator[bytes]) -> Refused | None:
         peer_id = stream.caller.node_id
         async for data in frames:
             if stream.ended.done():
@@ -175,10 +146,10 @@ class PeerServicer:
                 self._receiver.receive(peer_id, message)
         return None
 
-    def _log_refused(self, node_id: str | bytes, refused: Refused) -> None:
+    def _log_refused(self, node_id: str, refused: Refused) -> None:
         """Count it; log it unless the line would repeat the last one, for a refused peer dials again every second."""
         self.counters.refused[refused.refusal] += 1
-        this = (str(node_id), refused.refusal)
+        this = (node_id, refused.refusal)
         if this != self._last_logged and refused.refusal is not Refusal.STOPPING:
             self._last_logged = this
             extra = {

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import grpc
 
 from tallystick.peer.v1.peer_pb2 import SnapshotRequest
-from tallystick_node.peers.admission import Admission
+from tallystick_node.peers.admission import Admission, name_given
 from tallystick_node.peers.counters import Refusal, SnapshotCounters
 from tallystick_node.peers.identity import Caller
 from tallystick_node.peers.limits import (
@@ -84,15 +84,13 @@ class SnapshotServer:
         self._closed = True
 
     async def _fetch(self, request: SnapshotRequest, context: _Context) -> None:
-        # gRPC's metadata are pairs; its stubs call them a mapping.
-        metadata = cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        checked = self._admission.check(metadata, context.auth_context())
+        checked = self._admission.check(context)
         refused = checked if isinstance(checked, Refused) else await self._serve(checked, request.reach_index, context)
         if refused is not None:
-            self._note_refused(str(dict(metadata).get("tallystick-node-id", "?")), refused)
+            self._note_refused(name_given(context), refused)
             self._refusing += 1
             try:
-                await context.abort(refused.code, refused.sentence, refused.trailers)
+                await refused.abort(context)
             finally:  # where the peer does not read, only when it has gone
                 self._refusing -= 1
 

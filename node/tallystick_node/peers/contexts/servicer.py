@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from typing import Final, TypeAlias, cast
+from collections.abc import AsyncIterator
+from typing import Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -33,7 +33,8 @@ from tallystick_node.peers.frames import BadFrameError
 from tallystick_node.peers.identity import Caller, LocalNode
 from tallystick_node.peers.options import COMPARE_METHOD, CONTEXT_LINK_METHOD, PEER_SERVICE
 from tallystick_node.peers.processes import Processes
-from tallystick_node.peers.refusals import Refused, stopping
+from tallystick_node.peers.refusals import Refused
+from tallystick_node.peers.streams import Stream, Streams
 
 _log: Final = logging.getLogger(__name__)
 
@@ -41,19 +42,13 @@ _LinkContext: TypeAlias = grpc.aio.ServicerContext[bytes, peer_pb2.ContextReply]
 _CompareContext: TypeAlias = grpc.aio.ServicerContext[bytes, peer_pb2.CompareContextsReply]
 
 
-class _Stream:
-    """One accepted stream; `ended` is set once when we end it."""
+class _Stream(Stream):
+    """One accepted stream, and what it brings."""
 
     def __init__(self, caller: Caller, taking: Taking) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.replies = Replies()
         self.receiver = Receiver(taking, caller.node_id, self.replies)
-        self.ended: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
-
-    def end(self, why: Refused) -> None:
-        """The first reason counts."""
-        if not self.ended.done():
-            self.ended.set_result(why)
 
 
 class ContextServicer:
@@ -74,13 +69,11 @@ class ContextServicer:
     ) -> None:
         self._local = local
         self._admission = admission
-        self._processes = processes
         self._taking = taking
         self._ours = ours
-        self._streams: dict[str, _Stream] = {}
+        self._streams: Streams[_Stream] = Streams(admission, processes)
         self._lives: dict[str, tuple[str, int]] = {}
         self._comparing = 0
-        self._closed = False
         self.refused: Counter[Refusal] = Counter()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -98,12 +91,12 @@ class ContextServicer:
 
     def stream_of(self, peer_id: str) -> Receiver | None:
         """The stream of a peer, to ask on; None: there is none."""
-        stream = self._streams.get(peer_id)
+        stream = self._streams.of(peer_id)
         return stream.receiver if stream is not None else None
 
     def decided(self, document: ContextId) -> None:
         """This node's log has come to this epoch of a document."""
-        for stream in self._streams.values():
+        for stream in self._streams:
             stream.receiver.decided(document)
 
     def update(self) -> None:
@@ -111,55 +104,38 @@ class ContextServicer:
         self._lives = {
             peer_id: life for peer_id, life in self._lives.items() if self._admission.check_member(peer_id) is None
         }
-        for peer_id, stream in self._streams.items():
-            refused = self._admission.check_member(peer_id)
-            if refused is not None:
-                stream.end(refused)
+        self._streams.update()
 
     def close(self) -> None:
         """End all streams and take no more."""
-        self._closed = True
-        for stream in self._streams.values():
-            stream.end(stopping())
+        self._streams.close()
 
     # Streams.
 
     async def _link(self, frames: AsyncIterator[bytes], context: _LinkContext) -> None:
-        admitted = self._admit(self._check(context))
+        admitted = self._admit(self._streams.check(context))
         if isinstance(admitted, Refused):
             self._note_refused(admitted)
-            await context.abort(admitted.code, admitted.sentence, admitted.trailers)
+            await admitted.abort(context)
         try:
             await context.write(peer_pb2.ContextReply(node_id=self._local.node_id))
             refused = await self._serve(admitted, frames, context)
         finally:
-            if self._streams.get(admitted.caller.node_id) is admitted:
-                del self._streams[admitted.caller.node_id]
+            self._streams.remove(admitted)
         if refused is not None:
             self._note_refused(refused)
-            await context.abort(refused.code, refused.sentence, refused.trailers)
-
-    def _check(self, context: _LinkContext | _CompareContext) -> Caller | Refused:
-        # gRPC's metadata are pairs; its stubs call them a mapping.
-        metadata = cast("Sequence[tuple[str, str | bytes]]", context.invocation_metadata() or ())
-        checked = self._admission.check(metadata, context.auth_context())
-        if isinstance(checked, Refused):
-            return checked
-        return stopping() if self._closed else (self._processes.admit(checked) or checked)
+            await refused.abort(context)
 
     def _admit(self, checked: Caller | Refused) -> _Stream | Refused:
         """Make this the stream of its node."""
         if isinstance(checked, Refused):
             return checked
-        older = self._streams.get(checked.node_id)
-        if older is not None:
-            older.end(Refused(Refusal.SUPERSEDED, f"Node {checked.node_id} opened a newer stream."))
         life = (checked.data_id, checked.incarnation)
         if self._lives.get(checked.node_id) != life:
             self._lives[checked.node_id] = life
             self._taking.coverage.forget_node(checked.node_id)
         stream = _Stream(checked, self._taking)
-        self._streams[checked.node_id] = stream
+        self._streams.add(stream)
         for document in self._taking.coverage.wanted_of(checked.node_id):
             stream.receiver.ask(document)
         return stream
@@ -205,11 +181,11 @@ class ContextServicer:
     # Comparing.
 
     async def _compare(self, data: bytes, context: _CompareContext) -> peer_pb2.CompareContextsReply:
-        checked = self._check(context)
+        checked = self._streams.check(context)
         answer = checked if isinstance(checked, Refused) else await self._answer_compare(checked, data)
         if isinstance(answer, Refused):
             self._note_refused(answer)
-            await context.abort(answer.code, answer.sentence, answer.trailers)
+            await answer.abort(context)
         return answer
 
     async def _answer_compare(self, caller: Caller, data: bytes) -> peer_pb2.CompareContextsReply | Refused:
