@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Nodes are started hundreds of times here: what Python compiles is kept, even where the environment says not to.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
 .PHONY: setup demo test test-long sim lint format proto check-generated bench chaos power fuzz clean

@@ -13,7 +13,7 @@ import logging
 import random
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import grpc
 
@@ -56,9 +56,9 @@ from tallystick_node.storage.identity import Identity
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
-from tallystick_node.web.hub_room import HubRooms
-from tallystick_node.web.metrics import Metrics
-from tallystick_node.web.server import WebServer
+
+if TYPE_CHECKING:
+    from tallystick_node.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +123,7 @@ class Node:
         )
         self._sharing = Sharing(config, host, self._contexts, self._among(local))
         self._clients = self._make_client_server()
-        self._web = WebServer(
-            HubRooms(self._sharing.merged, self._sharing.hub, host.unix_ms),
-            Metrics(self._status.report, self._sharing.merged, self._sharing.hub, self._sharing.documents).text,
-            self._is_serving,
-            config.web_origins,
-        )
+        self._web = self._make_web_server() if config.http_address is not None else None
         self._links = PeerLinks(
             local,
             {},
@@ -181,6 +176,20 @@ class Node:
             ),
         )
 
+    def _make_web_server(self) -> WebServer:
+        # Imported here: most of what it loads nobody else needs, and a node without an HTTP port starts without it.
+        from tallystick_node.web.hub_room import HubRooms
+        from tallystick_node.web.metrics import Metrics
+        from tallystick_node.web.server import WebServer
+
+        sharing = self._sharing
+        return WebServer(
+            HubRooms(sharing.merged, sharing.hub, self._host.unix_ms),
+            Metrics(self._status.report, sharing.merged, sharing.hub, sharing.documents).text,
+            self._is_serving,
+            self._config.web_origins,
+        )
+
     @property
     def is_leader(self) -> bool:
         """Whether this node leads, as far as it knows."""
@@ -194,7 +203,7 @@ class Node:
         """Serves until `stop`; raises what the node must not go on with."""
         await self._clients.start(self._config.client_address, _client_tls(self._config.tls))
         peer_server = await self._start_peer_server()
-        if self._config.http_address is not None:
+        if self._web is not None and self._config.http_address is not None:
             await self._web.start(self._config.http_address, self._config.tls)
         log.info("node started", extra={"event": "node_started", "node_id": self._config.node_id})
         if self._replica.members.get(self._config.node_id) is None:
@@ -225,7 +234,7 @@ class Node:
             self._sharing.exchange.close()
             self._snapshots.close()
             await peer_server.stop(None)
-            await self._web.stop()
+            await self._stop_web()
             await self._clients.stop(0)
             log.info("node stopped", extra={"event": "node_stopped", "node_id": self._config.node_id})
 
@@ -273,8 +282,12 @@ class Node:
     async def _close_clients(self) -> None:
         self._feed.close()
         self._sharing.stop_streams()
-        await self._web.stop()
+        await self._stop_web()
         await self._clients.stop(_GRACE_S)
+
+    async def _stop_web(self) -> None:
+        if self._web is not None:
+            await self._web.stop()
 
     async def _start_peer_server(self) -> grpc.aio.Server:
         server = self._host.make_server(SERVER_OPTIONS)

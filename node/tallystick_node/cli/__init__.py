@@ -21,14 +21,29 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 from tallystick._version import __version__
 from tallystick_node.cli.exits import Group
 
-_COMMANDS: Final = ("serve", "dev", "status", "agent", "context", "member", "certs", "completion")
+_COMMANDS: Final = {
+    "serve": "Run one node until SIGTERM or Ctrl-C.",
+    "dev": "Run a cluster on this machine until Ctrl-C.",
+    "status": "Show how each node does.",
+    "agent": "What agents did and know.",
+    "context": "Documents that agents share.",
+    "member": "Who is of the cluster, and who leads it.",
+    "certs": "Make a CA for development and certificates for nodes and clients in FOLDER.",
+    "completion": "Print the completion script for SHELL.",
+}
+"""The commands, and what `tallystick --help` says of each: it loads none of them."""
 
 
 class _LazyGroup(Group):
-    """Imports a command when it is needed: `serve` must not wait for what only `certs` uses."""
+    """Imports a command when it is run: `serve` must not wait for what only `certs` uses, nor `--help` for all."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """See click."""
+        with formatter.section("Commands"):
+            formatter.write_dl(tuple(_COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:

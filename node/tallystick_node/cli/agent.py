@@ -24,11 +24,11 @@ from tallystick_node.cli.output import (
     compact_json,
     console,
     indented_json,
-    printable,
     size,
     table,
     write_json,
 )
+from tallystick_node.cli.printable import printable
 
 T = TypeVar("T")
 _LIMIT = click.IntRange(1, 100_000)

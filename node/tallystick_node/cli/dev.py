@@ -17,7 +17,8 @@ import tallystick
 from tallystick_node.cli import children
 from tallystick_node.cli.children import Child, LocalNode
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import cell, console, printable, table
+from tallystick_node.cli.output import cell, console, table
+from tallystick_node.cli.printable import printable
 
 _NAMES: Final = "abcdefghi"
 _STYLES: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta", "white")

@@ -23,7 +23,7 @@ from typing import IO, Any
 import click
 
 from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
-from tallystick_node.cli.output import printable
+from tallystick_node.cli.printable import printable
 from tallystick_node.config import ConfigError
 
 

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tallystick_node.cli.printable import printable
+
 _PIPE_WIDTH = 200
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -26,13 +28,6 @@ def console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=_PIPE_WIDTH)
-
-
-def printable(text: str) -> str:
-    """The text with everything that could steer a terminal written as an escape; newlines stay."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def cell(text: object, style: str = "") -> Text:

@@ -17,7 +17,8 @@ from tallystick import ContextsStatus, EndpointStatus, NodeStatus, Reason, Role
 from tallystick.errors import REASONS
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import cell, console, printable, size, table, write_json
+from tallystick_node.cli.output import cell, console, size, table, write_json
+from tallystick_node.cli.printable import printable
 
 _COLUMNS = (
     "node", "endpoint", "role", "term", "commit", "applied", "durable", "lag",

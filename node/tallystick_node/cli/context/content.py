@@ -23,10 +23,10 @@ from tallystick_node.cli.output import (
     compact_json,
     console,
     indented_json,
-    printable,
     table,
     write_json,
 )
+from tallystick_node.cli.printable import printable
 
 _VALUE_CHARS: Final = 80
 _STATE_CHARS: Final = 160

@@ -18,7 +18,8 @@ from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.context import records
 from tallystick_node.cli.context.arguments import ACTOR, LIMIT, NAME
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import cell, clock, compact_json, console, printable, size, table, write_json
+from tallystick_node.cli.output import cell, clock, compact_json, console, size, table, write_json
+from tallystick_node.cli.printable import printable
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SCHEMA_CHARS: Final = 1000

@@ -14,7 +14,8 @@ from tallystick.contexts import Edit, StoredContext
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.context import records
 from tallystick_node.cli.context.arguments import ACTOR, LIMIT, NAME, At, parse_at
-from tallystick_node.cli.output import cell, clock, compact_json, console, printable, size, table, write_json
+from tallystick_node.cli.output import cell, clock, compact_json, console, size, table, write_json
+from tallystick_node.cli.printable import printable
 
 _VALUE_CHARS: Final = 60
 

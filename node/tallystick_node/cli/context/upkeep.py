@@ -12,7 +12,8 @@ from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.context import records
 from tallystick_node.cli.context.arguments import ACTOR, NAME
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import cell, console, printable, size, table, write_json
+from tallystick_node.cli.output import cell, console, size, table, write_json
+from tallystick_node.cli.printable import printable
 
 _DIGEST_CHARS: Final = 16
 _NAMED: Final = 10

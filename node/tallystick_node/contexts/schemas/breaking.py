@@ -3,19 +3,19 @@
 Rules of this file:
 - Bounded: so many steps of validation, then nothing more is said; so many sentences, so long each.
 - A root is validated as a reader is shown it: a counter is a number, a board an object of tasks.
+- jsonschema is imported with the first schema, as in `declaring`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any, Final
 
 from tallystick_node.contexts.schemas.declaring import Declared
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 STEPS: Final = 50_000
 """Keywords applied in one validation."""
@@ -34,6 +34,9 @@ class Breaks:
     """Of one declared schema."""
 
     def __init__(self, declared: Declared) -> None:
+        from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
+
         self._declared = declared
         self._left = STEPS
         keywords: Mapping[str, _Keyword] = Draft202012Validator.VALIDATORS
@@ -73,6 +76,8 @@ class Breaks:
 
 def _unique(_validator: Any, is_wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     """`uniqueItems` in one pass: the library's own is quadratic for some lists."""
+    from jsonschema.exceptions import ValidationError
+
     if is_wanted is True and isinstance(instance, list):
         texts = {json.dumps(item, sort_keys=True) for item in instance}
         if len(texts) < len(instance):

@@ -3,6 +3,7 @@
 Rules of this file:
 - Each root's schema is JSON Schema, Draft 2020-12, without what could run for ever or reach out: patterns, keywords
   that look at what others evaluated, references but to `#` and to definitions of its own.
+- jsonschema is imported with the first schema: it would be a tenth of every node's start.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 
 from tallystick.errors import Invalid, Reason
 from tallystick_node.contexts.limits import DOCUMENT_ROOTS
@@ -81,6 +80,9 @@ def read(text: bytes) -> Declared:
 
 
 def _check(name: str, schema: object) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         Draft202012Validator.check_schema(schema)  # type: ignore[arg-type]  # any JSON: that is what it checks
     except SchemaError as error:
