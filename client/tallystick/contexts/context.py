@@ -98,7 +98,7 @@ class Context:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._link.is_online:
+        if kind is None and self._link.standing.is_online:
             with suppress(TallystickError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await self._holding.until(self._is_synced_by_node)
@@ -148,7 +148,7 @@ class Context:
     @property
     def is_online(self) -> bool:
         """A node is there, and the replica had all it has."""
-        return self._link.is_online
+        return self._link.standing.is_online
 
     @property
     def unsent(self) -> int:
@@ -162,9 +162,9 @@ class Context:
         Raises:
             Unavailable: no node was reached yet.
         """
-        if self._link.cursor is None:
+        if self._link.standing.cursor is None:
             raise Unavailable("no node has said yet what it holds")
-        return self._link.cursor
+        return self._link.standing.cursor
 
     def unix_ms(self) -> int:
         """Milliseconds since 1970, by this machine's clock."""
@@ -254,9 +254,9 @@ class Context:
             raise Unavailable(
                 f"{self.unsent} edits of {self.name!r} did not get as far as {ack!r} in {limit_s} s; they are kept",
                 metadata={"unsent": str(self.unsent)},
-            ) from self._link.failure
+            ) from self._link.standing.failure
         self._raise_refused()
-        return self._link.cursor
+        return self._link.standing.cursor
 
     def on_refused(self, callback: Callable[[Refusal], None]) -> Callable[[], None]:
         """Calls it with every edit that is refused for good; what is returned ends that."""
@@ -416,12 +416,12 @@ class Context:
         limit_s = OFFLINE_AFTER_S if is_held else self._timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._holding.until(lambda: self._link.has_caught_up)
+                await self._holding.until(lambda: self._link.standing.has_caught_up)
         except TimeoutError:
             if not is_held:
                 raise Unavailable(
                     f"the context {self.name!r} could not be opened within {limit_s} s"
-                ) from self._link.failure
+                ) from self._link.standing.failure
 
     async def _end(self) -> None:
         """Ends all of it; a failure of one part leaves none of the others open."""

@@ -170,7 +170,7 @@ async def test_in_a_new_epoch_old_edits_go_first_and_later_ones_are_made_again(s
         plan.map("tasks")["unacknowledged"] = 2
         await shared.until_got(2)
         shared.start_epoch({"old": 1, "unacknowledged": 2})  # as if the node had carried it over
-        await until(lambda: plan._link._is_draining)
+        await until(lambda: plan._link.standing.is_draining)
         with plan.transaction("late"):
             plan.map("tasks")["later"] = 3
         assert plan.epoch == 1
@@ -255,7 +255,7 @@ async def test_what_a_store_holds_is_there_without_a_node(
     async with client.context("plan", store=path) as plan:
         plan.map("tasks")["a"] = 1
         await plan.flush()
-        await until(lambda: plan._link.has_spares)
+        await until(lambda: plan._link.supply.has_spares)
         first_writer = plan.writer
     nowhere = Client(
         ["127.0.0.1:1"], namespace="demo", tls=None, consistency=client._consistency, timeout_s=5.0, actor="me"
