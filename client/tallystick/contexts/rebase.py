@@ -18,6 +18,7 @@ from tallystick.contexts.changes import plain
 from tallystick.contexts.documents import Document, SharedType, guarded
 from tallystick.contexts.events import KeysChanged, Told, listen
 from tallystick.contexts.rows import Row
+from tallystick.errors import Invalid, Reason
 
 SCRATCH: Final = 3
 """The client id of documents that nobody edits."""
@@ -33,7 +34,11 @@ class Remake:
     steps: tuple[Step, ...]
 
     def make(self, doc: Document) -> None:
-        """Makes the edit, inside a transaction of the caller's."""
+        """Makes the edit, inside a transaction of the caller's.
+
+        Raises:
+            Invalid: `TYPE_CLASH`: a list has become something else.
+        """
         for step in self.steps:
             step(doc)
 
@@ -106,8 +111,10 @@ def _value(value: object) -> object:
 
 
 def _at(doc: Document, name: str, kind: type[SharedType], path: Sequence[str | int]) -> object:
-    """What stands there; None: nothing does any more."""
+    """What stands there; None: nothing does any more. Raises `Invalid` (`TYPE_CLASH`)."""
     here: object = doc.get(name, type=kind)
+    if kind is pycrdt.Array and doc.holds_characters(name):
+        raise Invalid(f"the root {name!r} holds text, and is no list", reason=Reason.TYPE_CLASH)
     for part in path:
         if isinstance(here, pycrdt.Map) and isinstance(part, str):
             here = here.get(part)

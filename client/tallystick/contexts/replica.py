@@ -19,8 +19,8 @@ from typing import Final
 import pycrdt
 
 from tallystick._json import JSON
-from tallystick.contexts.changes import Change, differences, plain
-from tallystick.contexts.documents import Document, SharedType, guarded
+from tallystick.contexts.changes import Change, differences
+from tallystick.contexts.documents import Document, SharedType, content_of, guarded
 from tallystick.contexts.limits import UPDATE_BYTES
 from tallystick.contexts.undo import Undo
 from tallystick.contexts.views.shapes import RESERVED
@@ -203,7 +203,7 @@ class Replica:
 
     def to_json(self) -> dict[str, JSON]:
         """The content of the roots whose types are known, as pycrdt has it."""
-        return {name: plain(root) for name, root in self.doc.typed.items() if name != RESERVED}
+        return {name: content_of(self.doc, name, root) for name, root in self.doc.typed.items() if name != RESERVED}
 
     def close(self) -> None:
         """Ends the observation: pycrdt would keep the document alive."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tallystick._json import JSON
 from tallystick.contexts.changes import Change, ChangeKind, plain, pointer
-from tallystick.contexts.documents import Document, SharedType
+from tallystick.contexts.documents import Document, SharedType, content_of
 from tallystick.contexts.events import KeysChanged, Spliced, Told, listen
 from tallystick.contexts.views.roots import settle_roots
 from tallystick.contexts.views.shapes import RESERVED
@@ -51,7 +51,7 @@ class Watcher:
             change
             for name, root in self._doc.typed.items()
             if name not in known
-            for change in _whole(name, plain(root))
+            for change in _whole(name, content_of(self._doc, name, root))
         ]
 
     def _saw_kinds(self, _told: Told) -> None:

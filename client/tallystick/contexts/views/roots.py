@@ -11,6 +11,7 @@ Rules of this file:
   who uses the other is told with the next step, and what was written through it is not shown.
 - Names that begin with `tallystick` are ours.
 - pycrdt settles the type of a root with the first look at it, so nobody looks before it is known which type is right.
+- What holds characters is never read as a list, whatever it was declared as: see `documents`.
 - A view keeps nothing of the replica but what `_root` looks up again once the replica is another one.
 """
 
@@ -18,13 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Final, Generic, TypeAlias, TypeVar, cast
+from typing import ClassVar, Final, Generic, TypeAlias, cast
 
 import orjson
 import pycrdt
 
 from tallystick.contexts import documents
-from tallystick.contexts.documents import SharedType
+from tallystick.contexts.documents import RootT, SharedType, holds_characters, look
 from tallystick.contexts.views.held import Document, Held
 from tallystick.contexts.views.shapes import RESERVED, Kind, kinds_of, root_key
 from tallystick.contexts.views.values import SAFE_INT, Value, read_value
@@ -55,8 +56,6 @@ TYPES: Final[Mapping[Kind, RootType]] = {
     Kind.BOARD: pycrdt.Map,
 }
 """What each kind is in the document."""
-
-RootT = TypeVar("RootT", MapRoot, ListRoot, TextRoot)
 
 
 def check_root_name(name: str) -> None:
@@ -158,10 +157,9 @@ def found_type(doc: Document, name: str, roots: Mapping[str, SharedType | None])
     return pycrdt.Text if any(isinstance(run, str) for run, _ in runs) else pycrdt.Array
 
 
-def look(doc: Document, name: str, root: RootT) -> RootT:
-    """The root as this type, asked of pycrdt alone: who follows the replica is not told that it is in use."""
-    pycrdt.Doc.__setitem__(doc, name, root)
-    return root
+def has_characters(doc: Document, name: str) -> bool:
+    """Whether the root must not be read as a list; see `documents`."""
+    return doc.holds_characters(name) if isinstance(doc, documents.Document) else holds_characters(doc, name)
 
 
 class View(Generic[RootT]):
@@ -179,7 +177,6 @@ class View(Generic[RootT]):
         self._doc = held.doc
         self._reserved = reserved_root(self._doc)
         self._bound: RootT | None = None
-        self._is_declared = False
         self._is_declared = False
         self._check_schema()
         self._root()
@@ -210,6 +207,8 @@ class View(Generic[RootT]):
             if not self._is_there(doc):
                 return look(pycrdt.Doc(), self._name, cast("RootT", self._type()))
             self._bound = cast("RootT", doc.get(self._name, type=self._type))
+        if self._type is pycrdt.Array and has_characters(doc, self._name):
+            self._clash(Kind.TEXT)
         return self._bound
 
     @contextmanager

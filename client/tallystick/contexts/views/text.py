@@ -142,6 +142,8 @@ class TextView(View[TextRoot]):
         first, last = len(text[:start].encode()), len(text[:stop].encode())
         if len(text.encode()) == len(root):
             return first, last
+        if len(root) != sum(len(part.encode()) if isinstance(part, str) else 1 for part, _ in root.diff()):
+            self._clash(Kind.LIST)
         return _past_embedded(root, first), _past_embedded(root, last)
 
 

@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 import pycrdt
 
 from tallystick._json import JSON
+from tallystick.contexts.documents import look
 from tallystick.contexts.views.board import BoardView
 from tallystick.contexts.views.claims import Claims
 from tallystick.contexts.views.counter import CounterView
@@ -24,8 +25,8 @@ from tallystick.contexts.views.roots import (
     TYPES,
     RootType,
     found_type,
+    has_characters,
     known_roots,
-    look,
     read_items,
     read_list,
     reserved_root,
@@ -118,5 +119,8 @@ def _read(doc: Document, name: str, found: RootType) -> object:
     if found is pycrdt.Text:
         return str(look(doc, name, pycrdt.Text()))
     if found is pycrdt.Array:
-        return read_list(look(doc, name, pycrdt.Array()))
+        root = look(doc, name, pycrdt.Array())
+        if has_characters(doc, name):  # two replicas that had not met used one name for a list and a text
+            return str(look(doc, name, pycrdt.Text()))
+        return read_list(root)
     return read_items(look(doc, name, pycrdt.Map()))

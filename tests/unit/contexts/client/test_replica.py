@@ -6,9 +6,11 @@ import pycrdt
 import pytest
 
 from tallystick.contexts.changes import Change, ChangeKind
+from tallystick.contexts.rebase import remade
 from tallystick.contexts.replica import Made, Replica
+from tallystick.contexts.rows import Row
 from tallystick.contexts.views import Views
-from tallystick.errors import Corrupt, Unavailable
+from tallystick.errors import Corrupt, Invalid, Reason, Unavailable
 
 WRITER = 2**40
 
@@ -36,6 +38,11 @@ class Desk:
 
     def unix_ms(self) -> int:
         return 0
+
+
+def row_of(made: Made) -> Row:
+    """As a store keeps it."""
+    return Row(id=1, update=made.update, is_local=True, writer=made.writer, epoch=1, time_unix_ms=0)
 
 
 def merged(*desks: Desk) -> Desk:
@@ -161,6 +168,21 @@ def test_an_update_that_pycrdt_cannot_take_asks_for_another_document() -> None:
     desk.views.map("m")["b"] = 2
     assert desk.views.map("m").to_dict() == {"a": 1, "b": 2}
     assert desk.made[-1].writer == WRITER + 5
+
+
+def test_a_root_that_was_a_list_and_holds_text_is_not_read_as_one() -> None:
+    desk, other = Desk(WRITER + 1), Desk()
+    desk.replica.watch()
+    desk.views.list("root").append(1)
+    before = desk.doc.get_update()
+    desk.views.list("root").append(2)
+    other.views.text("root").append("poke")
+    (edit,) = remade(before, [row_of(desk.made[-1])], desk.replica.doc.typed)
+    desk.replica.apply(other.made[-1].update)
+    assert desk.replica.to_json() == {"root": "poke"}
+    with pytest.raises(Invalid) as refused, desk.transaction():
+        edit.make(desk.replica.doc)
+    assert refused.value.reason is Reason.TYPE_CLASH
 
 
 def test_without_a_writer_nothing_can_be_edited() -> None:

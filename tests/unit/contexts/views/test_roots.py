@@ -80,6 +80,32 @@ def test_two_kinds_at_once_end_as_one_on_all_replicas() -> None:
     assert here.views.list("root").items() == [1]
 
 
+@pytest.mark.parametrize("is_list", [True, False])
+def test_what_holds_text_is_not_read_as_a_list(*, is_list: bool) -> None:
+    """Two replicas that had not met: the higher writer is believed. Beyond ASCII pycrdt would not come back."""
+    one, other = pair()
+    lists, texts = (other, one) if is_list else (one, other)
+    items = lists.views.list("root")
+    items.append(1)
+    texts.views.text("root").append("poke")
+    exchange(one, other)
+    for peer in (one, other):
+        assert peer.views.to_json() == {"root": "poke"}
+        if is_list:
+            with pytest.raises(Invalid) as refused:
+                peer.views.list("root")
+            assert refused.value.reason is Reason.TYPE_CLASH
+        elif peer is texts:
+            assert str(peer.views.text("root")) == "poke"
+            with pytest.raises(Invalid) as refused:  # pycrdt counts the list's items too: it would panic
+                peer.views.text("root").delete(1, 4)
+            assert refused.value.reason is Reason.TYPE_CLASH
+    steps: list[Callable[[], object]] = [items.items, lambda: items.append(2), lambda: items[0], items.clear]
+    for step in steps:
+        with pytest.raises(Invalid):
+            step()
+
+
 def test_view_of_a_root_that_is_not_yet_leaves_it_open() -> None:
     """With the first look pycrdt settles a root's type; observers of the right type then panic."""
     here, there = pair()
