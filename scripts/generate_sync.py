@@ -29,6 +29,7 @@ PACKAGE: Final = ROOT / "client" / "tallystick"
 CLASSES: Final = (
     ("_client", "Client"),
     ("_agent", "Agent"),
+    ("history/history", "History"),
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),

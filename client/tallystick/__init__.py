@@ -41,7 +41,7 @@ from tallystick.errors import (
 )
 
 if TYPE_CHECKING:
-    from tallystick import contexts, ops, sync
+    from tallystick import contexts, history, ops, sync
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
     from tallystick._json import JSON, JSONLike
@@ -67,12 +67,14 @@ if TYPE_CHECKING:
         OperationKind,
         Revision,
         Snapshot,
+        StateDigest,
     )
     from tallystick.contexts.context import Context
     from tallystick.contexts.cursor import Cursor
+    from tallystick.history.history import History, MergeResult
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
-_SUBMODULES: Final = frozenset({"contexts", "ops", "sync"})
+_SUBMODULES: Final = frozenset({"contexts", "history", "ops", "sync"})
 _NAMES: Final = {
     "_agent": ("Agent",),
     "_client": ("Client", "connect"),
@@ -83,6 +85,7 @@ _NAMES: Final = {
     "_tls": ("TLS",),
     "contexts.context": ("Context",),
     "contexts.cursor": ("Cursor",),
+    "history.history": ("History", "MergeResult"),
     "_values": (
         "AgentInfo",
         "Appended",
@@ -101,6 +104,7 @@ _NAMES: Final = {
         "OperationKind",
         "Revision",
         "Snapshot",
+        "StateDigest",
     ),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
@@ -142,11 +146,13 @@ __all__ = [
     "Denied",
     "EndpointStatus",
     "Event",
+    "History",
     "Invalid",
     "JSONLike",
     "Member",
     "MemberInfo",
     "Members",
+    "MergeResult",
     "Mutation",
     "MutationEvent",
     "NoLeader",
@@ -163,12 +169,14 @@ __all__ = [
     "Role",
     "Snapshot",
     "StaleOwner",
+    "StateDigest",
     "TallystickError",
     "Unavailable",
     "Undecided",
     "__version__",
     "connect",
     "contexts",
+    "history",
     "ops",
     "sync",
 ]

@@ -34,9 +34,12 @@ from tallystick._values import (
     Operation,
     Revision,
     Snapshot,
+    StateDigest,
     to_unix_ms,
 )
 from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.history.changes import StateChange
+from tallystick.history.history import History, Point
 from tallystick.v1 import common_pb2, state_pb2
 
 PAGE: Final = 500
@@ -65,6 +68,11 @@ class Agent:
     def namespace(self) -> str:
         """The namespace that it lives in."""
         return self._ref.namespace
+
+    @property
+    def history(self) -> History:
+        """Its history as something to work with: differences, reverts, undo and redo."""
+        return History(self)
 
     async def append(
         self,
@@ -228,20 +236,35 @@ class Agent:
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
         """
-        if sum(point is not None for point in (checkpoint, seq, time)) > 1:
-            raise Invalid("at most one of checkpoint, seq and time", metadata={"field": "at"})
-        consistency = consistency or self._consistency
-        request = state_pb2.ReadRequest(
-            agent=self._ref, options=self._calls.session.read_options(consistency), tail_limit=tail
-        )
-        if checkpoint is not None:
-            request.checkpoint = checkpoint
-        elif seq is not None:
-            request.seq = seq
-        elif time is not None:
-            request.time_unix_ms = to_unix_ms(time)
-        answer = await self._calls.read(read_method, request, consistency=consistency, timeout_s=timeout_s)
-        return _convert.snapshot(answer)
+        request = self._at(checkpoint, seq, time)
+        request.tail_limit = tail
+        return _convert.snapshot(await self._read(request, consistency, timeout_s))
+
+    async def state_digest(
+        self,
+        *,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> StateDigest:
+        """The digest of the state at head, or at one of: a checkpoint, a seq, a time. The state itself is not sent.
+
+        Raises:
+            NotFound: the agent, or the point of its log, does not exist.
+        """
+        request = self._at(checkpoint, seq, time)
+        request.digest_only = True
+        return _convert.state_digest(await self._read(request, consistency, timeout_s))
+
+    async def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
+        """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
+
+        Example:
+            paths = [change.path for change in await agent.drift(self.state, at=self.seq)]
+        """
+        return await self.history.drift(state, at=at, timeout_s=timeout_s)
 
     async def rehydrate(
         self,
@@ -310,6 +333,25 @@ class Agent:
         )
         answer = await self._calls.read(get_checkpoint_method, request, consistency=consistency, timeout_s=timeout_s)
         return _convert.checkpoint(answer.checkpoint)
+
+    def _at(self, checkpoint: str | None, seq: int | None, time: datetime | None) -> state_pb2.ReadRequest:
+        if sum(point is not None for point in (checkpoint, seq, time)) > 1:
+            raise Invalid("at most one of checkpoint, seq and time", metadata={"field": "at"})
+        request = state_pb2.ReadRequest(agent=self._ref)
+        if checkpoint is not None:
+            request.checkpoint = checkpoint
+        elif seq is not None:
+            request.seq = seq
+        elif time is not None:
+            request.time_unix_ms = to_unix_ms(time)
+        return request
+
+    async def _read(
+        self, request: state_pb2.ReadRequest, consistency: Consistency | None, timeout_s: float | None
+    ) -> state_pb2.ReadResponse:
+        consistency = consistency or self._consistency
+        request.options.CopyFrom(self._calls.session.read_options(consistency))
+        return await self._calls.read(read_method, request, consistency=consistency, timeout_s=timeout_s)
 
     async def _empty(self, consistency: Consistency, timeout_s: float | None) -> Snapshot | None:
         """The beginning of an agent that does not exist, at a revision to watch from; None: it has come to exist."""

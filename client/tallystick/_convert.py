@@ -25,6 +25,7 @@ from tallystick._values import (
     OperationKind,
     Revision,
     Snapshot,
+    StateDigest,
 )
 from tallystick.errors import Corrupt
 from tallystick.v1 import common_pb2, context_pb2, state_pb2
@@ -62,6 +63,7 @@ def mutation_message(mutation: Mutation) -> state_pb2.Mutation:
         cause=mutation.cause,
         trace_id=mutation.trace_id,
         schema_version=mutation.schema_version,
+        reverts=mutation.reverts,
     )
 
 
@@ -96,6 +98,7 @@ def mutation(message: state_pb2.Mutation) -> Mutation:
         cause=message.cause,
         trace_id=message.trace_id,
         schema_version=message.schema_version,
+        reverts=message.reverts,
     )
 
 
@@ -153,6 +156,17 @@ def snapshot(message: state_pb2.ReadResponse) -> Snapshot:
         tail_truncated=message.tail_truncated,
         age_ms=message.header.age_ms,
     )
+
+
+def state_digest(message: state_pb2.ReadResponse) -> StateDigest:
+    """The answer to a read of the digest alone.
+
+    Raises:
+        Corrupt: there is none: the node is older than this client.
+    """
+    if not message.state_digest:
+        raise Corrupt("the node told no digest: is it older than this client?")
+    return StateDigest(message.seq, message.state_digest, message.hash, revision(message.header.revision))
 
 
 def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:

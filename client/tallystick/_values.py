@@ -86,7 +86,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One entry of a log, as a client hands it in. Build it with `Mutation.of` or `Mutation.event`."""
+    """One entry of a log, as a client hands it in. Build it with `Mutation.of` or `Mutation.event`.
+
+    `reverts`: the seq of the mutation whose effect this one takes back; 0: of none. It is told, not checked.
+    """
 
     kind: str = STATE
     operations: tuple[Operation, ...] = ()
@@ -94,6 +97,7 @@ class Mutation:
     cause: str = ""
     trace_id: str = ""
     schema_version: int = 0
+    reverts: int = 0
 
     @classmethod
     def of(cls, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Mutation:
@@ -244,6 +248,22 @@ class Snapshot:
     def time(self) -> datetime | None:
         """When the mutation at `seq` was proposed; None at 0."""
         return to_time(self.time_unix_ms) if self.seq else None
+
+
+@dataclass(frozen=True, slots=True)
+class StateDigest:
+    """What an agent's state is at a point of its log, in 32 bytes.
+
+    Attributes:
+        seq: of the last mutation in it.
+        digest: SHA-256 of its canonical JSON: compact, keys sorted.
+        hash: of the mutation at `seq`; empty at 0.
+    """
+
+    seq: int
+    digest: bytes
+    hash: bytes
+    revision: Revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from tallystick._values import (
     Operation,
     Revision,
     Snapshot,
+    StateDigest,
 )
 from tallystick.contexts.audience import Told
 from tallystick.contexts.changes import Change
@@ -64,6 +65,9 @@ from tallystick.contexts.views.set import Element, SetView
 from tallystick.contexts.views.shapes import Slot
 from tallystick.contexts.views.text import TextView
 from tallystick.contexts.views.values import Value, ValueLike
+from tallystick.history.changes import StateChange
+from tallystick.history.history import History, MergeResult, Point
+from tallystick.history.merging import MergeResolver
 
 
 def connect(
@@ -327,6 +331,11 @@ class SyncAgent:
         """The namespace that it lives in."""
         return self._inner.namespace
 
+    @property
+    def history(self) -> SyncHistory:
+        """Its history as something to work with: differences, reverts, undo and redo."""
+        return SyncHistory(self._portal, self._inner.history)
+
     def append(
         self,
         *operations: Operation,
@@ -497,6 +506,34 @@ class SyncAgent:
             )
         )
 
+    def state_digest(
+        self,
+        *,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> StateDigest:
+        """The digest of the state at head, or at one of: a checkpoint, a seq, a time. The state itself is not sent.
+
+        Raises:
+            NotFound: the agent, or the point of its log, does not exist.
+        """
+        return self._portal.run(
+            self._inner.state_digest(
+                checkpoint=checkpoint, seq=seq, time=time, consistency=consistency, timeout_s=timeout_s
+            )
+        )
+
+    def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
+        """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
+
+        Example:
+            paths = [change.path for change in agent.drift(self.state, at=self.seq)]
+        """
+        return self._portal.run(self._inner.drift(state, at=at, timeout_s=timeout_s))
+
     def rehydrate(
         self,
         *,
@@ -560,6 +597,95 @@ class SyncAgent:
             NotFound: the agent or the checkpoint does not exist.
         """
         return self._portal.run(self._inner.get_checkpoint(name, consistency=consistency, timeout_s=timeout_s))
+
+
+class SyncHistory:
+    """The history of one agent: differences, reverts, undo and redo. Made by `Agent.history`.
+
+    Nothing is ever removed from a log: what takes something back is appended, and can be taken back in turn.
+    """
+
+    def __init__(self, portal: Portal, inner: History) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def diff(self, before: Point, after: Point = None, *, timeout_s: float | None = None) -> list[StateChange]:
+        """What changed between two points of the log, as a patch: applied to the one state it gives the other.
+
+        Example:
+            for change in agent.history.diff("batch-1"): print(change.op, change.path)
+
+        Args:
+            before, after: a seq, the name of a checkpoint, a time, or None for the head.
+
+        Raises:
+            NotFound: the agent, or the point of its log, does not exist.
+        """
+        return self._portal.run(self._inner.diff(before, after, timeout_s=timeout_s))
+
+    def revert(
+        self,
+        seq: int,
+        *,
+        last: int | None = None,
+        resolve: MergeResolver | None = None,
+        cause: str = "",
+        timeout_s: float | None = None,
+    ) -> MergeResult:
+        """Takes back what one mutation did (or those from `seq` to `last`), and leaves what came after it.
+
+        What was changed again since is a conflict. Without `resolve` conflicts come back as values and nothing is
+        appended.
+
+        Args:
+            resolve: "ours" keeps the present value, "theirs" the one before the mutation; or a function of the
+                conflict that returns a value.
+
+        Raises:
+            NotFound: the log has no such mutation.
+            Invalid: `seq` is below 1 or above `last`; the difference is larger than an append may be.
+            Conflict: others kept appending meanwhile.
+        """
+        return self._portal.run(self._inner.revert(seq, last=last, resolve=resolve, cause=cause, timeout_s=timeout_s))
+
+    def undo(
+        self, *, resolve: MergeResolver | None = None, cause: str = "", timeout_s: float | None = None
+    ) -> MergeResult | None:
+        """Takes back the newest change of the state that is not undone yet, by an appended inverse mutation.
+
+        The last `UNDO_WINDOW` mutations are looked at.
+
+        Returns: None if there is nothing to undo.
+
+        Raises: as `revert`.
+        """
+        return self._portal.run(self._inner.undo(resolve=resolve, cause=cause, timeout_s=timeout_s))
+
+    def redo(
+        self, *, resolve: MergeResolver | None = None, cause: str = "", timeout_s: float | None = None
+    ) -> MergeResult | None:
+        """Takes back the newest undo. Once something else was appended there is nothing to redo.
+
+        Returns: None if there is nothing to redo.
+
+        Raises: as `revert`.
+        """
+        return self._portal.run(self._inner.redo(resolve=resolve, cause=cause, timeout_s=timeout_s))
+
+    def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
+        """How a state in memory differs from the one that is kept; empty if it does not.
+
+        Digests are compared first, so that a state that is as it should be costs 32 bytes.
+
+        Args:
+            state: what the program holds.
+            at: the point of the log that it should be at; None: the head.
+
+        Raises:
+            Invalid: the state is not JSON.
+            NotFound: the agent, or the point of its log, does not exist.
+        """
+        return self._portal.run(self._inner.drift(state, at=at, timeout_s=timeout_s))
 
 
 class SyncMembers:
@@ -1729,6 +1855,7 @@ __all__ = [
     "SyncClient",
     "SyncContext",
     "SyncCounterView",
+    "SyncHistory",
     "SyncIterator",
     "SyncListView",
     "SyncMapView",

@@ -87,8 +87,8 @@ class Ended:
 
 
 @asynccontextmanager
-async def shown_node() -> AsyncIterator[Node]:
-    node = ShownNode(History(), "n1")
+async def shown_node(kind: type[ShownNode] = ShownNode) -> AsyncIterator[Node]:
+    node = kind(History(), "n1")
     await node.start()
     try:
         async with tallystick.connect(node.endpoint, namespace="default", actor="tester") as client:
@@ -266,6 +266,38 @@ async def test_a_difference_of_two_points() -> None:
         {"op": "add", "path": "/new", "value": EVIL},
     ]
     assert named.json() == []
+
+
+class RevertibleNode(ShownNode):
+    """A node whose head is the last of its states."""
+
+    states: Mapping[int, JSON] = {0: {}, 1: {"a": 1}, 2: {"a": 2, "b": 1}, 3: {"a": 2, "b": EVIL}}
+
+    async def Read(self, request: state_pb2.ReadRequest, context: _ServicerContext) -> state_pb2.ReadResponse:
+        if not request.HasField("seq"):
+            request.seq = max(self.states)
+        return await super().Read(request, context)
+
+
+async def test_taking_back_is_appended_and_a_conflict_changes_nothing() -> None:
+    async with shown_node(RevertibleNode) as node:
+        before = len(node.history.of("ann"))
+        people = await run("agent", "revert", "ann", "2", endpoint=node.endpoint)
+        programs = await run("agent", "revert", "ann", "2", "--json", endpoint=node.endpoint)
+        assert len(node.history.of("ann")) == before
+        settled = await run("agent", "revert", "ann", "2", "--resolve", "theirs", "--json", endpoint=node.endpoint)
+        done = node.history.of("ann")[-1].mutation
+        nothing = await run("agent", "redo", "ann", endpoint=node.endpoint)
+    assert people.code == programs.code == nothing.code == 1
+    assert "! /b" in people.out and "--resolve ours" in people.err and "nothing to redo" in nothing.err
+    assert programs.json() == {
+        "seq": None,
+        "changes": [{"op": "replace", "path": "/a", "before": 2, "value": 1}],
+        "conflicts": [{"path": "/b", "is_piece": False, "base": 1, "ours": EVIL}],
+    }
+    record = settled.json()
+    assert settled.code == 0 and isinstance(record, dict) and record["seq"] == before + 1
+    assert (done.reverts, done.cause, len(done.operations)) == (2, "revert:2", 2)
 
 
 async def test_what_is_not_there_ends_with_1_and_advice() -> None:

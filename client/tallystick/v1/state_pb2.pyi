@@ -125,6 +125,7 @@ class Mutation(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    REVERTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is."""
     payload: _builtins.bytes
@@ -133,6 +134,8 @@ class Mutation(_message.Message):
     """what led to it: "tool:copy#17" """
     trace_id: _builtins.str
     schema_version: _builtins.int
+    reverts: _builtins.int
+    """of a change of the state: the seq of the mutation of this log whose effect it takes back"""
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
     def __init__(
@@ -144,10 +147,11 @@ class Mutation(_message.Message):
         cause: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         schema_version: _builtins.int = ...,
+        reverts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "kind", b"kind", "operations", b"operations", "payload", b"payload", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "kind", b"kind", "operations", b"operations", "payload", b"payload", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,12 +366,15 @@ class ReadRequest(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
     TAIL_LIMIT_FIELD_NUMBER: _builtins.int
+    DIGEST_ONLY_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     checkpoint: _builtins.str
     time_unix_ms: _builtins.int
     """the last mutation at or before this time"""
     tail_limit: _builtins.int
     """Also return the mutations after the newest checkpoint, at most this many (limit 1000)."""
+    digest_only: _builtins.bool
+    """leave the state out, and tell its digest"""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property
@@ -381,10 +388,11 @@ class ReadRequest(_message.Message):
         checkpoint: _builtins.str = ...,
         time_unix_ms: _builtins.int = ...,
         tail_limit: _builtins.int = ...,
+        digest_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "options", b"options", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "options", b"options", "seq", b"seq", "tail_limit", b"tail_limit", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "digest_only", b"digest_only", "options", b"options", "seq", b"seq", "tail_limit", b"tail_limit", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["seq", "checkpoint", "time_unix_ms"]  # noqa: Y015
     _WhichOneofArgType_at: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
@@ -404,6 +412,7 @@ class ReadResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
     TAIL_TRUNCATED_FIELD_NUMBER: _builtins.int
+    STATE_DIGEST_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     state: _builtins.bytes
     """JSON text"""
@@ -412,6 +421,8 @@ class ReadResponse(_message.Message):
     time_unix_ms: _builtins.int
     tail_truncated: _builtins.bool
     """there are more after these"""
+    state_digest: _builtins.bytes
+    """with `digest_only`: SHA-256 of the canonical JSON of the state"""
     @_builtins.property
     def header(self) -> _common_pb2.ResponseHeader: ...
     @_builtins.property
@@ -433,10 +444,11 @@ class ReadResponse(_message.Message):
         checkpoint: Global___CheckpointInfo | None = ...,
         tail: _abc.Iterable[Global___DecidedMutation] | None = ...,
         tail_truncated: _builtins.bool = ...,
+        state_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "seq", b"seq", "state", b"state", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "seq", b"seq", "state", b"state", "state_digest", b"state_digest", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,7 +57,8 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         return state_pb2.ReadResponse(
             header=self._headers.make(),
             seq=state.seq,
-            state=state.state,
+            state=b"" if request.digest_only else state.state,
+            state_digest=state.digest if request.digest_only else b"",
             hash=state.hash,
             time_unix_ms=state.time_unix_ms,
             checkpoint=messages.checkpoint(state.checkpoint) if state.checkpoint is not None else None,

@@ -1,4 +1,4 @@
-"""`tallystick agent ls | log | show | diff`: what agents did and know."""
+"""`tallystick agent ls | log | show`: what agents did and know. What works on a history is in `history.py`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 import tallystick
-from tallystick import DecidedMutation, MutationEvent, Snapshot
+from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
-from tallystick_node.cli.jsondiff import Change, diff
+from tallystick_node.cli.history import redo, revert, show_diff, undo
 from tallystick_node.cli.output import (
     cell,
     clock,
-    compact_json,
     console,
     indented_json,
     size,
@@ -32,7 +31,6 @@ from tallystick_node.cli.printable import printable
 
 T = TypeVar("T")
 _LIMIT = click.IntRange(1, 100_000)
-_STYLES = {"add": "green", "remove": "red", "replace": "yellow"}
 
 
 @click.group(cls=Group)
@@ -186,44 +184,5 @@ async def _show(
     out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
 
 
-@agent.command("diff")
-@click.argument("name", metavar="AGENT")
-@click.argument("before", metavar="FROM")
-@click.argument("after", metavar="TO", default="head")
-@connection_options
-def show_diff(connection: Connection, name: str, before: str, after: str) -> None:
-    """Show what changed in an agent's state between two points.
-
-    FROM and TO are a seq, the name of a checkpoint, or "head" (the default of TO). A checkpoint whose name looks like
-    one of the others is written checkpoint:NAME. With --json: a JSON Patch (RFC 6902) with "before" added.
-    """
-    asyncio.run(_diff(connection, name, before, after))
-
-
-async def _diff(connection: Connection, name: str, before: str, after: str) -> None:
-    async with connection.open() as client:
-        handle = client.agent(name)
-        changes = diff((await _read_at(handle, before)).state, (await _read_at(handle, after)).state)
-    if connection.as_json:
-        write_json([change.to_json() for change in changes])
-        return
-    out = console()
-    for change in changes:
-        out.print(_change_line(change), soft_wrap=True)
-
-
-async def _read_at(handle: tallystick.Agent, point: str) -> Snapshot:
-    if point == "head":
-        return await handle.read()
-    if point.isascii() and point.isdigit() and len(point) <= 18:
-        return await handle.read(seq=int(point))
-    return await handle.read(checkpoint=point.removeprefix("checkpoint:"))
-
-
-def _change_line(change: Change) -> Text:
-    sign = {"add": "+", "remove": "-", "replace": "~"}[change.op]
-    before = "" if change.op == "add" else compact_json(change.before)
-    after = "" if change.op == "remove" else compact_json(change.after)
-    arrow = " -> " if change.op == "replace" else ""
-    path = change.path or "(the whole state)"
-    return Text(printable(f"{sign} {path}  {before}{arrow}{after}"), style=_STYLES[change.op])
+for _command in (show_diff, undo, redo, revert):
+    agent.add_command(_command)

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class StateRead:
     hash: bytes
     time_unix_ms: int
     checkpoint: CheckpointTaken | None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the state, as checkpoints have it."""
+        return hashlib.sha256(self.state).digest()
 
 
 class Reads:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick import JSON
-from tallystick_node.cli.jsondiff import Change, diff, same
+from tallystick.history.changes import StateChange, diff, same
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 2.5]) | st.sampled_from(["", "a"])
 DOCUMENTS: st.SearchStrategy[JSON] = st.recursive(
@@ -19,7 +19,7 @@ DOCUMENTS: st.SearchStrategy[JSON] = st.recursive(
 )
 
 
-def apply(changes: list[Change], document: JSON) -> JSON:
+def apply(changes: list[StateChange], document: JSON) -> JSON:
     """RFC 6902, written for this test; each change must find before what it says it found."""
     holder: list[JSON] = [copy.deepcopy(document)]
     for change in changes:
@@ -62,19 +62,19 @@ def test_nothing_changed_is_no_change(document: JSON) -> None:
 @pytest.mark.parametrize(("one", "other"), [(True, 1), (False, 0), (1, 1.0), (None, False), ("1", 1), ([], {})])
 def test_equality_is_that_of_json(one: JSON, other: JSON) -> None:
     assert not same(one, other)
-    assert diff([one], [other]) == [Change("replace", "/0", one, other)]
+    assert diff([one], [other]) == [StateChange("replace", "/0", one, other)]
 
 
 def test_a_piece_put_into_a_list_or_taken_out_is_the_only_change() -> None:
-    assert diff([1, 2, 3], [1, 9, 8, 2, 3]) == [Change("add", "/1", None, 9), Change("add", "/2", None, 8)]
-    assert diff([1, 9, 8, 2], [1, 2]) == [Change("remove", "/2", 8, None), Change("remove", "/1", 9, None)]
+    assert diff([1, 2, 3], [1, 9, 8, 2, 3]) == [StateChange("add", "/1", None, 9), StateChange("add", "/2", None, 8)]
+    assert diff([1, 9, 8, 2], [1, 2]) == [StateChange("remove", "/2", 8, None), StateChange("remove", "/1", 9, None)]
 
 
 def test_keys_are_escaped_and_changes_are_in_order_of_keys() -> None:
     assert diff({"b": 1, "a/~": {"x": 1}}, {"c": 2, "a/~": {"x": 2}}) == [
-        Change("replace", "/a~1~0/x", 1, 2),
-        Change("remove", "/b", 1, None),
-        Change("add", "/c", None, 2),
+        StateChange("replace", "/a~1~0/x", 1, 2),
+        StateChange("remove", "/b", 1, None),
+        StateChange("add", "/c", None, 2),
     ]
 
 

@@ -9,15 +9,18 @@ Rules of this file:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick import JSON
+import orjson
+
+from tallystick._json import JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """`op` at `path` (a JSON Pointer). `before` means nothing with add, `after` nothing with remove: they are None."""
 
     op: Literal["add", "remove", "replace"]
@@ -35,7 +38,7 @@ class Change:
         return made
 
 
-def diff(before: JSON, after: JSON) -> list[Change]:
+def diff(before: JSON, after: JSON) -> list[StateChange]:
     """What turns `before` into `after`, in the order in which it can be applied.
 
     Example:
@@ -54,27 +57,37 @@ def same(one: JSON, other: JSON) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _diff(path: str, before: JSON, after: JSON) -> Iterator[Change]:
+def canonical(value: JSON) -> bytes:
+    """The one way to write a value, the same as the nodes': compact, keys sorted."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(value: JSON) -> bytes:
+    """SHA-256 of the canonical JSON: equal to a node's for an equal state."""
+    return hashlib.sha256(canonical(value)).digest()
+
+
+def _diff(path: str, before: JSON, after: JSON) -> Iterator[StateChange]:
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _diff_objects(path, before, after)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _diff_lists(path, before, after)
     elif not same(before, after):
-        yield Change("replace", path, before, after)
+        yield StateChange("replace", path, before, after)
 
 
-def _diff_objects(path: str, before: dict[str, JSON], after: dict[str, JSON]) -> Iterator[Change]:
+def _diff_objects(path: str, before: dict[str, JSON], after: dict[str, JSON]) -> Iterator[StateChange]:
     for key in sorted(before.keys() | after.keys()):
-        inner = f"{path}/{_escape(key)}"
+        inner = f"{path}/{escape(key)}"
         if key not in after:
-            yield Change("remove", inner, before[key], None)
+            yield StateChange("remove", inner, before[key], None)
         elif key not in before:
-            yield Change("add", inner, None, after[key])
+            yield StateChange("add", inner, None, after[key])
         else:
             yield from _diff(inner, before[key], after[key])
 
 
-def _diff_lists(path: str, before: list[JSON], after: list[JSON]) -> Iterator[Change]:
+def _diff_lists(path: str, before: list[JSON], after: list[JSON]) -> Iterator[StateChange]:
     shorter = min(len(before), len(after))
     head = 0
     while head < shorter and same(before[head], after[head]):
@@ -87,10 +100,11 @@ def _diff_lists(path: str, before: list[JSON], after: list[JSON]) -> Iterator[Ch
     for index in range(head, both):
         yield from _diff(f"{path}/{index}", before[index], after[index])
     for index in reversed(range(both, before_end)):  # from behind: the places of the others stay
-        yield Change("remove", f"{path}/{index}", before[index], None)
+        yield StateChange("remove", f"{path}/{index}", before[index], None)
     for index in range(both, after_end):
-        yield Change("add", f"{path}/{index}", None, after[index])
+        yield StateChange("add", f"{path}/{index}", None, after[index])
 
 
-def _escape(key: str) -> str:
+def escape(key: str) -> str:
+    """The key as a token of a JSON Pointer."""
     return key.replace("~", "~0").replace("/", "~1")

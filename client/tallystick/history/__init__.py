@@ -1,0 +1,25 @@
+"""An agent's history: differences, three-way merges, reverts, undo and redo. DESIGN.md says why it is as it is.
+
+Example:
+    from tallystick import history
+
+    history.merge({"a": 1}, {"a": 1, "b": 2}, {"a": 3}).value   # {'a': 3, 'b': 2}
+"""
+
+from tallystick.history.changes import StateChange, diff, digest
+from tallystick.history.history import History, MergeResult, Point
+from tallystick.history.merging import NOTHING, MergeConflict, Merged, MergeResolver, merge
+
+__all__ = [
+    "NOTHING",
+    "History",
+    "MergeConflict",
+    "MergeResolver",
+    "MergeResult",
+    "Merged",
+    "Point",
+    "StateChange",
+    "diff",
+    "digest",
+    "merge",
+]

@@ -1,0 +1,63 @@
+"""What can be undone and redone, told from a log: undoing is appending, so the log says it all.
+
+A mutation with `reverts` takes back the one of that seq; taking that back in turn is the redo. Mutations next to each
+other that revert the same one were appended together, and are one.
+
+Rules of this file: pure; whoever reads the same mutations finds the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tallystick._values import STATE, DecidedMutation
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of the state: the mutations from `first` to `last` (seqs)."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """What can be undone and what can be redone, each with the next one last."""
+
+    undo: tuple[Step, ...]
+    redo: tuple[Step, ...]
+
+
+def stacks(log: Iterable[DecidedMutation]) -> Stacks:
+    """What the mutations, in their order, leave to be undone and redone.
+
+    A change that is no undo ends what can be redone. One that reverts what the mutations do not show counts as such.
+    """
+    undo: dict[int, Step] = {}
+    redo: dict[int, Step] = {}
+    for step, reverts in _steps(log):
+        if reverts in undo:
+            del undo[reverts]
+            redo[step.first] = step
+        elif reverts in redo:
+            del redo[reverts]
+            undo[step.first] = step
+        else:
+            undo[step.first] = step
+            redo.clear()
+    return Stacks(tuple(undo.values()), tuple(redo.values()))
+
+
+def _steps(log: Iterable[DecidedMutation]) -> Iterable[tuple[Step, int]]:
+    steps: list[tuple[Step, int]] = []
+    for mutation in log:
+        if mutation.kind != STATE:
+            continue
+        reverts = mutation.mutation.reverts
+        if steps and reverts and steps[-1][1] == reverts and steps[-1][0].last == mutation.seq - 1:
+            steps[-1] = (Step(steps[-1][0].first, mutation.seq), reverts)
+        else:
+            steps.append((Step(mutation.seq, mutation.seq), reverts))
+    return steps

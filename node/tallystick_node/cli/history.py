@@ -1,0 +1,154 @@
+"""`tallystick agent diff | undo | redo | revert`: what a history says, and taking back what was done.
+
+Rules of this file: a conflict is shown and nothing is changed; it ends with the exit code of a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import click
+from rich.text import Text
+
+import tallystick
+from tallystick import MergeResult, Snapshot
+from tallystick.history import NOTHING, History, MergeConflict, MergeResolver, StateChange, diff
+from tallystick.history.merging import Side
+from tallystick_node.cli.connection import Connection, connection_options
+from tallystick_node.cli.exits import ExitCode, Failure
+from tallystick_node.cli.output import compact_json, console, printable, write_json
+
+_STYLES = {"add": "green", "remove": "red", "replace": "yellow"}
+_Rewrite = Callable[[History], Awaitable[MergeResult | None]]
+
+_resolve_option = click.option(
+    "--resolve",
+    type=click.Choice(["ours", "theirs"]),
+    help="What was changed again since: keep it (ours), or take it back too (theirs).  [default: change nothing]",
+)
+
+
+@click.command("diff")
+@click.argument("name", metavar="AGENT")
+@click.argument("before", metavar="FROM")
+@click.argument("after", metavar="TO", default="head")
+@connection_options
+def show_diff(connection: Connection, name: str, before: str, after: str) -> None:
+    """Show what changed in an agent's state between two points.
+
+    FROM and TO are a seq, the name of a checkpoint, or "head" (the default of TO). A checkpoint whose name looks like
+    one of the others is written checkpoint:NAME. With --json: a JSON Patch (RFC 6902) with "before" added.
+    """
+    asyncio.run(_diff(connection, name, before, after))
+
+
+async def _diff(connection: Connection, name: str, before: str, after: str) -> None:
+    async with connection.open() as client:
+        handle = client.agent(name)
+        changes = diff((await _read_at(handle, before)).state, (await _read_at(handle, after)).state)
+    if connection.as_json:
+        write_json([change.to_json() for change in changes])
+        return
+    out = console()
+    for change in changes:
+        out.print(_change_line(change), soft_wrap=True)
+
+
+async def _read_at(handle: tallystick.Agent, point: str) -> Snapshot:
+    if point == "head":
+        return await handle.read()
+    if point.isascii() and point.isdigit() and len(point) <= 18:
+        return await handle.read(seq=int(point))
+    return await handle.read(checkpoint=point.removeprefix("checkpoint:"))
+
+
+def _change_line(change: StateChange) -> Text:
+    sign = {"add": "+", "remove": "-", "replace": "~"}[change.op]
+    before = "" if change.op == "add" else compact_json(change.before)
+    after = "" if change.op == "remove" else compact_json(change.after)
+    arrow = " -> " if change.op == "replace" else ""
+    path = change.path or "(the whole state)"
+    return Text(printable(f"{sign} {path}  {before}{arrow}{after}"), style=_STYLES[change.op])
+
+
+@click.command()
+@click.argument("name", metavar="AGENT")
+@_resolve_option
+@connection_options
+def undo(connection: Connection, name: str, resolve: MergeResolver | None) -> None:
+    """Take back the newest change of an agent's state, by appending its inverse."""
+    asyncio.run(_rewrite(connection, name, lambda history: history.undo(resolve=resolve), "nothing to undo"))
+
+
+@click.command()
+@click.argument("name", metavar="AGENT")
+@_resolve_option
+@connection_options
+def redo(connection: Connection, name: str, resolve: MergeResolver | None) -> None:
+    """Take back the newest undo."""
+    asyncio.run(_rewrite(connection, name, lambda history: history.redo(resolve=resolve), "nothing to redo"))
+
+
+@click.command()
+@click.argument("name", metavar="AGENT")
+@click.argument("seq", type=click.IntRange(1))
+@click.option("--last", type=click.IntRange(1), help="Up to this one.  [default: SEQ alone]")
+@_resolve_option
+@connection_options
+def revert(connection: Connection, name: str, seq: int, last: int | None, resolve: MergeResolver | None) -> None:
+    """Take back what the mutation SEQ did to an agent's state, and leave what came after it."""
+    asyncio.run(
+        _rewrite(connection, name, lambda history: history.revert(seq, last=last, resolve=resolve), "nothing to revert")
+    )
+
+
+async def _rewrite(connection: Connection, name: str, rewrite: _Rewrite, nothing: str) -> None:
+    async with connection.open() as client:
+        result = await rewrite(client.agent(name).history)
+    if result is None:
+        raise Failure(f"agent {name!r}: {nothing}", ExitCode.REFUSED)
+    if connection.as_json:
+        write_json(_record(result))
+    else:
+        _show(result)
+    if result.conflicts:
+        raise Failure(
+            f"{len(result.conflicts)} of these places were changed again since; nothing was appended",
+            ExitCode.REFUSED,
+            "--resolve ours keeps what is there now, --resolve theirs takes it back too",
+        )
+
+
+def _show(result: MergeResult) -> None:
+    out = console()
+    for conflict in result.conflicts:
+        out.print(_conflict_line(conflict), soft_wrap=True)
+    if result.appended is not None:
+        for change in result.changes:
+            out.print(_change_line(change), soft_wrap=True)
+        out.print(Text(f"appended as seq {result.appended.seq}", style="bold"))
+
+
+def _record(result: MergeResult) -> dict[str, object]:
+    return {
+        "seq": result.appended.seq if result.appended is not None else None,
+        "changes": [change.to_json() for change in result.changes],
+        "conflicts": [_conflict(conflict) for conflict in result.conflicts],
+    }
+
+
+def _conflict(conflict: MergeConflict) -> dict[str, object]:
+    """As JSON: a side where there is no such key is left out."""
+    sides = {"base": conflict.base, "ours": conflict.ours, "theirs": conflict.theirs}
+    there = {side: value for side, value in sides.items() if value is not NOTHING}
+    return {"path": conflict.path, "is_piece": conflict.is_piece, **there}
+
+
+def _conflict_line(conflict: MergeConflict) -> Text:
+    sides = f"{_side(conflict.base)} became {_side(conflict.ours)}; it would be {_side(conflict.theirs)}"
+    return Text(printable(f"! {conflict.path or '(the whole state)'}  {sides}"), style="bold magenta")
+
+
+def _side(value: Side) -> str:
+    return "nothing" if value is NOTHING else compact_json(value)
