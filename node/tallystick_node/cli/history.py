@@ -17,7 +17,8 @@ from tallystick.history import NOTHING, History, MergeConflict, MergeResolver, S
 from tallystick.history.merging import Side
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import compact_json, console, printable, write_json
+from tallystick_node.cli.output import compact_json, console, write_json
+from tallystick_node.cli.printable import printable
 
 _STYLES = {"add": "green", "remove": "red", "replace": "yellow"}
 _Rewrite = Callable[[History], Awaitable[MergeResult | None]]
