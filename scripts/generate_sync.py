@@ -161,7 +161,7 @@ def _method(node: Function, owner: str, used: set[str]) -> str:
         return f"    @overload\n    def {node.name}({_signature(node, used)}) -> {ast.unparse(node.returns)}: ...\n"
     is_property = "property" in decorators
     inner = f"self._inner.{node.name}" + ("" if is_property else f"({_arguments(node)})")
-    if isinstance(node, ast.AsyncFunctionDef):
+    if isinstance(node, ast.AsyncFunctionDef) and not _is_generator(node):
         inner = f"self._portal.run({inner})"
     elif node.name == "__iter__":
         inner = "iter(self._portal.call(lambda: list(self._inner)))"
@@ -176,6 +176,10 @@ def _method(node: Function, owner: str, used: set[str]) -> str:
     body += f"  # type: ignore[{LOOSE[owner, node.name]}]" if (owner, node.name) in LOOSE else ""
     docstring = "" if node.name.startswith("__") else _docstring(node, 8)
     return f"{head}{docstring}        {body}\n"
+
+
+def _is_generator(node: Function) -> bool:
+    return isinstance(node.returns, ast.Subscript) and ast.unparse(node.returns.value) == "AsyncGenerator"
 
 
 def _returned(annotation: ast.expr, inner: str, used: set[str]) -> tuple[str, str]:

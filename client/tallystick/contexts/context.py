@@ -27,6 +27,7 @@ from tallystick.contexts.presence import Presence
 from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
 from tallystick.contexts.resolving import KeepBoth, Resolver, resolved
 from tallystick.contexts.store import Store
+from tallystick.contexts.stored import StoredContext
 from tallystick.contexts.transacting import Transaction
 from tallystick.contexts.views.board import BoardView
 from tallystick.contexts.views.claims import Claims, claims_agent
@@ -75,7 +76,8 @@ class Context:
             on_refused=self._tell_refused,
         )
         self._link = Link(calls, contexts, writers, origin, self._holding, store)
-        self._past = Past(calls, writers, origin.ref, actor=origin.actor)
+        self._stored = StoredContext(calls, contexts, writers, origin.ref, actor=origin.actor)
+        self._past = Past(calls, origin.ref)
         self._presence = Presence(calls, origin.ref, actor=origin.actor, writer=self._writer_now)
         self._views = Views(self, self._claims_of)
         self._runner: asyncio.Task[None] | None = None
@@ -304,7 +306,7 @@ class Context:
         if changes is not None:
             return changes
         old = await self._past.document_at(cursor, timeout_s)
-        blame = await self._past.blame("", timeout_s)
+        blame = await self._stored.blame(timeout_s=timeout_s)
         return changes_between(old, self.doc.get_update(), types, blame)
 
     @property
@@ -318,15 +320,15 @@ class Context:
         self, *, after_number: int = 0, actor: str = "", timeout_s: float | None = None
     ) -> AsyncGenerator[Edit, None]:
         """The edits after a number, oldest first; of this actor alone, if it is named."""
-        return self._past.history(after_number, actor, timeout_s)
+        return self._stored.history(after_number=after_number, actor=actor, timeout_s=timeout_s)
 
     async def blame(self, root: str = "", *, timeout_s: float | None = None) -> Sequence[BlameLine]:
         """Who wrote what is there now; of this root alone, if it is named."""
-        return await self._past.blame(root, timeout_s)
+        return await self._stored.blame(root, timeout_s=timeout_s)
 
     def overlaps(self, *, after_number: int = 0, timeout_s: float | None = None) -> AsyncGenerator[Overlap, None]:
         """Concurrent edits of one key or range, as the node found them, oldest first."""
-        return self._past.overlaps(after_number, timeout_s)
+        return self._stored.overlaps(after_number=after_number, timeout_s=timeout_s)
 
     async def resolve(self, resolver: Resolver, *, after_number: int = 0, timeout_s: float | None = None) -> int:
         """Offers each overlap to the resolver, and writes what it rules.
@@ -342,7 +344,7 @@ class Context:
             Invalid: it returned a value for an overlap that is not of a key.
         """
         number = after_number
-        async with aclosing(self._past.overlaps(after_number, timeout_s)) as overlaps:
+        async with aclosing(self.overlaps(after_number=after_number, timeout_s=timeout_s)) as overlaps:
             async for overlap in overlaps:
                 answer = await resolved(resolver, overlap)
                 if not isinstance(answer, KeepBoth):
@@ -354,7 +356,7 @@ class Context:
         self, *, consistency: Consistency = Consistency.LINEARIZABLE, timeout_s: float | None = None
     ) -> AsyncGenerator[Version, None]:
         """The named versions, by name."""
-        return self._past.versions(consistency, timeout_s)
+        return self._stored.versions(consistency=consistency, timeout_s=timeout_s)
 
     async def save_version(
         self,
@@ -375,7 +377,7 @@ class Context:
             Unavailable: edits of this replica have not reached a majority in time.
         """
         cursor = await self.flush(timeout_s=timeout_s)
-        return await self._past.save_version(
+        return await self._stored.save_version(
             name, after=cursor, agent=agent, checkpoint=checkpoint, branch=branch, timeout_s=timeout_s
         )
 
@@ -391,7 +393,7 @@ class Context:
             NotFound: nothing is kept of then.
         """
         await self.flush(timeout_s=timeout_s)
-        changed, cursor = await self._past.restore(at, cause or "restore", timeout_s)
+        changed, cursor = await self._stored.restore(at, cause=cause, timeout_s=timeout_s)
         wanted = read_state_vector(cursor.state_vector)
         try:
             async with asyncio.timeout(self._timeout_s if timeout_s is None else timeout_s):
@@ -408,7 +410,7 @@ class Context:
         Raises:
             NotFound: nothing is kept of then.
         """
-        return await self._past.show(at, None, timeout_s)
+        return await self._stored.show(at, timeout_s=timeout_s)
 
     # Behind it.
 
