@@ -19,6 +19,9 @@ from tallystick._values import (
     DecidedMutation,
     DeletedEvent,
     Event,
+    LeaseChange,
+    LeaseEvent,
+    LeaseInfo,
     Mutation,
     MutationEvent,
     Operation,
@@ -28,7 +31,7 @@ from tallystick._values import (
     StateDigest,
 )
 from tallystick.errors import Corrupt
-from tallystick.v1 import common_pb2, context_pb2, state_pb2
+from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
 
 _KINDS: Final = {
     OperationKind.SET: state_pb2.OPERATION_KIND_SET,
@@ -48,6 +51,12 @@ _CHANGES: Final = {
     state_pb2.CONTEXT_CHANGE_UNSEALED: ContextChange.UNSEALED,
     state_pb2.CONTEXT_CHANGE_EPOCH_STARTED: ContextChange.EPOCH_STARTED,
     state_pb2.CONTEXT_CHANGE_VERSION_SAVED: ContextChange.VERSION_SAVED,
+}
+
+_LEASE_CHANGES: Final = {
+    lease_pb2.LEASE_CHANGE_ACQUIRED: LeaseChange.ACQUIRED,
+    lease_pb2.LEASE_CHANGE_RELEASED: LeaseChange.RELEASED,
+    lease_pb2.LEASE_CHANGE_EXPIRED: LeaseChange.EXPIRED,
 }
 
 
@@ -179,6 +188,44 @@ def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:
         checkpoint=message.checkpoint,
         revision=revision(message.revision),
         log_size_bytes=message.log_bytes,
+        lease=lease_info(message.lease) if message.HasField("lease") else None,
+    )
+
+
+def lease_info(message: lease_pb2.LeaseInfo) -> LeaseInfo:
+    """A lease, as it was decided."""
+    return LeaseInfo(
+        agent=message.agent.agent,
+        branch=message.agent.branch,
+        epoch=message.epoch,
+        holder=message.holder,
+        ttl_ms=message.ttl_ms,
+        change=_LEASE_CHANGES.get(message.change),
+        acquired_unix_ms=message.acquired_unix_ms,
+        changed_unix_ms=message.changed_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
+def lease_event(agent: common_pb2.AgentRef, message: lease_pb2.LeaseDecided) -> LeaseEvent:
+    """A change of a lease.
+
+    Raises:
+        Corrupt: it is of a kind that this client does not know.
+    """
+    change = _LEASE_CHANGES.get(message.change)
+    if change is None:
+        raise Corrupt(f"an unknown change {message.change} of a lease: is this client older than the cluster?")
+    return LeaseEvent(
+        agent=agent.agent,
+        branch=agent.branch,
+        change=change,
+        epoch=message.epoch,
+        holder=message.holder,
+        ttl_ms=message.ttl_ms,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
     )
 
 
@@ -233,6 +280,8 @@ def event(message: state_pb2.WatchEvent) -> Event:
     if kind == "deleted":
         end = message.deleted
         return DeletedEvent(agent, end.last_seq, end.actor, end.time_unix_ms, revision(end.revision))
+    if kind == "lease":
+        return lease_event(message.agent, message.lease)
     if kind == "context":
         return context_event(message.context)
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

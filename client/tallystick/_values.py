@@ -250,6 +250,52 @@ class Snapshot:
         return to_time(self.time_unix_ms) if self.seq else None
 
 
+class LeaseChange(enum.StrEnum):
+    """What was decided of a lease."""
+
+    ACQUIRED = "acquired"
+    RELEASED = "released"
+    """By its holder, by whom it was taken away, or with its agent."""
+    EXPIRED = "expired"
+    """It was not renewed for its time to live."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """A lease, as it was decided: who may write an agent's log, or could last.
+
+    Attributes:
+        agent: its name; it need not exist.
+        epoch: of the newest acquisition: 1, 2, ...; 0: it was never acquired.
+        holder: who has it, or had it last.
+        ttl_ms: how long it lives without a renewal.
+        change: the newest; None: it was never acquired.
+        acquired_unix_ms: when this epoch began.
+        changed_unix_ms: since when it is held, released or expired.
+        revision: of the newest change.
+    """
+
+    agent: str
+    branch: str
+    epoch: int
+    holder: str
+    ttl_ms: int
+    change: LeaseChange | None
+    acquired_unix_ms: int
+    changed_unix_ms: int
+    revision: Revision
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has it now."""
+        return self.change is LeaseChange.ACQUIRED
+
+    @property
+    def since(self) -> datetime:
+        """Since when it is held, released or expired, by the clock of the node that took that."""
+        return to_time(self.changed_unix_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class StateDigest:
     """What an agent's state is at a point of its log, in 32 bytes.
@@ -268,7 +314,10 @@ class StateDigest:
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """An agent in a list: where its log ends, its newest checkpoint (or ""), and the size of its log."""
+    """An agent in a list: where its log ends, its newest checkpoint (or ""), the size of its log, and its lease.
+
+    `lease` is None if it was never acquired; one that expired was left by a holder that stopped.
+    """
 
     name: str
     seq: int
@@ -277,6 +326,7 @@ class AgentInfo:
     checkpoint: str
     revision: Revision
     log_size_bytes: int
+    lease: LeaseInfo | None = None
 
     @property
     def time(self) -> datetime:
@@ -347,6 +397,31 @@ class DeletedEvent:
         return to_time(self.time_unix_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseEvent:
+    """The lease of a watched agent changed hands: `expired` says that its holder stopped.
+
+    Attributes:
+        epoch, holder: of the lease that began or ended.
+        actor: who asked for it; of an expired one, its holder.
+    """
+
+    agent: str
+    branch: str
+    change: LeaseChange
+    epoch: int
+    holder: str
+    ttl_ms: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a lease."""
+        return to_time(self.time_unix_ms)
+
+
 class ContextChange(enum.StrEnum):
     """What was decided of a context."""
 
@@ -384,7 +459,7 @@ class ContextEvent:
         return to_time(self.time_unix_ms)
 
 
-Event = MutationEvent | CheckpointEvent | DeletedEvent | ContextEvent
+Event = MutationEvent | CheckpointEvent | DeletedEvent | LeaseEvent | ContextEvent
 """What a watch yields."""
 
 

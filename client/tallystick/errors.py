@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     EPOCH_CONFLICT = "EPOCH_CONFLICT"
     WRITER_IN_USE = "WRITER_IN_USE"
     TASK_CLAIMED = "TASK_CLAIMED"
+    LEASE_HELD = "LEASE_HELD"
     STALE_OWNER = "STALE_OWNER"
     INVALID_NAME = "INVALID_NAME"
     INVALID_JSON = "INVALID_JSON"
@@ -71,6 +72,7 @@ class Reason(enum.StrEnum):
     STATE_QUOTA = "STATE_QUOTA"
     CONTEXT_QUOTA = "CONTEXT_QUOTA"
     WRITERS_QUOTA = "WRITERS_QUOTA"
+    LEASE_QUOTA = "LEASE_QUOTA"
     CONNECTION_QUOTA = "CONNECTION_QUOTA"
     PRESENCE_QUOTA = "PRESENCE_QUOTA"
     INVALID_MEMBERS = "INVALID_MEMBERS"
@@ -147,7 +149,7 @@ class Conflict(Refused):
 
 
 class StaleOwner(Refused):
-    """The epoch is older than the lease's: another owner took over."""
+    """The write does not carry the epoch of the lease that is held: another took over, or the lease ended."""
 
     default_reason = Reason.STALE_OWNER
 
@@ -271,7 +273,14 @@ REASONS: Final[Mapping[Reason, Row]] = {
         Conflict, StatusCode.ABORTED, "Take a writer id of your own: another replica writes under this one."
     ),
     Reason.TASK_CLAIMED: Row(Conflict, StatusCode.ABORTED, "Choose another task: the metadata name who has this one."),
-    Reason.STALE_OWNER: Row(StaleOwner, StatusCode.FAILED_PRECONDITION, "Stop writing: another owner took over."),
+    Reason.LEASE_HELD: Row(
+        Conflict, StatusCode.ABORTED, "Wait for its end, which is watched, or leave the agent to who has it."
+    ),
+    Reason.STALE_OWNER: Row(
+        StaleOwner,
+        StatusCode.FAILED_PRECONDITION,
+        "Stop writing: another took over, or the lease ended. Acquire it, rehydrate, and go on from there.",
+    ),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_POINTER: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
@@ -309,6 +318,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
     ),
     Reason.WRITERS_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Compact the context: a new epoch begins without writers."
+    ),
+    Reason.LEASE_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Release leases that are not needed, or wait until some expire."
     ),
     Reason.CONNECTION_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Close contexts of this connection that are not in use."

@@ -13,6 +13,8 @@ from tallystick_node.core.outcomes import (
     ContextDecided,
     ContextRecord,
     Event,
+    LeaseDecided,
+    LeaseRecord,
     MutationDecided,
     VersionRecord,
     WritersAllocated,
@@ -74,11 +76,33 @@ class MemoryContexts:
         self.versions[version.guid, version.name] = version
 
 
+class MemoryLeases:
+    """An implementation of `tallystick_node.core.tables.LeaseTables`."""
+
+    def __init__(self) -> None:
+        self.records: dict[Target, LeaseRecord] = {}
+
+    @property
+    def held_count(self) -> int:
+        return sum(record.is_held for record in self.records.values())
+
+    def lease(self, target: Target) -> LeaseRecord | None:
+        return self.records.get(target)
+
+    def held_of_agent(self, namespace: str, agent: str) -> Sequence[LeaseRecord]:
+        found = [each for target, each in sorted(self.records.items()) if target[:2] == (namespace, agent)]
+        return [each for each in found if each.is_held]
+
+    def save(self, record: LeaseRecord) -> None:
+        self.records[record.target] = record
+
+
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`."""
 
     def __init__(self) -> None:
         self.contexts = MemoryContexts()
+        self.leases = MemoryLeases()
         self.last_log = 0
         self.events: list[Event] = []
         self.logs: dict[Target, LogRecord] = {}
@@ -91,7 +115,7 @@ class MemoryTables:
     def position(self) -> int:
         return len(self.events)
 
-    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
         assert event.position == len(self.events) + 1
         self.events.append(event)
 

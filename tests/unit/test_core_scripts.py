@@ -7,7 +7,7 @@ Commands: `append AGENT [key=K] [fp=F] [seq=N] [epoch=E] [time=T] [branch=B] OPE
 `set:/path:json` and `;` begins the next mutation; `checkpoint AGENT NAME [...]`; `delete AGENT [...]`; `state AGENT`.
 Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
-each of them.
+each of them. Of leases: see `lease_script.py`, and `lease AGENT`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from tallystick_node.core.outcomes import (
     ContextDeleted,
     ContextRecord,
     Deleted,
+    LeaseChanged,
     Refusal,
     VersionSaved,
     WritersGiven,
@@ -53,6 +54,7 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.core_tables import MemoryTables
+from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
 
@@ -90,6 +92,10 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return _show_state(tables, agent)
     if verb == "context":
         return _show_context(tables, agent, words)
+    if verb == "lease":
+        return show_lease(tables, agent)
+    if verb in LEASE_VERBS:
+        return _run_lease_line(tables, verb, [agent, *words])
     if verb in CONTEXT_VERBS:
         return _run_context_line(tables, verb, [agent, *words])
     before = _show_state(tables, agent)
@@ -105,6 +111,15 @@ def _run_context_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
     applied = apply(tables, _context_command(verb, words))
     if isinstance(applied.outcome, Refusal):
         assert vars(tables.contexts) == before
+        assert applied.events == ()
+    return _show(applied)
+
+
+def _run_lease_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
+    before = dict(tables.leases.records)
+    applied = apply(tables, lease_command(verb, words))
+    if isinstance(applied.outcome, Refusal):
+        assert tables.leases.records == before
         assert applied.events == ()
     return _show(applied)
 
@@ -148,7 +163,7 @@ def _command(verb: str, agent: str, words: list[str]) -> Command:
             time_unix_ms, target, rest[0], idempotency=idempotency, expected_seq=expected_seq, epoch=epoch
         )
     assert verb == "delete", verb
-    return DeleteAgent(time_unix_ms, target, idempotency, expected_seq)
+    return DeleteAgent(time_unix_ms, target, idempotency, expected_seq, epoch=epoch)
 
 
 def _is_option(word: str) -> bool:
@@ -189,6 +204,8 @@ def _show(applied: Applied) -> str:
         case VersionSaved() as done:
             text = f"version {done.version.name} of epoch {done.version.epoch}, time {done.version.time_unix_ms}"
             return f"{text}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case LeaseChanged() as done:
+            return show_changed(done)
         case Refusal() as refusal:
             return f"{refusal.reason}: {refusal.message}"
 

@@ -18,7 +18,16 @@ from typing import TypeAlias
 import pytest
 
 from tallystick.errors import NotFound
-from tallystick_node.core.commands import AllocateWriters, Command, CreateContext, DeleteContext, SaveVersion
+from tallystick_node.core.commands import (
+    AcquireLease,
+    AllocateWriters,
+    Command,
+    CreateContext,
+    DeleteContext,
+    ExpireLease,
+    ReleaseLease,
+    SaveVersion,
+)
 from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.storage import schema
 from tallystick_node.storage.context_reads import ContextReads
@@ -41,6 +50,7 @@ RUNS = [
     *(("agents", "all bits", 8, part) for part in range(8)),
     *(("agents", change, 16, 3 * at) for at, change in enumerate(list(CHANGES)[1:])),
     *(("contexts", "all bits", 16, 5 * part) for part in range(3)),
+    *(("leases", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
 contexts. The state, the change, the step, the first byte."""
@@ -80,6 +90,16 @@ def history_of_contexts() -> list[Command]:
     ]
 
 
+def history_of_leases() -> list[Command]:
+    """Leases that are held, and such as ended."""
+    return [
+        *(AcquireLease(START_MS, target(agent), f"worker-of-{agent}", 5000, "me") for agent in "abcdef"),
+        *(ReleaseLease(START_MS + 1, target(agent), 1, "me") for agent in "abc"),
+        ExpireLease(START_MS + 2, target("d"), 1, 0),
+        *(AcquireLease(START_MS + 3, target("a"), "another-worker", 5000, "you") for _ in range(2)),
+    ]
+
+
 @dataclass(frozen=True)
 class Sound:
     """A state as it was written. Of its empty tables, each a page, no byte is changed."""
@@ -97,6 +117,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
     folder = tmp_path_factory.mktemp("sound")
     return {
         "agents": _written(folder / "agents.db", history(), 8, reads()),
+        "leases": _written(folder / "leases.db", history_of_leases(), 4, reads_of_leases()),
         "contexts": _written(folder / "contexts.db", history_of_contexts(), 8, reads_of_contexts()),
     }
 
@@ -181,6 +202,25 @@ def reads_of_contexts() -> list[Read]:
     ]
 
 
+def reads_of_leases() -> list[Read]:
+    """All that can be asked of leases, and what `apply` looks up."""
+
+    def of_agent(agent: str) -> list[Read]:
+        return [
+            lambda database: database.reads.leases.lease(target(agent)),
+            lambda database: database._tables.leases.held_of_agent("demo", agent),
+        ]
+
+    return [
+        lambda database: database.reads.events(0, 1000),
+        lambda database: database.reads.leases.leases("demo", "", None, 100),
+        lambda database: database.reads.leases.leases("demo", "", target("b"), 100),
+        lambda database: database.reads.leases.held(None, 100),
+        lambda database: database.reads.leases.held(target("a"), 100),
+        *(read for agent in "ade" for read in of_agent(agent)),
+    ]
+
+
 def _content(contexts: ContextReads, guid: bytes) -> bytes | None:
     version = contexts.version(guid, "v1")
     return contexts.version_content(version) if version is not None else None
@@ -261,7 +301,7 @@ def test_a_damaged_copy_is_not_staged(sound: dict[str, Sound], tmp_path: Path) -
     assert stage(tmp_path, path).index == len(history())
 
 
-@pytest.mark.parametrize(("state", "missing"), [("agents", 3), ("contexts", 0)])
+@pytest.mark.parametrize(("state", "missing"), [("agents", 3), ("contexts", 0), ("leases", 0)])
 def test_reads_of_the_sound_state(sound: dict[str, Sound], tmp_path: Path, state: str, missing: int) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(sound[state].data)

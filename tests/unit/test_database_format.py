@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tallystick_node.core.commands import Command, CreateContext
+from tallystick_node.core.commands import AcquireLease, Command, CreateContext
 from tallystick_node.core.outcomes import Appended, Deleted
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
 from tallystick_node.storage.migrations import FORMAT_1, FORMAT_2
 from tallystick_node.storage.reads import AtSeq, Head
+from tallystick_node.storage.schema import FORMAT_3
 from tests.unit.database_support import (
     START_MS,
     append,
@@ -25,7 +26,7 @@ from tests.unit.database_support import (
     target,
 )
 
-FORMATS = {1: FORMAT_1, 2: FORMAT_2}
+FORMATS = {1: FORMAT_1, 2: FORMAT_2, 3: FORMAT_3}
 """The tables of older formats."""
 
 
@@ -45,7 +46,7 @@ def history() -> list[Command]:
 
 def to_format(path: Path, number: int) -> None:
     """Rewrites a database as the builds that knew an older format would have written it, by their own statements."""
-    sums = {1: "sum", 2: ""}[number]
+    sums = "sum" if number == 1 else ""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         newer = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
@@ -106,8 +107,14 @@ def test_an_empty_database_of_an_older_format(tmp_path: Path, number: int) -> No
     to_format(path, number)
     database = Database.open(path)
     assert (database.applied_index, database.position, database.members) == (0, 0, None)
-    apply_each(database, append([set_op("/n", "1")]), CreateContext(START_MS, "demo", "plan", bytes(16)))
+    apply_each(
+        database,
+        append([set_op("/n", "1")]),
+        CreateContext(START_MS, "demo", "plan", bytes(16)),
+        AcquireLease(START_MS, target(), "w", 1000),
+    )
     assert database.reads.contexts.named("demo", "plan") is not None
+    assert database.reads.leases.held_count == 1
     database.close()
 
 
@@ -126,7 +133,7 @@ def test_no_room_to_migrate_leaves_the_old_database(tmp_path: Path, monkeypatch:
     database.close()
 
 
-@pytest.mark.parametrize("claimed", [0, 1, 2])
+@pytest.mark.parametrize("claimed", [0, 1, 2, 3])
 def test_a_wrong_format_is_damage(tmp_path: Path, claimed: int) -> None:
     path = tmp_path / "state.db"
     filled(path)

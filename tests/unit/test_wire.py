@@ -11,6 +11,7 @@ from tallystick.log.v1 import log_pb2
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import (
+    AcquireLease,
     AgentCommand,
     AllocateWriters,
     Append,
@@ -20,7 +21,11 @@ from tallystick_node.core.commands import (
     CreateContext,
     DeleteAgent,
     DeleteContext,
+    ExpireLease,
     Idempotency,
+    LeaseCommand,
+    ReleaseLease,
+    RenewLease,
     SaveVersion,
     SealContext,
     StartEpoch,
@@ -57,7 +62,7 @@ COMMANDS: list[AgentCommand] = [
     Checkpoint(7, Target("n", "a"), "c1"),
     Checkpoint(7, Target("n", "a"), "c1", 2**63 - 1, b'{"a":1}', b"[1]", KEY, 9, 1, "me"),
     DeleteAgent(7, Target("n", "a")),
-    DeleteAgent(7, Target("n", "a"), KEY, 0, "me"),
+    DeleteAgent(7, Target("n", "a"), KEY, 0, "me", 5),
 ]
 
 
@@ -75,7 +80,16 @@ CONTEXT_COMMANDS: list[ContextCommand] = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS])
+LEASE_COMMANDS: list[LeaseCommand] = [
+    AcquireLease(7, Target("n", "a"), "w#1", 1000),
+    AcquireLease(7, Target("n", "a", "b"), "é" * 100, 3_600_000, "me"),
+    RenewLease(7, Target("n", "a"), 3),
+    ReleaseLease(7, Target("n", "a"), 3, "me"),
+    ExpireLease(7, Target("n", "a", "b"), 3, 2**40),
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS])
 def test_commands_round_trip(command: Command) -> None:
     assert decode_commands(encode_command(command)) == [command]
 
@@ -245,3 +259,31 @@ def test_joined_commands_are_no_larger_than_a_command_may_be() -> None:
         command.target.agent for data in joined for command in decode_commands(data) if isinstance(command, Append)
     ]
     assert decoded == [f"a{n}" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "field"),
+    [
+        (AcquireLease(7, Target("n", "a"), "", 1000), Reason.INVALID_REQUEST, "holder"),
+        (AcquireLease(7, Target("n", "a"), "é" * 101, 1000), Reason.TOO_LARGE, "holder"),
+        (AcquireLease(7, Target("n", "a"), "w", 999), Reason.INVALID_REQUEST, "ttl_ms"),
+        (AcquireLease(7, Target("n", "a"), "w", 3_600_001), Reason.TOO_LARGE, "ttl_ms"),
+        (AcquireLease(7, Target("n", "a"), "w", 1000, "é" * 101), Reason.TOO_LARGE, "actor"),
+        (ReleaseLease(7, Target("n", "a"), 1, "é" * 101), Reason.TOO_LARGE, "actor"),
+        (RenewLease(7, Target("n", "a b"), 1), Reason.INVALID_NAME, "agent"),
+    ],
+)
+def test_a_lease_that_breaks_a_rule_is_not_proposed(command: LeaseCommand, reason: Reason, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        encode_command(command)
+    assert (caught.value.reason, caught.value.metadata["field"]) == (reason, field)
+
+
+def test_a_retry_under_another_epoch_is_the_same_request() -> None:
+    first = Append(7, Target("n", "a"), admit_mutations([mutation(operation())]), epoch=1)
+    second = replace(first, epoch=2)
+    assert fingerprint(first) == fingerprint(second)
+    (decoded,) = decode_commands(encode_request(second, "key"))
+    assert isinstance(decoded, Append)
+    assert decoded.epoch == 2
+    assert decoded.idempotency == Idempotency("key", fingerprint(first))

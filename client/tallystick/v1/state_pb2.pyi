@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallystick.v1 import common_pb2 as _common_pb2
+from tallystick.v1 import lease_pb2 as _lease_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -213,7 +214,7 @@ class AppendRequest(_message.Message):
     expected_seq: _builtins.int
     """Refused as Conflict unless the log ends at this seq (0: unless it is empty)."""
     epoch: _builtins.int
-    """reserved for leases: 0 means that no lease is held"""
+    """of the lease that the writer holds; 0: none, and refused as StaleOwner while another is held"""
     actor: _builtins.str
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
@@ -793,6 +794,7 @@ class WatchEvent(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
         """absent with `context`"""
@@ -807,6 +809,8 @@ class WatchEvent(_message.Message):
     def context(self) -> Global___ContextDecided:
         """only without a filter"""
 
+    @_builtins.property
+    def lease(self) -> _lease_pb2.LeaseDecided: ...
     def __init__(
         self,
         *,
@@ -815,12 +819,13 @@ class WatchEvent(_message.Message):
         checkpoint: Global___CheckpointInfo | None = ...,
         deleted: Global___AgentDeleted | None = ...,
         context: Global___ContextDecided | None = ...,
+        lease: _lease_pb2.LeaseDecided | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -976,6 +981,7 @@ class AgentInfo(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     hash: _builtins.bytes
     time_unix_ms: _builtins.int
@@ -988,6 +994,10 @@ class AgentInfo(_message.Message):
     def revision(self) -> _common_pb2.Revision:
         """of its newest event"""
 
+    @_builtins.property
+    def lease(self) -> _lease_pb2.LeaseInfo:
+        """absent: never acquired"""
+
     def __init__(
         self,
         *,
@@ -998,10 +1008,11 @@ class AgentInfo(_message.Message):
         checkpoint: _builtins.str = ...,
         revision: _common_pb2.Revision | None = ...,
         log_bytes: _builtins.int = ...,
+        lease: _lease_pb2.LeaseInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "revision", b"revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "lease", b"lease", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "hash", b"hash", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "hash", b"hash", "lease", b"lease", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1042,9 +1053,12 @@ class DeleteAgentRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     expected_seq: _builtins.int
     actor: _builtins.str
+    epoch: _builtins.int
+    """as of an append"""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     def __init__(
@@ -1054,10 +1068,11 @@ class DeleteAgentRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         expected_seq: _builtins.int | None = ...,
         actor: _builtins.str = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "agent", b"agent", "expected_seq", b"expected_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "agent", b"agent", "expected_seq", b"expected_seq", "idempotency_key", b"idempotency_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "agent", b"agent", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency_key", b"idempotency_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallystick.v1 import common_pb2, context_pb2, state_pb2
+from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
 from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import (
     AgentDeleted,
@@ -16,6 +16,8 @@ from tallystick_node.core.outcomes import (
     ContextDecided,
     ContextRecord,
     Event,
+    LeaseDecided,
+    LeaseRecord,
     MutationDecided,
     VersionRecord,
     WritersAllocated,
@@ -73,8 +75,8 @@ def checkpoint(taken: CheckpointTaken) -> state_pb2.CheckpointInfo:
     )
 
 
-def agent(log: LogRecord) -> state_pb2.AgentInfo:
-    """An agent, as a listing shows it."""
+def agent(log: LogRecord, held: LeaseRecord | None = None) -> state_pb2.AgentInfo:
+    """An agent, as a listing shows it, with its lease if there ever was one."""
     return state_pb2.AgentInfo(
         agent=agent_ref(log.target),
         seq=log.seq,
@@ -83,6 +85,34 @@ def agent(log: LogRecord) -> state_pb2.AgentInfo:
         checkpoint=log.checkpoint,
         revision=revision(log.position),
         log_bytes=log.log_bytes,
+        lease=lease(held) if held is not None else None,
+    )
+
+
+def lease(record: LeaseRecord) -> lease_pb2.LeaseInfo:
+    """A lease as it was decided; the numbers of the changes are the wire's."""
+    return lease_pb2.LeaseInfo(
+        agent=agent_ref(record.target),
+        epoch=record.epoch,
+        holder=record.holder,
+        ttl_ms=record.ttl_ms,
+        change=lease_pb2.LeaseChange.ValueType(record.change),
+        acquired_unix_ms=record.acquired_unix_ms,
+        changed_unix_ms=record.changed_unix_ms,
+        revision=revision(record.position),
+    )
+
+
+def lease_decided(decided: LeaseDecided) -> lease_pb2.LeaseDecided:
+    """A change of a lease."""
+    return lease_pb2.LeaseDecided(
+        change=lease_pb2.LeaseChange.ValueType(decided.change),
+        epoch=decided.epoch,
+        holder=decided.holder,
+        ttl_ms=decided.ttl_ms,
+        actor=decided.actor,
+        time_unix_ms=decided.time_unix_ms,
+        revision=revision(decided.position),
     )
 
 
@@ -136,6 +166,8 @@ def event(decided: Event) -> state_pb2.WatchEvent:
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), mutation=mutation(decided))
         case CheckpointTaken():
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), checkpoint=checkpoint(decided))
+        case LeaseDecided():
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), lease=lease_decided(decided))
         case ContextDecided():
             return state_pb2.WatchEvent(context=context_decided(decided))
         case WritersAllocated():

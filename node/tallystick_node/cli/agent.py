@@ -128,6 +128,10 @@ def _line(event: tallystick.Event) -> Text:
         )
     if isinstance(event, tallystick.ContextEvent):
         return Text(printable(f"context {event.context} {event.change}  {clock(event.time)}"))
+    if isinstance(event, tallystick.LeaseEvent):
+        style = "red" if event.change is tallystick.LeaseChange.EXPIRED else "cyan"
+        text = f"lease {event.change} by {event.holder}, epoch {event.epoch}  {clock(event.time)}"
+        return Text(printable(text), style=style)
     return Text(f"deleted at {event.last_seq}  {clock(event.time)}", style="bold red")
 
 

@@ -10,6 +10,8 @@ from tallystick import (
     DecidedMutation,
     DeletedEvent,
     Event,
+    LeaseEvent,
+    LeaseInfo,
     MutationEvent,
     Operation,
     OperationKind,
@@ -30,17 +32,20 @@ def agent_info(info: AgentInfo) -> Record:
         "checkpoint": info.checkpoint or None,
         "revision": str(info.revision),
         "log_size_bytes": info.log_size_bytes,
+        "lease": None if info.lease is None else lease(info.lease),
     }
 
 
 def event(event: Event) -> Record:
-    """What was decided; `type` is mutation, checkpoint, deleted or context."""
+    """What was decided; `type` is mutation, checkpoint, deleted, lease or context."""
     if isinstance(event, MutationEvent):
         return {"type": "mutation", "agent": event.agent, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
         return {"type": "checkpoint", "agent": event.agent, **checkpoint(event.checkpoint)}
     if isinstance(event, ContextEvent):
         return {"type": "context", **_context(event)}
+    if isinstance(event, LeaseEvent):
+        return {"type": "lease", "agent": event.agent, **_lease_change(event)}
     return {"type": "deleted", "agent": event.agent, **_deleted(event)}
 
 
@@ -118,6 +123,34 @@ def _context(event: ContextEvent) -> Record:
         "epoch": event.epoch,
         "change": str(event.change),
         "version": event.version or None,
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
+    }
+
+
+def lease(info: LeaseInfo) -> Record:
+    """A lease as it was decided."""
+    return {
+        "agent": info.agent,
+        "branch": info.branch,
+        "epoch": info.epoch,
+        "holder": info.holder,
+        "ttl_ms": info.ttl_ms,
+        "change": None if info.change is None else str(info.change),
+        "is_held": info.is_held,
+        "since": clock(info.since) if info.change else None,
+        "revision": str(info.revision),
+    }
+
+
+def _lease_change(event: LeaseEvent) -> Record:
+    return {
+        "branch": event.branch,
+        "change": str(event.change),
+        "epoch": event.epoch,
+        "holder": event.holder,
+        "ttl_ms": event.ttl_ms,
         "actor": event.actor,
         "time": clock(event.time),
         "revision": str(event.revision),

@@ -20,6 +20,7 @@ from tallystick_node.core.outcomes import (
     CheckpointTaken,
     ContextDecided,
     Event,
+    LeaseDecided,
     MutationDecided,
     WritersAllocated,
 )
@@ -61,10 +62,14 @@ def _hash_event(event: Event) -> bytes:
             return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts))
         case AgentDeleted():
             return _hash_parts(b"deleted", event, ())
+        case LeaseDecided():
+            lease = b"lease" + _pack_u32(event.change) + _pack_u64(event.epoch) + _pack_u64(event.ttl_ms)
+            names = (*event.target, event.holder, event.actor)
+            return hash_parts(lease + _pack_u64(event.time_unix_ms), *(name.encode() for name in names))
         case ContextDecided():
-            names = (event.namespace.encode(), event.name.encode(), event.actor.encode(), event.version.encode())
+            words = (event.namespace.encode(), event.name.encode(), event.actor.encode(), event.version.encode())
             head = b"context" + _pack_u32(event.change) + _pack_u64(event.epoch) + _pack_u64(event.time_unix_ms)
-            return hash_parts(head, *names, event.guid, event.hash)
+            return hash_parts(head, *words, event.guid, event.hash)
         case WritersAllocated():
             head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode())

@@ -97,6 +97,47 @@ class DeleteAgent:
     idempotency: Idempotency | None = None
     expected_seq: int | None = None
     actor: str = ""
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AcquireLease:
+    """Become the one who writes a log, unless another is. `holder`: who asks, and nobody else calls itself so."""
+
+    time_unix_ms: int
+    target: Target
+    holder: str
+    ttl_ms: int
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """The holder is alive: its time begins anew."""
+
+    time_unix_ms: int
+    target: Target
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLease:
+    """End a lease of this epoch."""
+
+    time_unix_ms: int
+    target: Target
+    epoch: int
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireLease:
+    """End a lease of this epoch that was not renewed since `mark`, its count of renewals: its time was up."""
+
+    time_unix_ms: int
+    target: Target
+    epoch: int
+    mark: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +217,10 @@ class SaveVersion:
 AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
 """On an agent's log. Repeated with its key it is the same."""
 
+LeaseCommand: TypeAlias = AcquireLease | RenewLease | ReleaseLease | ExpireLease
+"""On leases. Repeated it is, by what it names, the same."""
+
 ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | SealContext | StartEpoch | SaveVersion
 """On shared contexts. Repeated it is, by what it names, the same; but for `AllocateWriters`, which hands out more."""
 
-Command: TypeAlias = AgentCommand | ContextCommand
+Command: TypeAlias = AgentCommand | LeaseCommand | ContextCommand

@@ -73,6 +73,18 @@ FIRST_WRITER: Final = 2**32
 LAST_WRITER: Final = 2**53 - 1
 """The highest writer id: JavaScript counts no further. Decided."""
 
+HOLDER_BYTES: Final = 200
+"""Who holds a lease, in UTF-8."""
+
+LEASE_TTL_MIN_MS: Final = 1000
+"""The shortest time that a lease lives without a renewal."""
+
+LEASE_TTL_MAX_MS: Final = 60 * 60 * 1000
+"""The longest."""
+
+LEASES_HELD: Final = 100_000
+"""Leases held at once, in all namespaces. Decided: another acquisition is refused as `LEASE_QUOTA`."""
+
 PAGE_ITEMS: Final = 1000
 """Items of one page of a listing."""
 

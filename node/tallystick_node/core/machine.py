@@ -12,9 +12,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
-from tallystick_node.core import contexts, limits, rules
+from tallystick_node.core import contexts, leases, limits, rules
 from tallystick_node.core.appending import advanced, decide_mutations
-from tallystick_node.core.commands import MAIN, Append, Checkpoint, Command, DeleteAgent, Mutation
+from tallystick_node.core.commands import (
+    MAIN,
+    AcquireLease,
+    Append,
+    Checkpoint,
+    Command,
+    DeleteAgent,
+    ExpireLease,
+    Mutation,
+    ReleaseLease,
+    RenewLease,
+)
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.outcomes import (
@@ -42,6 +53,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return _checkpoint(tables, command)
             case DeleteAgent():
                 return _delete_agent(tables, command)
+            case AcquireLease() | RenewLease() | ReleaseLease() | ExpireLease():
+                return leases.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:
@@ -58,7 +71,7 @@ def _append(tables: Tables, command: Append) -> Applied:
     if known is not None:
         event, remembered = known
         return Applied(_appended(event, remembered.mutations, replayed=True))
-    rules.check_epoch(command.epoch)
+    leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
     if not command.mutations:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
@@ -108,7 +121,7 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
     if known is not None:
         event, _ = known
         return Applied(Checkpointed(event.position, event, replayed=True))
-    rules.check_epoch(command.epoch)
+    leases.check_epoch(tables, command.target, command.epoch)
     if tables.has_checkpoint(log.number, command.name):
         raise rules.checkpoint_exists(command.name)
     rules.check_head(command.expected_seq, log.seq)
@@ -145,8 +158,10 @@ def _delete_agent(tables: Tables, command: DeleteAgent) -> Applied:
     log = rules.find_log(tables, command.target)
     if idempotency is not None and tables.remembered(log.number, idempotency.key) is not None:
         raise rules.key_reused(idempotency.key)
+    leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
+    ended = leases.end_with_agent(tables, command)
     time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
     deleted = AgentDeleted(tables.position + 1, command.target, log.seq, time_unix_ms, command.actor)
     tables.delete_agent(log, deleted, idempotency)
-    return Applied(Deleted(deleted.position, deleted.seq, deleted.time_unix_ms), (deleted,))
+    return Applied(Deleted(deleted.position, deleted.seq, deleted.time_unix_ms), (*ended, deleted))

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - Everything here is a value, equal on every replica.
-- A refusal and a replay have no events; anything else has at least one.
+- A refusal and a replay have no events; anything else has at least one, but for the renewal of a lease, which changes
+  nothing but its mark: it comes for each lease every few seconds, and tells nobody anything.
 """
 
 from __future__ import annotations
@@ -54,6 +55,27 @@ class AgentDeleted(NamedTuple):
     actor: str
 
 
+class LeaseChange(enum.IntEnum):
+    """What was decided of a lease. The numbers are part of the stored format, and the wire's."""
+
+    ACQUIRED = 1
+    RELEASED = 2
+    EXPIRED = 3
+
+
+class LeaseDecided(NamedTuple):
+    """A change of a lease in the decided history: who has, or had, the log of that name, and by which epoch."""
+
+    position: int
+    target: Target
+    change: LeaseChange
+    epoch: int
+    holder: str
+    ttl_ms: int
+    time_unix_ms: int
+    actor: str
+
+
 class ContextChange(enum.IntEnum):
     """What was decided of a context. The numbers are part of the stored format."""
 
@@ -99,7 +121,7 @@ class WritersAllocated:
 AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted
 """Of an agent's log."""
 
-Event: TypeAlias = AgentEvent | ContextDecided | WritersAllocated
+Event: TypeAlias = AgentEvent | LeaseDecided | ContextDecided | WritersAllocated
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +162,45 @@ class Refusal:
     reason: Reason
     message: str
     metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """What is decided of a lease. It outlives its end, and the agent: epochs only rise.
+
+    Attributes:
+        epoch: of its newest acquisition: 1, 2, ...
+        holder: who has it, or had it last.
+        ttl_ms: how long it lives without a renewal.
+        change: the newest change; it is held if that is its acquisition.
+        mark: how often this epoch was renewed.
+        acquired_unix_ms: when this epoch began.
+        changed_unix_ms, position: of the newest change.
+    """
+
+    target: Target
+    epoch: int
+    holder: str
+    ttl_ms: int
+    change: LeaseChange
+    mark: int
+    acquired_unix_ms: int
+    changed_unix_ms: int
+    position: int
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has it now."""
+        return self.change is LeaseChange.ACQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseChanged:
+    """The lease is acquired, renewed or ended, or was before: `record` says how it is now."""
+
+    position: int
+    record: LeaseRecord
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +288,15 @@ class VersionSaved:
 
 
 Outcome: TypeAlias = (
-    Appended | Checkpointed | Deleted | ContextChanged | ContextDeleted | WritersGiven | VersionSaved | Refusal
+    Appended
+    | Checkpointed
+    | Deleted
+    | LeaseChanged
+    | ContextChanged
+    | ContextDeleted
+    | WritersGiven
+    | VersionSaved
+    | Refusal
 )
 
 

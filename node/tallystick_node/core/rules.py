@@ -1,11 +1,11 @@
-"""The checks that commands share, in the order in which they are made: known key, epoch, expected seq."""
+"""The checks that commands share, in the order in which they are made: known key, epoch (`leases.py`), expected seq."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TypeVar
 
-from tallystick.errors import AlreadyExists, Conflict, Invalid, NotFound, Reason, StaleOwner
+from tallystick.errors import AlreadyExists, Conflict, Invalid, NotFound, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.commands import MAIN, Idempotency, Target
 from tallystick_node.core.outcomes import Event
@@ -45,12 +45,6 @@ def remember(
         first = following - limits.KEYS_REMEMBERED
         tables.forget_keys(log.number, first)
     return replace(log, first_key=first, next_key=following)
-
-
-def check_epoch(epoch: int) -> None:
-    """Raises `StaleOwner` for any epoch but 0: no lease is ever held yet."""
-    if epoch:
-        raise StaleOwner(f"epoch {epoch}: no lease is held", metadata={"epoch": str(epoch)})
 
 
 def check_head(expected_seq: int | None, head_seq: int) -> None:

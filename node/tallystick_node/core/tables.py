@@ -20,6 +20,8 @@ from tallystick_node.core.outcomes import (
     ContextDecided,
     ContextRecord,
     Event,
+    LeaseDecided,
+    LeaseRecord,
     MutationDecided,
     VersionRecord,
     WritersAllocated,
@@ -123,15 +125,41 @@ class ContextTables(Protocol):
         ...
 
 
+class LeaseTables(Protocol):
+    """The tables of leases."""
+
+    @property
+    def held_count(self) -> int:
+        """Leases that are held now."""
+        ...
+
+    def lease(self, target: Target) -> LeaseRecord | None:
+        """The lease of that log; None: it was never acquired."""
+        ...
+
+    def held_of_agent(self, namespace: str, agent: str) -> Sequence[LeaseRecord]:
+        """The leases that are held of the agent's branches, by branch."""
+        ...
+
+    def save(self, record: LeaseRecord) -> None:
+        """Create or change a lease."""
+        ...
+
+
 class Tables(Protocol):
     """The tables of one group."""
+
+    @property
+    def leases(self) -> LeaseTables:
+        """Those of leases."""
+        ...
 
     @property
     def contexts(self) -> ContextTables:
         """Those of shared contexts."""
         ...
 
-    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
         """Add an event that is of no log, at the next position."""
         ...
 

@@ -1,7 +1,7 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
 A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
-and what an event of contexts has besides in its body.
+and what an event of leases or contexts has besides in its body.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from tallystick_node.core.outcomes import (
     CheckpointTaken,
     ContextDecided,
     Event,
+    LeaseDecided,
     MutationDecided,
     WritersAllocated,
 )
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, MUTATION, WRITERS
+from tallystick_node.storage.lease_rows import lease_decided_of
+from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE, MUTATION, WRITERS
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
 
@@ -59,6 +61,8 @@ def event_of(sql: Sql, row: Row) -> Event:
         return MutationDecided(position, target, seq, time_unix_ms, actor, hash_, body)
     if kind == DELETION:
         return AgentDeleted(position, target, seq, time_unix_ms, actor)
+    if kind == LEASE:
+        return lease_decided_of(position, seq, time_unix_ms, actor, body)
     if kind == CONTEXT:
         return context_decided_of(position, seq, time_unix_ms, actor, hash_, body)
     if kind == WRITERS:
@@ -104,5 +108,5 @@ def event_bytes(event: Event) -> int:
             return len(event.raw)
         case CheckpointTaken():
             return len(event.metadata) + len(event.pending_calls)
-        case AgentDeleted() | ContextDecided() | WritersAllocated():
+        case AgentDeleted() | LeaseDecided() | ContextDecided() | WritersAllocated():
             return 0

@@ -163,6 +163,18 @@ def from_2_to_3(sql: Sql, statements: tuple[str, ...]) -> None:
         sql.execute(statement)
 
 
+def from_3_to_4(sql: Sql, older: tuple[str, ...], statements: tuple[str, ...]) -> None:
+    """Leases get their table, which `statements` make. Within a transaction.
+
+    Raises:
+        DatabaseDamaged: it does not have the tables of format 3, which are `older`.
+        DiskFull: there is no room.
+    """
+    check_tables(sql, older)
+    for statement in statements:
+        sql.execute(statement)
+
+
 def _event_sum(
     position: int, log: int, kind: int, seq: int, time_unix_ms: int, hash_: bytes, body: bytes, *names: Column
 ) -> int:

@@ -33,6 +33,7 @@ from tallystick_node.storage.events import (
     event_of,
     mutation_of,
 )
+from tallystick_node.storage.lease_reads import LeaseReads
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.tables import LOG_SELECT, SqlTables, log_of
@@ -89,12 +90,14 @@ class Reads:
 
     Attributes:
         contexts: those of shared contexts.
+        leases: those of leases.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
         self._sql = sql
         self._tables = tables
         self.contexts = ContextReads(sql, tables.contexts)
+        self.leases = LeaseReads(sql, tables.leases)
 
     @property
     def agent_count(self) -> int:

@@ -15,11 +15,12 @@ from typing import Final
 
 from tallystick_node.core.chain import START_DIGEST
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
+from tallystick_node.storage.lease_rows import LEASE_TABLES
 from tallystick_node.storage.meta import Meta, save_members, save_meta
-from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3
+from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
 from tallystick_node.storage.sql import Sql
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 MUTATION: Final = 1
 """`events.kind` of a mutation. The partial index wants the number in each statement that uses it."""
@@ -29,6 +30,8 @@ CONTEXT: Final = 4
 """A change of a context."""
 WRITERS: Final = 5
 """Writer ids handed out."""
+LEASE: Final = 6
+"""A change of a lease."""
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 
@@ -66,7 +69,10 @@ _CONTEXT_TABLES: Final = (
         UNIQUE (guid, name)) STRICT""",
 )
 
-_TABLES: Final = (*FORMAT_2, *_CONTEXT_TABLES)
+FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
+"""The tables of format 3."""
+
+_TABLES: Final = (*FORMAT_3, *LEASE_TABLES)
 
 
 def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
@@ -140,6 +146,8 @@ def _make(sql: Sql, found: int) -> None:
         from_1_to_2(sql)
     if found in {1, 2}:
         from_2_to_3(sql, _CONTEXT_TABLES)
+    if found in {1, 2, 3}:
+        from_3_to_4(sql, FORMAT_3, LEASE_TABLES)
     elif found == 0:
         if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
             raise DatabaseDamaged(sql.path, "it has tables but no format")

@@ -19,6 +19,7 @@ from tallystick_node.core.outcomes import (
     CheckpointTaken,
     ContextDecided,
     Event,
+    LeaseDecided,
     MutationDecided,
     WritersAllocated,
 )
@@ -29,8 +30,10 @@ from tallystick_node.storage.context_tables import SqlContextTables
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import EVENT_SELECT, event_of
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
+from tallystick_node.storage.lease_rows import lease_body
+from tallystick_node.storage.lease_tables import SqlLeaseTables
 from tallystick_node.storage.meta import load_meta
-from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, MUTATION, WRITERS
+from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE, MUTATION, WRITERS
 from tallystick_node.storage.snapshots import Marks
 from tallystick_node.storage.sql import Row, Sql, Value
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
@@ -78,6 +81,7 @@ class SqlTables:
         self._logs: dict[Target, StoredLog] = {}
         self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
         self.contexts = SqlContextTables(sql)
+        self.leases = SqlLeaseTables(sql)
         self.replayed = 0
         self.position = 0
         self.last_log = 0
@@ -90,11 +94,13 @@ class SqlTables:
         self._events.clear()
         self._logs.clear()
         self._keys.clear()
+        self.leases.reset()
         meta = load_meta(self._sql)
         self.position, self.last_log, self.agents = meta.position, meta.last_log, meta.agents
 
     def flush(self) -> None:
         """Write the rows that gathered."""
+        self.leases.flush()
         if self._events:
             self._sql.execute_many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._events)
             self._events.clear()
@@ -244,13 +250,16 @@ class SqlTables:
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
 
-    def add_event(self, event: ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
         """See `Tables`."""
-        position, time_unix_ms, body = event.position, event.time_unix_ms, event_body(event)
-        if isinstance(event, ContextDecided):
-            kind, seq, hash_ = CONTEXT, event.epoch, event.hash
-        else:
-            kind, seq, hash_ = WRITERS, event.first, NO_HASH
+        position, time_unix_ms = event.position, event.time_unix_ms
+        match event:
+            case LeaseDecided():
+                kind, seq, hash_, body = LEASE, event.epoch, NO_HASH, lease_body(event)
+            case ContextDecided():
+                kind, seq, hash_, body = CONTEXT, event.epoch, event.hash, event_body(event)
+            case WritersAllocated():
+                kind, seq, hash_, body = WRITERS, event.first, NO_HASH, event_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position

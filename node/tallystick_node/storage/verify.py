@@ -24,6 +24,7 @@ from tallystick_node.storage.context_rows import (
 )
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, event_of
+from tallystick_node.storage.lease_verify import check_leases
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.sums import check_sum
@@ -51,6 +52,7 @@ def verify(sql: Sql) -> None:
     _check_logs(sql)
     _check_others(sql)
     _check_contexts(sql)
+    check_leases(sql)
 
 
 def _check_events(sql: Sql) -> None:

@@ -1,9 +1,10 @@
 """Commands to the bytes of log/v1 and back.
 
 Rules of this file:
-- Those on contexts are in `context_commands.py`.
+- Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
-- The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in.
+- The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
+  a new owner that asks again with a former one's key gets the answer that was decided.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from google.protobuf.message import DecodeError
 
 from tallystick.log.v1 import log_pb2
 from tallystick_node.core import limits
-from tallystick_node.core.commands import AgentCommand, Append, Checkpoint, Command, DeleteAgent, Idempotency, Target
+from tallystick_node.core.commands import (
+    AcquireLease,
+    AgentCommand,
+    Append,
+    Checkpoint,
+    Command,
+    DeleteAgent,
+    ExpireLease,
+    Idempotency,
+    ReleaseLease,
+    RenewLease,
+    Target,
+)
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
 from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.fields import (
@@ -27,6 +40,7 @@ from tallystick_node.wire.fields import (
     check_number,
     check_target,
 )
+from tallystick_node.wire.lease_commands import decode_lease_command, encode_lease_command
 from tallystick_node.wire.mutations import decode_mutation
 
 _FINGERPRINT_BYTES: Final = 16
@@ -53,7 +67,7 @@ def encode_request(command: AgentCommand, key: str) -> bytes:
         known = Idempotency(key, _fingerprint(message))
         check_idempotency(known)
         body = _body(message)
-        body.actor = command.actor
+        body.actor, body.epoch = command.actor, command.epoch
         body.idempotency.key, body.idempotency.fingerprint = known.key, known.fingerprint
         message.time_unix_ms = command.time_unix_ms
     return _serialized(message)
@@ -67,6 +81,8 @@ def encode_command(command: Command) -> bytes:
     """
     if isinstance(command, (Append, Checkpoint, DeleteAgent)):
         return _serialized(_checked_agent(command))
+    if isinstance(command, (AcquireLease, RenewLease, ReleaseLease, ExpireLease)):
+        return _serialized(encode_lease_command(command))
     return _serialized(encode_context_command(command))
 
 
@@ -89,9 +105,10 @@ def _serialized(message: log_pb2.Command) -> bytes:
 
 
 def _fingerprint(message: log_pb2.Command) -> bytes:
-    """Of a message without a key; clears its time and actor."""
+    """Of a message without a key; clears its time, actor and epoch."""
     message.time_unix_ms = 0
-    _body(message).actor = ""
+    body = _body(message)
+    body.actor, body.epoch = "", 0
     return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
 
 
@@ -154,6 +171,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return _decode_checkpoint(message.time_unix_ms, message.checkpoint)
         case "delete_agent":
             return _decode_delete_agent(message.time_unix_ms, message.delete_agent)
+        case "acquire_lease" | "renew_lease" | "release_lease" | "expire_lease":
+            return decode_lease_command(message)
         case _:
             return decode_context_command(message)
 
@@ -173,7 +192,11 @@ def _encode_agent(command: AgentCommand) -> log_pb2.Command:
         case DeleteAgent():
             message.delete_agent.CopyFrom(
                 log_pb2.DeleteAgent(
-                    target=target, idempotency=idempotency, expected_seq=command.expected_seq, actor=command.actor
+                    target=target,
+                    idempotency=idempotency,
+                    expected_seq=command.expected_seq,
+                    actor=command.actor,
+                    epoch=command.epoch,
                 )
             )
         case _:
@@ -242,6 +265,7 @@ def _decode_delete_agent(time_unix_ms: int, message: log_pb2.DeleteAgent) -> Del
         idempotency=_idempotency(message),
         expected_seq=_expected_seq(message),
         actor=message.actor,
+        epoch=message.epoch,
     )
 
 

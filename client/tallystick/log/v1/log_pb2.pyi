@@ -142,6 +142,10 @@ class Command(_message.Message):
     SEAL_CONTEXT_FIELD_NUMBER: _builtins.int
     START_EPOCH_FIELD_NUMBER: _builtins.int
     SAVE_VERSION_FIELD_NUMBER: _builtins.int
+    ACQUIRE_LEASE_FIELD_NUMBER: _builtins.int
+    RENEW_LEASE_FIELD_NUMBER: _builtins.int
+    RELEASE_LEASE_FIELD_NUMBER: _builtins.int
+    EXPIRE_LEASE_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -164,6 +168,14 @@ class Command(_message.Message):
     def start_epoch(self) -> Global___StartEpoch: ...
     @_builtins.property
     def save_version(self) -> Global___SaveVersion: ...
+    @_builtins.property
+    def acquire_lease(self) -> Global___AcquireLease: ...
+    @_builtins.property
+    def renew_lease(self) -> Global___RenewLease: ...
+    @_builtins.property
+    def release_lease(self) -> Global___ReleaseLease: ...
+    @_builtins.property
+    def expire_lease(self) -> Global___ExpireLease: ...
     def __init__(
         self,
         *,
@@ -178,12 +190,16 @@ class Command(_message.Message):
         seal_context: Global___SealContext | None = ...,
         start_epoch: Global___StartEpoch | None = ...,
         save_version: Global___SaveVersion | None = ...,
+        acquire_lease: Global___AcquireLease | None = ...,
+        renew_lease: Global___RenewLease | None = ...,
+        release_lease: Global___ReleaseLease | None = ...,
+        expire_lease: Global___ExpireLease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -359,8 +375,10 @@ class DeleteAgent(_message.Message):
     IDEMPOTENCY_FIELD_NUMBER: _builtins.int
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     actor: _builtins.str
+    epoch: _builtins.int
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -372,16 +390,131 @@ class DeleteAgent(_message.Message):
         idempotency: Global___Idempotency | None = ...,
         expected_seq: _builtins.int | None = ...,
         actor: _builtins.str = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
 
 Global___DeleteAgent: _TypeAlias = DeleteAgent  # noqa: Y015
+
+@_typing.final
+class AcquireLease(_message.Message):
+    """Leases, each of one log by its name, whether it exists or not. None has an idempotency key: each is, by what it names,
+    the same when it is repeated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """unique for who asks; the same again while it holds the lease is the same request"""
+    ttl_ms: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        holder: _builtins.str = ...,
+        ttl_ms: _builtins.int = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "holder", b"holder", "target", b"target", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireLease: _TypeAlias = AcquireLease  # noqa: Y015
+
+@_typing.final
+class RenewLease(_message.Message):
+    """Changes a mark of the lease and makes no event: the one command that does so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLease: _TypeAlias = RenewLease  # noqa: Y015
+
+@_typing.final
+class ReleaseLease(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    actor: _builtins.str
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "epoch", b"epoch", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLease: _TypeAlias = ReleaseLease  # noqa: Y015
+
+@_typing.final
+class ExpireLease(_message.Message):
+    """Proposed by the leader once the time was up by its own clock; replicas compare no clocks, only epoch and mark."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    mark: _builtins.int
+    """how often it had been renewed; without effect if it was renewed since"""
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        epoch: _builtins.int = ...,
+        mark: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "mark", b"mark", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireLease: _TypeAlias = ExpireLease  # noqa: Y015
 
 @_typing.final
 class CreateContext(_message.Message):
