@@ -48,10 +48,10 @@ from tallystick.contexts.audience import Told
 from tallystick.contexts.changes import Change
 from tallystick.contexts.context import Ack, Context
 from tallystick.contexts.cursor import Cursor
-from tallystick.contexts.holding import Refusal
 from tallystick.contexts.past import At
 from tallystick.contexts.presence import Presence, Present
 from tallystick.contexts.records import BlameLine, Compaction, ContextMeasure, Edit, Overlap, Verified, Version
+from tallystick.contexts.refusals import Refusal
 from tallystick.contexts.resolving import Resolver
 from tallystick.contexts.stored import StoredContext
 from tallystick.contexts.transacting import Transaction

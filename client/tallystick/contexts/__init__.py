@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tallystick.contexts.changes import Author, Change, ChangeKind, Lagged
     from tallystick.contexts.context import Ack, Context
     from tallystick.contexts.cursor import Cursor
-    from tallystick.contexts.holding import Refusal
     from tallystick.contexts.presence import Presence, Present
     from tallystick.contexts.records import (
         BlameLine,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         Verified,
         Version,
     )
+    from tallystick.contexts.refusals import Refusal
     from tallystick.contexts.resolving import KEEP_BOTH, KeepBoth
     from tallystick.contexts.stored import StoredContext
     from tallystick.contexts.transacting import Transaction
@@ -45,7 +45,6 @@ _NAMES: Final = {
     "changes": ("Author", "Change", "ChangeKind", "Lagged"),
     "context": ("Ack", "Context"),
     "cursor": ("Cursor",),
-    "holding": ("Refusal",),
     "presence": ("Presence", "Present"),
     "records": (
         "BlameLine",
@@ -57,6 +56,7 @@ _NAMES: Final = {
         "Verified",
         "Version",
     ),
+    "refusals": ("Refusal",),
     "resolving": ("KEEP_BOTH", "KeepBoth"),
     "stored": ("StoredContext",),
     "transacting": ("Transaction",),

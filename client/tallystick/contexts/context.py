@@ -18,14 +18,15 @@ from tallystick.contexts.changes import Change
 from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.documents import Document
 from tallystick.contexts.ending import end
-from tallystick.contexts.holding import Holding, Refusal
+from tallystick.contexts.holding import Holding
 from tallystick.contexts.lib0 import covers, read_state_vector
 from tallystick.contexts.link import Link, Origin
 from tallystick.contexts.looking_back import changes_between, changes_since
 from tallystick.contexts.past import At, Past
 from tallystick.contexts.presence import Presence
 from tallystick.contexts.records import BlameLine, Edit, Overlap, Version
-from tallystick.contexts.resolving import KeepBoth, Resolver, resolved
+from tallystick.contexts.refusals import Refusal
+from tallystick.contexts.resolving import KeepBoth, Resolver, key_of, resolved
 from tallystick.contexts.store import Store
 from tallystick.contexts.stored import StoredContext
 from tallystick.contexts.transacting import Transaction
@@ -67,13 +68,11 @@ class Context:
     ) -> None:
         self._calls, self._origin, self._store, self._timeout_s = calls, origin, store, timeout_s
         self._audience = Audience()
-        self._on_refused: list[Callable[[Refusal], None]] = []
         self._holding = Holding(
             actor=origin.actor,
             store=store,
             unix_ms=calls.outside.unix_ms,
             on_changes=self._audience.tell,
-            on_refused=self._tell_refused,
         )
         self._link = Link(calls, contexts, writers, origin, self._holding, store)
         self._stored = StoredContext(calls, contexts, writers, origin.ref, actor=origin.actor)
@@ -257,18 +256,12 @@ class Context:
                 f"{self.unsent} edits of {self.name!r} did not get as far as {ack!r} in {limit_s} s; they are kept",
                 metadata={"unsent": str(self.unsent)},
             ) from self._link.standing.failure
-        self._raise_refused()
+        self._holding.refusals.raise_first()
         return self._link.standing.cursor
 
     def on_refused(self, callback: Callable[[Refusal], None]) -> Callable[[], None]:
         """Calls it with every edit that is refused for good; what is returned ends that."""
-        self._on_refused.append(callback)
-
-        def remove() -> None:
-            if callback in self._on_refused:
-                self._on_refused.remove(callback)
-
-        return remove
+        return self._holding.refusals.listen(callback)
 
     # Watching.
 
@@ -461,20 +454,6 @@ class Context:
         outbox = self._holding.outbox
         return outbox.local_id >= outbox.made_id or not len(outbox)
 
-    def _raise_refused(self) -> None:
-        refusals = self._holding.refusals
-        if not refusals:
-            return
-        count, error = len(refusals), refusals[0].error
-        refusals.clear()
-        raise type(error)(
-            error.message, reason=error.reason, metadata={**error.metadata, "refused_edits": str(count)}
-        ) from error
-
-    def _tell_refused(self, refusal: Refusal) -> None:
-        for callback in tuple(self._on_refused):
-            callback(refusal)
-
     def _claims_of(self, root: str) -> Claims:
         outside, origin = self._calls.outside, self._origin
         log = Agent(
@@ -495,8 +474,6 @@ class Context:
         return replica.writer if replica.has_writer else None
 
     def _rule(self, overlap: Overlap, value: JSONLike) -> None:
-        parts = [part.replace("~1", "/").replace("~0", "~") for part in overlap.path.split("/")[1:]]
-        if overlap.kind != "key" or len(parts) != 2:
-            raise Invalid(f"a value for {overlap.path!r}, which is no key of a map: edit it, and return KEEP_BOTH")
+        root, key = key_of(overlap)
         with self.transaction(f"resolve:{overlap.number}"):
-            self.map(parts[0])[parts[1]] = value
+            self.map(root)[key] = value

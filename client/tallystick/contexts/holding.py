@@ -10,38 +10,18 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
 
 from tallystick.contexts.changes import Author, Change
 from tallystick.contexts.documents import guarded
 from tallystick.contexts.outbox import Outbox
 from tallystick.contexts.rebase import Remake, remade
+from tallystick.contexts.refusals import Refusals
 from tallystick.contexts.replica import Made, Replica
 from tallystick.contexts.rows import Kept, Level, Row
 from tallystick.contexts.store import Store
 from tallystick.contexts.views.roots import settle_all_roots
 from tallystick.errors import Invalid, Overloaded, Reason, TallystickError
-
-REFUSALS_KEPT: Final = 1000
-"""Refusals that nobody has asked for; older ones are forgotten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An edit that was refused: it is not part of the document, and will not be.
-
-    Attributes:
-        error: why.
-        update: the edit, as it was made.
-    """
-
-    error: TallystickError
-    cause: str
-    time_unix_ms: int
-    update: bytes
 
 
 class Holding:
@@ -52,7 +32,6 @@ class Holding:
         store: opened.
         unix_ms: a clock.
         on_changes: told what changed, if anybody watches.
-        on_refused: told what was refused.
 
     Attributes:
         is_remaking: edits are out of the outbox, to be made again.
@@ -66,17 +45,16 @@ class Holding:
         store: Store,
         unix_ms: Callable[[], int],
         on_changes: Callable[[Sequence[Change]], None],
-        on_refused: Callable[[Refusal], None],
     ) -> None:
         self._actor, self._store, self._unix_ms = actor, store, unix_ms
-        self._on_changes, self._on_refused = on_changes, on_refused
+        self._on_changes = on_changes
         self.outbox = Outbox()
         self.replica = Replica(self._made, self._check, unix_ms)
         self.guid = b""
         self.epoch = 0
         self.schema = b""
         self.error: TallystickError | None = None
-        self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
+        self.refusals = Refusals()
         self.more = asyncio.Event()
         self._progress = asyncio.Event()
         self._last_id = 0
@@ -193,9 +171,7 @@ class Holding:
 
     def refused(self, row: Row, error: TallystickError) -> None:
         """Remembers a refusal for who asks, and tells it."""
-        refusal = Refusal(error, row.cause, row.time_unix_ms, row.update)
-        self.refusals.append(refusal)
-        self._on_refused(refusal)
+        self.refusals.add(row, error)
         self.moved_on()
 
     # Waiting.

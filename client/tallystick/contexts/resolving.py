@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from tallystick._json import JSONLike
 from tallystick.contexts.records import Overlap
+from tallystick.errors import Invalid
 
 
 class KeepBoth:
@@ -36,3 +37,15 @@ async def resolved(resolver: Resolver, overlap: Overlap) -> Resolved:
         said: Resolved = await answer
         return said
     return answer
+
+
+def key_of(overlap: Overlap) -> tuple[str, str]:
+    """The map and the key that an overlap is of.
+
+    Raises:
+        Invalid: it is not of a key.
+    """
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in overlap.path.split("/")[1:]]
+    if overlap.kind != "key" or len(parts) != 2:
+        raise Invalid(f"a value for {overlap.path!r}, which is no key of a map: edit it, and return KEEP_BOTH")
+    return parts[0], parts[1]
