@@ -65,6 +65,8 @@ class FakeDocuments:
     docs: dict[ContextId, Doc] = field(default_factory=dict)
     epochs: dict[bytes, int] = field(default_factory=lambda: {GUID: 1})
     acks: list[tuple[str, ContextId, int]] = field(default_factory=list)
+    wholes: list[int] = field(default_factory=list)
+    """How much of the log each of these acks stands for."""
     presences: dict[int, context_pb2.PresenceState] = field(default_factory=dict)
     error: TallystickError | None = None
     damaged: set[bytes] = field(default_factory=set)
@@ -83,6 +85,10 @@ class FakeDocuments:
         assert merged.is_novel
         self.told(LocalEdit(document, merged.number, data, context_pb2.Edit(actor="x")))
         return merged.number
+
+    def offer(self, document: ContextId = DOCUMENT) -> None:
+        """A client of this node's has sent what was known here."""
+        self.told(LocalEdit(document, self.doc(document).number, b"", context_pb2.Edit()))
 
     def doc(self, document: ContextId = DOCUMENT) -> Doc:
         return self.docs.setdefault(document, Doc())
@@ -139,8 +145,9 @@ class FakeDocuments:
         self.changed.set()
         return merged
 
-    def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
+    def note_ack(self, peer_id: str, document: ContextId, number: int, whole: int) -> None:
         self.acks.append((peer_id, document, number))
+        self.wholes.append(whole)
         self.changed.set()
 
     # Here

@@ -72,6 +72,20 @@ def test_the_first_edit_goes_as_an_offer_unless_its_log_begins_with_it() -> None
     assert taken(outbox) == [(document(3), 2, True)]
 
 
+def test_an_ack_of_what_was_pushed_does_not_end_the_offer_under_the_same_number() -> None:
+    outbox = Outbox()
+    outbox.open()
+    put(outbox, D1, 1)
+    assert taken(outbox) == [(D1, 1, False)]
+    put(outbox, D1, 1, 0)  # somebody sent what was known here already
+    assert outbox.acked(D1, 1) == 1  # of the push
+    assert taken(outbox) == [(D1, 1, True)]
+    assert outbox.acked(D1, 1) == 1
+    assert outbox.unacked == 1
+    assert outbox.acked(D1, 1, whole=1) == 1
+    assert outbox.unacked == 0
+
+
 def test_an_ack_of_what_was_not_sent_is_not_believed() -> None:
     outbox = Outbox()
     outbox.open()
@@ -88,12 +102,12 @@ def test_a_diff_acknowledges_the_edits_that_are_in_it_and_no_number_beyond() -> 
     assert outbox.acked(D2, 9) == 0
     put(outbox, D1, 3)
     outbox.sends(D1, 7)  # with four edits of other nodes
-    assert outbox.acked(D1, 7) == 3
+    assert outbox.acked(D1, 7, whole=7) == 3
     assert outbox.unacked == 0
     put(outbox, D1, 8)
     outbox.sends(D1, 7)  # made before
-    assert outbox.acked(D1, 7) == 7
-    assert outbox.acked(D1, 8) == 8
+    assert outbox.acked(D1, 7, whole=7) == 7
+    assert outbox.acked(D1, 8, whole=8) == 8
 
 
 def test_a_new_link_offers_what_was_not_acknowledged_of_the_documents_that_still_are() -> None:
@@ -296,13 +310,13 @@ async def test_a_catch_up_that_is_cancelled_leaves_nothing() -> None:
 async def test_replies_join_and_are_bounded() -> None:
     replies = Replies()
     for number in range(1, 4):
-        replies.ack(D1, number)
+        replies.ack(D1, number, whole=number & 2)
     replies.behind(D1, b"old")
     replies.behind(D1, b"new")
     for number in range(2 * CONTEXT_FRAME_ITEMS):
         replies.behind(document(number + 5), bytes(CONTEXT_FRAME_BYTES // 4))
     first = await replies.take()
-    assert [(ack.number, len(first.acks)) for ack in first.acks] == [(3, 1)]
+    assert [(ack.number, ack.whole, len(first.acks)) for ack in first.acks] == [(3, 2, 1)]
     assert first.behind[0].state_vector == b"new"
     assert first.ByteSize() < 2 * CONTEXT_FRAME_BYTES
     rest = 0

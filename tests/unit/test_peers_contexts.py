@@ -60,6 +60,12 @@ async def test_an_ack_of_an_edit_stands_for_those_before_it_that_were_never_push
         number = a.documents.edit(update(1, 0, "x"))
         await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)
         assert b.documents.doc().words.keys() == {1, 7}
+        assert a.documents.wholes[-1] == number  # it was offered, and fetched
+        pushed = a.documents.edit(update(1, 1, "y"))
+        await a.documents.until(lambda: ("b", DOCUMENT, pushed) in a.documents.acks)
+        assert a.documents.wholes[-1] == 0
+        a.documents.offer(DOCUMENT)
+        await a.documents.until(lambda: a.documents.wholes[-1] == pushed)
 
 
 async def test_edits_keep_their_order() -> None:

@@ -811,7 +811,10 @@ class ContextAck(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    whole: _builtins.int
+    """and all of its log up to here, what it had from others too: it was offered, or came in a diff"""
     @_builtins.property
     def id(self) -> Global___ContextId: ...
     def __init__(
@@ -819,10 +822,11 @@ class ContextAck(_message.Message):
         *,
         id: Global___ContextId | None = ...,
         number: _builtins.int = ...,
+        whole: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "number", b"number", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

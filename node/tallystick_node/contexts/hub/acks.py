@@ -4,6 +4,8 @@ Rules of this file:
 - A majority is one of the voters of this moment. This node counts if it is a voter; a learner never does.
 - Numbers are those of this node's update log of a document, and cumulative: who has 7 has 6. A log that begins anew
   (its document was damaged and fetched again) has no acks.
+- A peer says how far it has what was pushed, and how far the whole log. What a client sends that was known here already
+  may have come from a peer, and was never pushed from here: only an ack of the whole log up to there stands for it.
 - The table is bounded: documents at quorum go first. What was dropped is learnt again from the acks to an offer
   (`Hub.reached_quorum`).
 """
@@ -25,12 +27,25 @@ ACKED_DOCUMENTS: Final = 10_000
 class _Log:
     """One update log, and who has how much of it."""
 
-    __slots__ = ("acked", "newest", "waiting")
+    __slots__ = ("newest", "offered", "pushed", "waiting", "whole")
 
     def __init__(self) -> None:
         self.newest = 0
-        self.acked: dict[str, int] = {}
+        self.offered = 0
+        """Up to here some of it was never pushed."""
+        self.pushed: dict[str, int] = {}
+        self.whole: dict[str, int] = {}
         self.waiting: list[tuple[int, int, asyncio.Future[int]]] = []
+
+    def begin_anew(self) -> None:
+        self.offered = 0
+        self.pushed.clear()
+        self.whole.clear()
+
+    def of(self, peer_id: str) -> int:
+        """How far a peer has it."""
+        whole = self.whole.get(peer_id, 0)
+        return max(whole, self.pushed.get(peer_id, 0)) if whole >= self.offered else whole
 
 
 class Acks:
@@ -58,17 +73,18 @@ class Acks:
         """An edit of this node's clients has this number, synced here."""
         log = self._log(document)
         if number < log.newest or (is_novel and number == log.newest):
-            log.acked.clear()  # the log has begun anew: what was acknowledged was another's
-        elif not is_novel:
-            log.acked.clear()  # it may have come from a peer: then acks of what was pushed say nothing of it
+            log.begin_anew()  # what was acknowledged was another's
+        if not is_novel:
+            log.offered = number
         log.newest = number
         self._settle(log)
 
-    def note(self, peer_id: str, document: ContextId, number: int) -> None:
-        """A peer has this node's log of a document up to `number` on its disk."""
+    def note(self, peer_id: str, document: ContextId, number: int, whole: int = 0) -> None:
+        """A peer has on disk what this node pushed of a document up to `number`, and all of its log up to `whole`."""
         log = self._logs.get(document)
         if log is not None and number <= log.newest:
-            log.acked[peer_id] = max(log.acked.get(peer_id, 0), number)
+            log.pushed[peer_id] = max(log.pushed.get(peer_id, 0), number)
+            log.whole[peer_id] = max(log.whole.get(peer_id, 0), min(whole, number))
             self._settle(log)
 
     def settle(self) -> None:
@@ -145,7 +161,7 @@ class Acks:
 
     def _quorum(self, log: _Log) -> int:
         voters = self._voters()
-        numbers = sorted(log.newest if voter == self._node_id else log.acked.get(voter, 0) for voter in voters)
+        numbers = sorted(log.newest if voter == self._node_id else log.of(voter) for voter in voters)
         return numbers[(len(numbers) - 1) // 2] if numbers else 0
 
     def _settle(self, log: _Log) -> None:

@@ -167,9 +167,9 @@ class Hub:
 
     # Ack levels.
 
-    def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
-        """A peer has this node's log of a document up to `number` on its disk."""
-        self.acks.note(peer_id, document, number)
+    def note_ack(self, peer_id: str, document: ContextId, number: int, whole: int) -> None:
+        """A peer has on disk what this node pushed of a document up to `number`, and all of its log up to `whole`."""
+        self.acks.note(peer_id, document, number, whole)
 
     async def reached_quorum(self, document: ContextId, number: int) -> None:
         """Returns once a majority has this node's log up to `number`. Raises NotFound: the document was deleted."""

@@ -166,18 +166,18 @@ class ContextLink:
             if not isinstance(reply, ContextReply):
                 return "the peer ended the stream"
             for ack in reply.acks:
-                self._acked(ContextId.of(ack.id), ack.number)
+                self._acked(ContextId.of(ack.id), ack.number, ack.whole)
             self.counters.behind += len(reply.behind)
             diffs.want(reply.behind)
 
-    def _acked(self, document: ContextId, number: int) -> None:
-        acknowledged = self._outbox.acked(document, number)
+    def _acked(self, document: ContextId, number: int, whole: int) -> None:
+        acknowledged = self._outbox.acked(document, number, whole)
         if acknowledged is None:
             self.counters.wrong_acks += 1
             return
         self.counters.acks += 1
         if acknowledged:
-            self._around.documents.note_ack(self.peer_id, document, acknowledged)
+            self._around.documents.note_ack(self.peer_id, document, acknowledged, min(whole, acknowledged))
 
     async def _write(self, call: grpc.aio.StreamStreamCall[ContextFrame, ContextReply], diffs: Diffs) -> str:
         while True:

@@ -8,6 +8,7 @@ Rules of this file:
 - The first edit of a document goes as an offer, unless it is the first of its log: what came before it may never have
   been pushed to this peer (it, or this node, is new; an answer was lost with the worker), and an ack of an edit stands
   for all before it.
+- An offer is answered by an ack of the whole log: one of what was pushed, under the same number, does not end it.
 - The tables are bounded. What they cannot hold is found by comparing.
 """
 
@@ -33,10 +34,12 @@ from tallystick_node.peers.contexts.limits import (
 
 @dataclass(slots=True)
 class _Unacked:
-    """How far a document was sent and not acknowledged: `pushed` by edits (0: none), `sent` by diffs too."""
+    """How far a document was sent and not acknowledged: `pushed` by edits (0: none), `sent` by diffs too, `offered` as
+    a whole (0: not at all)."""
 
     pushed: int
     sent: int
+    offered: int = 0
 
 
 class Outbox:
@@ -69,7 +72,8 @@ class Outbox:
         """A new link: offers what was not acknowledged of the documents that still are."""
         self._open = True
         self._unacked = {document: unacked for document, unacked in self._unacked.items() if is_wanted(document)}
-        self._offers = dict.fromkeys(self._unacked)
+        for document in self._unacked:
+            self._offer(document)
         self.wake()
 
     def close(self) -> None:
@@ -86,16 +90,18 @@ class Outbox:
         if document not in self._unacked and len(self._unacked) >= self._max_documents:
             self._begun.pop(document, None)
             return  # to be found by comparing
-        self._unacked[document] = _Unacked(push.number, push.number)
+        before = self._unacked.get(document)
+        offered = before.offered if before is not None and before.sent <= push.number else 0
+        self._unacked[document] = _Unacked(push.number, push.number, offered)
         is_begun = document in self._begun or push.number == 1
         self._begin(document)
         if not self._open:
             return
         if not is_begun or not push.update or len(push.update) > PUSHED_UPDATE_BYTES:
-            self._offers[document] = None
+            self._offer(document)
         elif self._size_bytes + size_bytes > self._max_bytes:
             self._overflow()
-            self._offers[document] = None
+            self._offer(document)
         else:
             self._pushes.append((push, size_bytes))
             self._size_bytes += size_bytes
@@ -113,13 +119,13 @@ class Outbox:
         elif len(self._unacked) < self._max_documents:
             self._unacked[document] = _Unacked(0, number)
 
-    def acked(self, document: ContextId, number: int) -> int | None:
-        """The peer has a document up to this number: the newest edit that is acknowledged by it; 0, none waited for it;
-        None, no ack of it was awaited."""
+    def acked(self, document: ContextId, number: int, whole: int = 0) -> int | None:
+        """The peer has what was pushed of a document up to this number, and all of it up to `whole`: the newest edit
+        that is acknowledged by it; 0, none waited for it; None, no ack of it was awaited."""
         unacked = self._unacked.get(document)
         if unacked is None or number > unacked.sent:
             return None
-        if number == unacked.sent:
+        if number == unacked.sent and whole >= unacked.offered:
             del self._unacked[document]
         return min(number, unacked.pushed)
 
@@ -167,6 +173,7 @@ class Outbox:
             del self._offers[document]
             unacked = self._unacked.get(document)
             if unacked is not None:
+                unacked.offered = unacked.sent
                 frame.pushes.add(id=document.to_proto(), number=unacked.sent)
                 room_items -= 1
         while self._pushes and room_items and (self._pushes[0][1] <= room_bytes or not frame.pushes):
@@ -184,6 +191,12 @@ class Outbox:
                 by_guid[guid] = frame.presences.add(guid=guid)
             by_guid[guid].states.append(self._presences.pop((guid, writer)))
 
+    def _offer(self, document: ContextId) -> None:
+        self._offers[document] = None
+        unacked = self._unacked.get(document)
+        if unacked is not None:
+            unacked.offered = unacked.sent
+
     def _begin(self, document: ContextId) -> None:
         self._begun.pop(document, None)  # those used last are last
         self._begun[document] = None
@@ -193,6 +206,6 @@ class Outbox:
     def _overflow(self) -> None:
         self.overflows += 1
         for push, _ in self._pushes:
-            self._offers[ContextId.of(push.id)] = None
+            self._offer(ContextId.of(push.id))
         self._pushes.clear()
         self._size_bytes = 0

@@ -180,7 +180,7 @@ class Receiver:
 
     def _offered(self, document: ContextId, number: int) -> None:
         if self._taking.coverage.holds(self._peer_id, document, number):
-            self._replies.ack(document, number)
+            self._replies.ack(document, number, whole=number)
         else:
             self._fails(document, number)
 
@@ -251,7 +251,7 @@ class Receiver:
         self._taking.coverage.diffed(self._peer_id, document, number, is_novel=merged.is_novel)
         reached = self._owed.answered(document, number, self._now_s())
         if reached:
-            self._replies.ack(document, reached)
+            self._replies.ack(document, reached, whole=number)
         self._look.set()
 
     async def _stage(self, document: ContextId, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 Rules of this file:
 - Acks are cumulative: the newest of a document stands for all before it. So is a question: the newest state vector.
+  What was pushed and what was offered are told apart, under whatever number.
 - A peer that does not read what is answered does not push for ever: with too much waiting, its stream is ended.
 """
 
@@ -24,16 +25,21 @@ class Replies:
     """See the module."""
 
     def __init__(self) -> None:
-        self._acks: dict[ContextId, int] = {}
+        self._acks: dict[ContextId, tuple[int, int]] = {}
         self._behind: dict[ContextId, bytes] = {}
         self._size_bytes = 0
         self._filled = asyncio.Event()
 
-    def ack(self, document: ContextId, number: int) -> None:
-        """All that the peer pushed of this document up to `number` is on this disk. Raises `TooMuchOwedError`."""
+    def ack(self, document: ContextId, number: int, whole: int = 0) -> None:
+        """All that the peer pushed of this document up to `number` is on this disk, and all of its log up to `whole`.
+
+        Raises:
+            TooMuchOwedError: the peer does not read.
+        """
         if document not in self._acks and len(self._acks) >= OWED_DOCUMENTS:
             raise TooMuchOwedError(f"acks of {OWED_DOCUMENTS} documents are not read")
-        self._acks[document] = number
+        last, last_whole = self._acks.get(document, (0, 0))
+        self._acks[document] = number, max(whole, last_whole) if number >= last else whole  # else its log began anew
         self._filled.set()
 
     def behind(self, document: ContextId, state_vector: bytes) -> None:
@@ -50,7 +56,8 @@ class Replies:
             await self._filled.wait()
         reply = peer_pb2.ContextReply()
         for document in list(self._acks)[:CONTEXT_FRAME_ITEMS]:
-            reply.acks.add(id=document.to_proto(), number=self._acks.pop(document))
+            number, whole = self._acks.pop(document)
+            reply.acks.add(id=document.to_proto(), number=number, whole=whole)
         room_bytes = CONTEXT_FRAME_BYTES
         for document in list(self._behind)[:CONTEXT_FRAME_ITEMS]:
             state_vector = self._behind.pop(document)

@@ -26,8 +26,8 @@ class Documents(Protocol):
         """
         ...
 
-    def note_ack(self, peer_id: str, document: ContextId, number: int) -> None:
-        """A peer has this node's log of a document up to `number` on its disk."""
+    def note_ack(self, peer_id: str, document: ContextId, number: int, whole: int) -> None:
+        """A peer has on disk what this node pushed of a document up to `number`, and all of its log up to `whole`."""
         ...
 
 

@@ -73,14 +73,28 @@ async def test_an_older_number_does_not_end_the_wait() -> None:
 async def test_what_was_known_already_is_acknowledged_anew() -> None:
     waits = Waits("a", "b", "c", "d", "e")
     waits.acks.merged(DOCUMENT, 8)
-    for peer in "bc":
-        waits.acks.note(peer, DOCUMENT, 8)  # of what was pushed: 7 was of a peer
+    waits.acks.note("b", DOCUMENT, 8)  # of what was pushed: 7 was of a peer
     waits.acks.merged(DOCUMENT, 8, is_novel=False)
     task = await waits.wait(8)
+    waits.acks.note("c", DOCUMENT, 8)  # of the push of 8; it was on its way when 8 was offered
     assert not await waits.has_ended(task)
     for peer in "bc":
-        waits.acks.note(peer, DOCUMENT, 8)  # of the offer
+        waits.acks.note(peer, DOCUMENT, 8, whole=8)  # of the offer
     assert await waits.has_ended(task)
+
+
+async def test_who_has_the_whole_log_needs_only_what_is_pushed_after() -> None:
+    waits = Waits("a", "b", "c")
+    waits.acks.merged(DOCUMENT, 8)
+    waits.acks.merged(DOCUMENT, 8, is_novel=False)
+    waits.acks.note("b", DOCUMENT, 8, whole=8)
+    waits.acks.merged(DOCUMENT, 9)
+    waits.acks.note("b", DOCUMENT, 9)
+    assert await waits.acks.reached(DOCUMENT, 9) == 9
+    waits.acks.merged(DOCUMENT, 9, is_novel=False)
+    assert waits.acks.quorum(DOCUMENT) == 8
+    waits.acks.note("b", DOCUMENT, 9, whole=4)  # of an offer of before
+    assert waits.acks.quorum(DOCUMENT) == 8
 
 
 async def test_voters_that_change_are_the_voters() -> None:

@@ -310,9 +310,9 @@ async def test_a_quorum_waits_for_the_other_nodes() -> None:
         mine = Replica()
         for n in range(3):
             await ann.until_acked(ann.send(mine.set("k", n)))
-        on.hub.note_ack("b", DOCUMENT, 2)
+        on.hub.note_ack("b", DOCUMENT, 2, whole=0)
         assert (await ann.until_acked(1, QUORUM)).number == 2
-        on.hub.note_ack("c", DOCUMENT, 3)
+        on.hub.note_ack("c", DOCUMENT, 3, whole=0)
         assert (await ann.until_acked(3, QUORUM)).number == 3
 
 
@@ -322,9 +322,9 @@ async def test_the_acks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         mine = Replica()
         for n in range(5):
             await ann.until_acked(ann.send(mine.set("k", n)))
-        on.hub.note_ack("b", DOCUMENT, 4)
+        on.hub.note_ack("b", DOCUMENT, 4, whole=0)
         assert (await ann.until_acked(1, QUORUM)).number == 1  # 2 to 5 are acknowledged together
-        on.hub.note_ack("b", DOCUMENT, 5)
+        on.hub.note_ack("b", DOCUMENT, 5, whole=0)
         assert (await ann.until_acked(5, QUORUM)).number == 5
 
 
