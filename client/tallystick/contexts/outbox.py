@@ -64,6 +64,7 @@ class Outbox:
         self._sent: deque[Group] = deque()  # no node has acknowledged these
         self._synced: deque[tuple[int, int]] = deque()  # number and last id of those that a node has
         self._next = 1
+        self._merges_at = MERGE_FROM
         self.local_id = 0
         self.made_id = 0
 
@@ -108,8 +109,9 @@ class Outbox:
         self._unsent.append(row)
         self._size_bytes += len(row.update)
         self.made_id = row.id
-        if not len(self._rows) % MERGE_FROM:
+        if len(self._rows) >= self._merges_at:
             self._merge()
+            self._merges_at = max(MERGE_FROM, 2 * len(self._rows))  # each row is looked at a few times, not each time
 
     def restart(self) -> None:
         """A new stream: everything is sent again, in order."""

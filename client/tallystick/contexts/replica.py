@@ -11,10 +11,10 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Final, NamedTuple
 
 import pycrdt
 
@@ -33,8 +33,7 @@ NO_WRITER: Final = 2
 """The client id of a document that nobody may edit yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """A local edit, as it was made.
 
     Attributes:
@@ -128,37 +127,44 @@ class Replica:
         self.watch()
         return list(differences(old, self.to_json()))
 
-    @contextmanager
-    def transaction(self, cause: str = "") -> Iterator[None]:
+    def transaction(self, cause: str = "") -> AbstractContextManager[None]:
         """One local edit; inside another one, part of that. If it raises, it is undone.
 
         Raises:
             Unavailable: there is no writer id.
             Corrupt: the document could not take an update.
         """
+        return _LocalEdit(self, cause)
+
+    def enter(self, cause: str) -> AbstractContextManager[object] | None:
+        """Begins a transaction; None: inside another one. `leave` ends what is given. For `_LocalEdit` alone."""
         if self._depth:
-            yield
-            return
+            return None
         self._check_editable()
         self._depth, self._cause = 1, cause
         self.ended.clear()
+        inner = self.doc.transaction(origin=LOCAL)
         try:
-            with self.doc.transaction(origin=LOCAL):
-                yield
-        except BaseException as error:
-            if type(error).__name__ == "PanicException":
-                self._is_broken = True
-                raise Corrupt(f"pycrdt: {error}") from error
-            if self._ended():
-                self._undo.roll_back()
+            inner.__enter__()
+        except BaseException:
+            self._left()
             raise
-        else:
-            if self._ended():
+        return inner
+
+    def leave(self, inner: AbstractContextManager[object], error: BaseException | None) -> None:
+        """Ends it, by this error if there is one."""
+        try:
+            try:
+                inner.__exit__(type(error) if error is not None else None, error, None)
+            except BaseException as raised:
+                self._failed(raised)
+                raise
+            if error is not None:
+                self._failed(error)
+            elif self._ended():
                 self._check_size()
         finally:
-            self._depth = 0
-            self.ended.set()
-            self._hand_on()
+            self._left()
 
     def apply(self, update: bytes) -> list[Change]:
         """Applies what others edited; no transaction is open.
@@ -224,6 +230,18 @@ class Replica:
         if self._watcher is not None:
             self._watcher.typed(name, root)
 
+    def _failed(self, error: BaseException) -> None:
+        if type(error).__name__ == "PanicException":
+            self._is_broken = True
+            raise Corrupt(f"pycrdt: {error}") from error
+        if self._ended():
+            self._undo.roll_back()
+
+    def _left(self) -> None:
+        self._depth = 0
+        self.ended.set()
+        self._hand_on()
+
     def _ended(self) -> bool:
         """Tells the undo manager of what a transaction made; False: nothing."""
         states, self._states = self._states, None
@@ -277,6 +295,25 @@ class Replica:
         with guarded():
             update = made[0] if len(made) == 1 else pycrdt.merge_updates(*made)
         self._on_local(Made(update, self.writer, cause, changes))
+
+
+class _LocalEdit(AbstractContextManager[None]):
+    """`Replica.transaction`. A class, since a generator costs more than all else that an edit of one key does."""
+
+    __slots__ = ("_cause", "_inner", "_replica")
+
+    def __init__(self, replica: Replica, cause: str) -> None:
+        self._replica, self._cause = replica, cause
+        self._inner: AbstractContextManager[object] | None = None
+
+    def __enter__(self) -> None:
+        self._inner = self._replica.enter(self._cause)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._inner is not None:
+            self._replica.leave(self._inner, error)
 
 
 def _state(event: pycrdt.TransactionEvent, name: str) -> bytes:

@@ -10,12 +10,16 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import pycrdt
 
 from tallystick.contexts.documents import Document, SharedType, guarded
 from tallystick.contexts.lib0 import read_state_vector, write_uint
 from tallystick.contexts.limits import UNDO_STEPS
+
+_FORGET_FROM: Final = 3
+"""Times the steps that are remembered: with so many the older ones are forgotten, which costs a copy of the rest."""
 
 
 class Undo:
@@ -61,7 +65,7 @@ class Undo:
     def stepped(self) -> None:
         """A local transaction has ended, in roots that are known."""
         self._steps += 1
-        if self._steps > 2 * UNDO_STEPS:
+        if self._steps > _FORGET_FROM * UNDO_STEPS:
             self._manager = self._make(self._manager.undo_stack[-UNDO_STEPS:], self._manager.redo_stack)
             self._steps = len(self._manager.undo_stack)
 

@@ -706,7 +706,7 @@ class SyncPart(_message.Message):
 
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Edit]:
-        """with the last: who made what came, as far as it is known"""
+        """with the last: who made what came, as far as it is known; not of a whole document"""
 
     def __init__(
         self,

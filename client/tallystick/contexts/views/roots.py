@@ -212,9 +212,13 @@ class View(Generic[RootT]):
         return self._bound
 
     @contextmanager
-    def _edit(self) -> Iterator[RootT]:
-        """One edit of the root. What can be refused is refused before: a transaction that raises is not rolled back."""
-        root = self._root()
+    def _edit(self, root: RootT | None = None) -> Iterator[RootT]:
+        """One edit of the root. What can be refused is refused before: a transaction that raises is not rolled back.
+
+        Args:
+            root: what `_root` has just said, if it was asked.
+        """
+        root = self._root() if root is None else root
         with self._held.transaction():
             if self._held.doc is not self._doc:
                 root = self._root()

@@ -77,11 +77,14 @@ class TextView(View[TextRoot]):
     def replace(self, start: int, stop: int, text: str) -> None:
         """Puts the text in place of what lies from `start` up to, not with, `stop`, in one edit."""
         plain = check_text(text, self._path)
-        start, stop = self._range(start, stop)
+        root = self._root()
+        is_ascii = self._is_ascii(root)
+        start, stop = _range(start, stop, len(root) if is_ascii else len(str(root)))
         if start == stop and not plain:
             return
-        with self._edit() as root:
-            self._replace(root, start, stop, plain)
+        with self._edit(root) as edited:
+            is_ascii = is_ascii if edited is root else self._is_ascii(edited)
+            self._replace(edited, start, stop, plain, is_ascii=is_ascii)
 
     def set(self, text: str) -> None:
         """Makes the text this one, by the smallest edits: what is the same stays, with all that others do there."""
@@ -91,18 +94,18 @@ class TextView(View[TextRoot]):
             return
         with self._edit() as root:
             for edit in edits:
-                self._replace(root, edit.start, edit.stop, edit.text)
+                self._replace(root, edit.start, edit.stop, edit.text, is_ascii=self._is_ascii(root))
 
     def format(self, start: int, stop: int, attributes: dict[str, ValueLike]) -> None:
         """Gives what lies there attributes, `{"bold": True}`; None takes one away."""
         plain: dict[str, Value] = {
             check_key(name, self._path): normalise(value, child(self._path, name)) for name, value in attributes.items()
         }
-        start, stop = self._range(start, stop)
+        start, stop = _range(start, stop, len(self))
         if start == stop or not plain:
             return
         with self._edit() as root:
-            first, last = self._units(root, start, stop)
+            first, last = (start, stop) if self._is_ascii(root) else self._units(root, start, stop)
             root.format(first, last, plain)
 
     def runs(self) -> list[tuple[str, dict[str, Value]]]:
@@ -113,18 +116,13 @@ class TextView(View[TextRoot]):
                 found.append((part, {name: read_value(value) for name, value in (attributes or {}).items()}))
         return found
 
-    def _range(self, start: int, stop: int) -> tuple[int, int]:
-        start, stop, _ = slice(start, stop).indices(len(self))
-        return start, max(start, stop)
-
-    def _replace(self, root: TextRoot, start: int, stop: int, text: str) -> None:
-        first, last = self._units(root, start, stop)
-        was_ascii = bool(self._ascii_state)
+    def _replace(self, root: TextRoot, start: int, stop: int, text: str, *, is_ascii: bool) -> None:
+        first, last = (start, stop) if is_ascii else self._units(root, start, stop)
         if first < last:
             del root[first:last]
         if text:
             root.insert(first, text)
-        self._ascii_state = self._held.doc.get_state() if was_ascii and text.isascii() else b""
+        self._ascii_state = self._held.doc.get_state() if is_ascii and text.isascii() else b""
 
     def _is_ascii(self, root: TextRoot) -> bool:
         """Whether places and bytes are the same, embedded things counted."""
@@ -135,9 +133,7 @@ class TextView(View[TextRoot]):
         return bool(self._ascii_state)
 
     def _units(self, root: TextRoot, start: int, stop: int) -> tuple[int, int]:
-        """Places in the text as pycrdt counts them."""
-        if self._is_ascii(root):
-            return start, stop
+        """Places in a text that is not ASCII, as pycrdt counts them."""
         text = str(root)
         first, last = len(text[:start].encode()), len(text[:stop].encode())
         if len(text.encode()) == len(root):
@@ -145,6 +141,12 @@ class TextView(View[TextRoot]):
         if len(root) != sum(len(part.encode()) if isinstance(part, str) else 1 for part, _ in root.diff()):
             self._clash(Kind.LIST)
         return _past_embedded(root, first), _past_embedded(root, last)
+
+
+def _range(start: int, stop: int, length: int) -> tuple[int, int]:
+    """Places as in a slice."""
+    start, stop, _ = slice(start, stop).indices(length)
+    return start, max(start, stop)
 
 
 def _past_embedded(root: TextRoot, text_bytes: int) -> int:

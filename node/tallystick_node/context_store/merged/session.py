@@ -205,9 +205,9 @@ class Session:
         deadline_s = asyncio.get_running_loop().time() + RETRY_S
         while not is_begun:
             try:
-                async with contextlib.aclosing(
-                    self._questions.diff(self._document, state_vector, with_edits=True)
-                ) as parts:
+                # Of the whole document nobody asks who made what: that would be its history once more.
+                diff = self._questions.diff(self._document, state_vector, with_edits=bool(state_vector))
+                async with contextlib.aclosing(diff) as parts:
                     async for part in parts:
                         is_begun = True
                         if part.is_last:

@@ -23,7 +23,7 @@ from tallystick_node.contexts.desk import damage
 from tallystick_node.contexts.desk.answers import refusal
 from tallystick_node.contexts.desk.blaming import Blamer
 from tallystick_node.contexts.desk.comparing import Comparer
-from tallystick_node.contexts.desk.crdt import CrdtFailed
+from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed
 from tallystick_node.contexts.desk.epochs import Epochs
 from tallystick_node.contexts.desk.layouts import Layouts
 from tallystick_node.contexts.desk.library import Library, damaged
@@ -69,6 +69,7 @@ class Desk:
         history_bytes: int = limits.HISTORY_BYTES,
     ) -> None:
         self._folder = folder
+        Crdt().close()  # with its first document pycrdt imports asyncio: better now than while a client waits
         self._rows, self._sums = damage.open_rows(folder)
         self._library = Library(self._rows, self._sums, loaded_bytes=loaded_bytes, loaded_documents=loaded_documents)
         self._outgoing = Outgoing(clock)

@@ -453,3 +453,17 @@ async def test_the_look_forgets_what_has_ended_and_not_what_is_not_known_yet() -
 
 def _describe(guid: bytes = GUID) -> worker_pb2.Request:
     return worker_pb2.Request(describe=worker_pb2.Describe(id=ContextId(guid, 1).to_proto()))
+
+
+async def test_who_takes_the_whole_document_is_not_sent_its_history_too() -> None:
+    async with stage() as made:
+        ann = Replica()
+        async with Stream(made) as stream:
+            await stream.until_acked(stream.send(ann.set("k", 1)))
+        async with Stream(made) as whole:
+            await whole.until("part")
+        async with Stream(made, state_vector=ann.state_vector) as rest:
+            await rest.until("part")
+    *_, whole_diff, rest_diff = [each.diff for each in made.port.asked if each.WhichOneof("body") == "diff"]
+    assert (whole_diff.state_vector, whole_diff.with_edits) == (b"", False)
+    assert (rest_diff.state_vector, rest_diff.with_edits) == (ann.state_vector, True)
