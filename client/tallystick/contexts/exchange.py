@@ -20,17 +20,21 @@ class Exchange:
         before: the document that `rest` was made on; None: the fetched one, with `refused`.
         refused: the edit that was refused.
         rest: edits to be made again.
+        again_from: so are those from this one on, which were made on `before`; 0: no others.
     """
 
     before: bytes | None = None
     refused: Row | None = None
     rest: Sequence[Row] = ()
+    again_from: int = 0
 
     def again(self, holding: Holding, content: bytes, epoch: int) -> list[Remake]:
         """The edits to be made again on the fetched document; they leave the outbox."""
         rest = list(self.rest)
         if self.refused is not None:
             rest += holding.outbox.cut(self.refused.id)
+        elif self.again_from:
+            rest += holding.outbox.cut(self.again_from)
         elif epoch != holding.epoch:
             rest += holding.outbox.cut(0)
         if not rest:

@@ -36,6 +36,7 @@ class Holding:
     Attributes:
         is_remaking: edits are out of the outbox, to be made again.
         remade_id: of the last edit that was.
+        sent_before: writer ids that earlier processes sent under.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Holding:
         self._last_id = 0
         self.is_remaking = False
         self.remade_id = 0
+        self.sent_before: frozenset[int] = frozenset()
         self._time_unix_ms: int | None = None
 
     # What it is made of.
@@ -71,6 +73,7 @@ class Holding:
             Corrupt: it cannot be read.
         """
         self.guid, self.epoch, self.schema = kept.guid, kept.epoch, kept.schema
+        self.sent_before = frozenset(kept.sent)
         rows = sorted({row.id: row for row in (*kept.rows, *kept.pending)}.values(), key=lambda row: row.id)
         self._last_id = rows[-1].id if rows else 0
         updates = (kept.base, *(row.update for row in kept.rows))

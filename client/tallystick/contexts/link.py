@@ -6,6 +6,7 @@ Rules of this file:
 - A new stream sends again, in order, all that no majority has acknowledged.
 - The document is fetched whole (`Exchange`) at first, in a new epoch, after a refusal, and if pycrdt could not take an
   update.
+- Before anything is applied or sent, it is looked whether others wrote under our ids (`reuse`).
 - A refusal of the stream is the end of the link, but of what time mends.
 """
 
@@ -25,7 +26,9 @@ from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.ending import end
 from tallystick.contexts.exchange import Exchange
 from tallystick.contexts.holding import Holding
+from tallystick.contexts.lib0 import read_state_vector
 from tallystick.contexts.receiving import Receiving
+from tallystick.contexts.reuse import Reuse
 from tallystick.contexts.sending import PASSING, Reopen, Sending
 from tallystick.contexts.standing import Standing
 from tallystick.contexts.store import Store
@@ -73,6 +76,7 @@ class Link:
         self._is_created = False
         self.standing = Standing(origin.after)
         self.supply = Supply(calls, writers, holding, store, self.standing)
+        self._reuse = Reuse(holding, store)
 
     async def run(self) -> None:
         """Keeps the replica and the cluster together until it is cancelled, or refused for good."""
@@ -158,15 +162,17 @@ class Link:
         holding, standing = self._holding, self.standing
         standing.is_draining = False
         receiving = Receiving(stream, holding, standing)
-        sending = Sending(stream, holding, self._store, standing, self._calls.outside.clock)
+        sending = Sending(stream, holding, self._store, standing, self._reuse, self._calls.outside.clock)
         is_whole = standing.exchange is not None or not holding.guid
         await stream.send(context_pb2.SyncRequest(open=self._open_message(is_whole=is_whole)))
         first = await stream.read(OPEN_S + (self._calls.timeout_s if standing.after is not None else 0))
         info = self._opened(stream.endpoint, first)
         if is_whole:
             await receiving.take_whole(info, self.supply)
-        elif info.epoch != holding.epoch:
-            sending.moved()
+        else:
+            await self._check_reuse(info, first.opened.cursor)
+            if info.epoch != holding.epoch:
+                sending.moved()
         holding.outbox.restart()
         sender = asyncio.create_task(sending.run())
         try:
@@ -195,6 +201,14 @@ class Link:
             text = f"{endpoint.address} has another document of this name"
             raise AttemptError(Failure(NotFound(text, reason=Reason.CONTEXT_NOT_FOUND)))
         return info
+
+    async def _check_reuse(self, info: context_pb2.ContextInfo, cursor: context_pb2.Cursor) -> None:
+        """Raises Reopen: others wrote under ids of ours."""
+        reused = self._reuse.found(read_state_vector(cursor.state_vector))
+        if reused:
+            is_moved = info.epoch != self._holding.epoch
+            self.standing.exchange = await self._reuse.leave(reused, self.supply, is_moved=is_moved)
+            raise Reopen
 
     async def _take(self, response: context_pb2.SyncResponse, receiving: Receiving, sending: Sending) -> None:
         match response.WhichOneof("body"):

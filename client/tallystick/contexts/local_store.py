@@ -5,7 +5,7 @@ Rules of this file:
 - SQLite runs on a thread of its own: the event loop never waits for the disk. What waits for it is bounded: see
   `is_behind`.
 - A spare writer id is deleted, and that synced, before it is handed out. A copy of the file hands out none of those in
-  it: the original may have, or will (`_place_of`).
+  it: the original may have, or will (`_place_of`). One restored in its place does, and `reuse` finds out.
 - A lock on `<file>.lock` keeps a second process out, and a second replica of this one.
 """
 
@@ -31,6 +31,7 @@ FORMAT: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spares (writer INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS sent (writer INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS rows (
   id INTEGER PRIMARY KEY, content BLOB NOT NULL, is_local INTEGER NOT NULL, writer INTEGER NOT NULL,
   epoch INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL, actor TEXT NOT NULL, cause TEXT NOT NULL,
@@ -40,6 +41,7 @@ CREATE INDEX IF NOT EXISTS pending ON rows (id) WHERE is_local AND level < 2;
 """
 _ADD: Final = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LOG: Final = "SELECT * FROM rows WHERE NOT in_base ORDER BY id"
+_FORGET_SENT: Final = "DELETE FROM sent WHERE writer NOT IN (SELECT writer FROM rows WHERE is_local AND level < 2)"
 _PENDING: Final = "SELECT * FROM rows WHERE is_local AND level < 2 ORDER BY id"
 
 Statement = tuple[str, tuple[object, ...]]
@@ -101,6 +103,15 @@ class LocalStore:
     async def spares(self) -> int:
         """See `Store`."""
         return await self._on_thread(lambda: int(self._opened().execute("SELECT count(*) FROM spares").fetchone()[0]))
+
+    async def drop_spares(self) -> None:
+        """See `Store`."""
+        self._write([("DELETE FROM spares", ())])
+        await self.synced()
+
+    def begin_sending(self, writer: int) -> None:
+        """See `Store`."""
+        self._write([("INSERT OR IGNORE INTO sent VALUES (?)", (writer,))])
 
     def begin(self, guid: bytes, epoch: int, schema: bytes, base: bytes, pending: Sequence[Row]) -> None:
         """See `Store`."""
@@ -204,6 +215,7 @@ class LocalStore:
                         f"{self._path} has the {name} {found!r}, not {wanted!r}", reason=Reason.WRITER_IN_USE
                     )
             self._check_place(db)
+            self._execute([(_FORGET_SENT, ())])
             return self._load()
         except sqlite3.Error as error:
             raise self._failure(error) from error
@@ -236,6 +248,7 @@ class LocalStore:
             base=meta.get("base", b""),
             rows=rows,
             pending=pending,
+            sent={writer for (writer,) in db.execute("SELECT writer FROM sent")},
         )
 
     def _take_spare(self) -> int | None:

@@ -54,6 +54,7 @@ class Kept:
         base: the content that the rows build on.
         rows: what was applied since.
         pending: local edits that no majority has; some may be in the base.
+        sent: writers of which something was sent.
     """
 
     guid: bytes = b""
@@ -62,6 +63,7 @@ class Kept:
     base: bytes = b""
     rows: list[Row] = field(default_factory=list)
     pending: list[Row] = field(default_factory=list)
+    sent: set[int] = field(default_factory=set)
 
     @property
     def is_pending_in_base(self) -> bool:

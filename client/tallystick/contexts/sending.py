@@ -20,6 +20,7 @@ from tallystick.contexts.holding import Holding
 from tallystick.contexts.limits import UPDATE_BYTES
 from tallystick.contexts.outbox import Group
 from tallystick.contexts.replica import too_large
+from tallystick.contexts.reuse import Reuse
 from tallystick.contexts.rows import Level, Row
 from tallystick.contexts.standing import Standing
 from tallystick.contexts.store import Store
@@ -41,15 +42,22 @@ class Sending:
     """See the module.
 
     Args:
+        reuse: told of what is sent.
         store: what it remembers helps where no node carries old edits over.
         clock: seconds that never go back.
     """
 
     def __init__(
-        self, stream: Stream, holding: Holding, store: Store, standing: Standing, clock: Callable[[], float]
+        self,
+        stream: Stream,
+        holding: Holding,
+        store: Store,
+        standing: Standing,
+        reuse: Reuse,
+        clock: Callable[[], float],
     ) -> None:
         self._stream, self._holding, self._store = stream, holding, store
-        self._standing, self._clock = standing, clock
+        self._standing, self._reuse, self._clock = standing, reuse, clock
         self._before = b""
         self._drains_to = 0
 
@@ -63,6 +71,11 @@ class Sending:
                 if len(group.update) > UPDATE_BYTES:
                     self._give_up(group.rows[0], too_large(len(group.update)))
                     self._stream.break_off("an edit is too large to be sent")
+                    return
+                try:
+                    await self._reuse.sends(group.rows[0].writer)
+                except Unavailable as error:
+                    self._stream.break_off(f"what is sent cannot be noted: {error.message}")
                     return
                 await self._stream.send(context_pb2.SyncRequest(update=_message(group)))
                 continue

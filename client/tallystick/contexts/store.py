@@ -58,6 +58,14 @@ class Store(Protocol):
         """How many there are."""
         ...
 
+    async def drop_spares(self) -> None:
+        """None of them is to be given."""
+        ...
+
+    def begin_sending(self, writer: int) -> None:
+        """From now on edits made under this id are sent."""
+        ...
+
     def begin(self, guid: bytes, epoch: int, schema: bytes, base: bytes, pending: Sequence[Row]) -> None:
         """Another content in place of all: the pending edits are in the base."""
         ...
@@ -127,9 +135,17 @@ class MemoryStore:
         """See `Store`."""
         return len(self._spares)
 
+    async def drop_spares(self) -> None:
+        """See `Store`."""
+        self._spares.clear()
+
+    def begin_sending(self, writer: int) -> None:
+        """See `Store`."""
+        self._kept.sent.add(writer)
+
     def begin(self, guid: bytes, epoch: int, schema: bytes, base: bytes, pending: Sequence[Row]) -> None:
         """See `Store`."""
-        self._kept = Kept(guid, epoch, schema, base, pending=list(pending))
+        self._kept = Kept(guid, epoch, schema, base, pending=list(pending), sent=self._kept.sent)
         self._size_bytes = 0
 
     def add(self, row: Row) -> None:

@@ -39,6 +39,12 @@ class Supply:
                 raise
             return None
 
+    async def drop(self) -> None:
+        """All that is at hand may have been used elsewhere: none of it is given."""
+        self._writers.drop()
+        await self._store.drop_spares()
+        self.has_spares = False
+
     async def run(self) -> None:
         """Gets a writer for a replica that has none, and spares; ends once there are all."""
         attempt, holding = 0, self._holding

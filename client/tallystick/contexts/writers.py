@@ -37,6 +37,10 @@ class Writers:
                 await self._ask(timeout_s)
             return self._free.popleft()
 
+    def drop(self) -> None:
+        """Those at hand may have been handed out: this process may be an old copy of one that went on."""
+        self._free.clear()
+
     async def _ask(self, timeout_s: float | None) -> None:
         request = context_pb2.AllocateWritersRequest(namespace=self._namespace, actor=self._actor, count=WRITERS_ASKED)
         answer = await self._calls.write(allocate_writers_method, request, key="", timeout_s=timeout_s)

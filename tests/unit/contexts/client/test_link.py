@@ -257,10 +257,7 @@ async def test_what_a_store_holds_is_there_without_a_node(
         await plan.flush()
         await until(lambda: plan._link.supply.has_spares)
         first_writer = plan.writer
-    nowhere = Client(
-        ["127.0.0.1:1"], namespace="demo", tls=None, consistency=client._consistency, timeout_s=5.0, actor="me"
-    )
-    async with nowhere, nowhere.context("plan", store=path) as plan:
+    async with nowhere(client) as alone, alone.context("plan", store=path) as plan:
         assert not plan.is_online
         assert plan.map("tasks").to_dict() == {"a": 1}
         assert plan.writer != first_writer
@@ -272,3 +269,82 @@ async def test_what_a_store_holds_is_there_without_a_node(
         await plan.flush()
         assert plan.map("tasks").to_dict() == {"a": 1, "offline": 2}
     assert shared.content() == {"a": 1, "offline": 2}
+
+
+def nowhere(client: Client) -> Client:
+    """A client that reaches no node."""
+    return Client(
+        ["127.0.0.1:1"], namespace="demo", tls=None, consistency=client._consistency, timeout_s=5.0, actor="me"
+    )
+
+
+@pytest.mark.parametrize("is_offline", [True, False])
+async def test_a_store_restored_from_an_old_copy_writes_under_no_id_that_was_used_since(
+    shared: Shared, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_offline: bool
+) -> None:
+    monkeypatch.setattr(context_module, "OFFLINE_AFTER_S", 0.1)
+    path = tmp_path / "plan.db"
+    async with client.context("plan", store=path) as plan:
+        plan.map("tasks")["a"] = 1
+        await plan.flush()
+        await until(lambda: plan._link.supply.has_spares)
+    old = path.read_bytes()
+    async with client.context("plan", store=path) as plan:
+        used = plan.writer
+        plan.map("tasks")["b"] = 2
+        plan.map("tasks")["b2"] = 2
+        await plan.flush()
+    path.write_bytes(old)  # in its place: no other file
+    if is_offline:
+        async with nowhere(client) as alone, alone.context("plan", store=path) as plan:
+            assert plan.writer == used
+            with plan.transaction("alone"):
+                plan.map("tasks")["c"] = 3
+            await plan.flush(ack="disk")
+    shared.got.clear()
+    async with client.context("plan", store=path) as plan:
+        plan.map("tasks")["d"] = 4
+        await plan.flush()
+        assert plan.map("tasks").to_dict() == shared.content()
+        assert plan.writer != used
+    wanted = {"a": 1, "b": 2, "b2": 2, "d": 4} | ({"c": 3} if is_offline else {})
+    assert shared.content() == wanted
+    assert all(update.writer > used + 3 for update in shared.got)  # the spares of the copy are not used either
+    assert [update.cause for update in shared.got if update.cause] == (["alone"] if is_offline else [])
+
+
+async def test_a_process_that_goes_on_from_a_snapshot_of_its_machine_writes_under_another_id(
+    shared: Shared, client: Client
+) -> None:
+    async with client.context("plan") as plan:
+        plan.map("tasks")["a"] = 1
+        await plan.flush()
+        used = plan.writer
+        later = Other(shared, used)  # what this process did after the snapshot
+        later.doc.apply_update(shared.doc.get_update())
+        before = later.doc.get_state()
+        later.doc.get("tasks", type=pycrdt.Map).update({"b": 2, "c": 2, "d": 2})
+        shared.doc.apply_update(later.doc.get_update(before))
+        shared.break_streams()
+        plan.map("tasks")["mine"] = 3
+        await until(lambda: plan.writer != used)
+        await plan.flush()
+        assert plan.map("tasks").to_dict() == {"a": 1, "b": 2, "c": 2, "d": 2, "mine": 3}
+    assert shared.content() == {"a": 1, "b": 2, "c": 2, "d": 2, "mine": 3}
+
+
+async def test_what_was_sent_and_not_acknowledged_is_sent_again_as_it_was(
+    shared: Shared, client: Client, tmp_path: Path
+) -> None:
+    """A node knows the writer of what a former process sent, and nobody else wrote under it."""
+    path = tmp_path / "plan.db"
+    shared.acks = ()
+    async with client.context("plan", store=path) as plan:
+        plan.list("log").append("once")
+        await shared.until_got(1)
+        used = plan.writer
+    shared.acks = (context_pb2.ACK_LEVEL_LOCAL, context_pb2.ACK_LEVEL_QUORUM)
+    async with client.context("plan", store=path) as plan:
+        await plan.flush()
+        assert list(plan.list("log")) == ["once"]
+    assert [update.writer for update in shared.got] == [used, used]
