@@ -16,12 +16,15 @@ from typing import TypeAlias
 
 from tallystick_node.consensus.machine import CommittedEntry
 from tallystick_node.core.commands import Command
-from tallystick_node.core.outcomes import Applied, Event, Outcome
+from tallystick_node.core.outcomes import Applied, Event, LeaseChanged, LeaseRecord, Outcome
 from tallystick_node.storage.database import Database
 from tallystick_node.wire.commands import decode_commands
 
 Publish: TypeAlias = Callable[[Sequence[Event], int], None]
 """Called with the events of one application and the position reached."""
+
+HeardLeases: TypeAlias = Callable[[Sequence[LeaseRecord]], None]
+"""Called with how leases are now of which something was decided: of a renewal there is no event."""
 
 Outcomes: TypeAlias = tuple[Outcome, ...]
 """Of the commands of one thing proposed."""
@@ -30,9 +33,10 @@ Outcomes: TypeAlias = tuple[Outcome, ...]
 class Machine:
     """The state machine that consensus drives (`consensus.machine.StateMachine`)."""
 
-    def __init__(self, database: Database, publish: Publish) -> None:
+    def __init__(self, database: Database, publish: Publish, heard_leases: HeardLeases | None = None) -> None:
         self._database = database
         self._publish = publish
+        self._heard_leases = heard_leases
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiters = 0
 
@@ -78,6 +82,7 @@ class Machine:
         if events:
             self._publish(events, self.position)
             self._release()
+        self._hear_leases(applied)
         return [_by_proposal(proposals, results) for proposals, results in zip(decoded, applied, strict=True)]
 
     def replaced(self) -> None:
@@ -98,6 +103,13 @@ class Machine:
             self._waiting = [waiting for waiting in self._waiting if not waiting[2].done()]
             heapq.heapify(self._waiting)
             raise
+
+    def _hear_leases(self, applied: Sequence[Sequence[Applied]]) -> None:
+        if self._heard_leases is not None:
+            outcomes = (result.outcome for results in applied for result in results)
+            records = [outcome.record for outcome in outcomes if isinstance(outcome, LeaseChanged)]
+            if records:
+                self._heard_leases(records)
 
     def _release(self) -> None:
         while self._waiting and (self._waiting[0][0] <= self.position or self._waiting[0][2].done()):

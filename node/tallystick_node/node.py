@@ -23,6 +23,7 @@ from tallystick_node.access import Access
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.header import Headers
+from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
@@ -36,6 +37,8 @@ from tallystick_node.context_store.decided import DecidedContexts
 from tallystick_node.core.outcomes import Event
 from tallystick_node.feed.feed import Feed
 from tallystick_node.host import Host, RealHost
+from tallystick_node.leases.keeper import LeaseKeeper
+from tallystick_node.leases.store import LeaseStore
 from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.opening import first_error, open_data
 from tallystick_node.peers.identity import LocalNode
@@ -92,7 +95,7 @@ class Node:
         self._stopping = asyncio.Event()
         self._database = database
         self._feed = Feed(database.reads, replay_limit_events=config.watch_history_events)
-        self._machine = Machine(database, self._publish)
+        self._machine = Machine(database, self._publish, lambda records: self._keeper.heard(records))
         self._replica: Replica[Outcomes] = Replica(
             config.node_id,
             _first_members(config),
@@ -109,6 +112,13 @@ class Node:
             config, self._replica, self._runner, database, journal, self._feed, host, lambda: self._sharing.report()
         )
         self._access = Access(self._runner, self._machine, self._fail)
+        self._keeper = LeaseKeeper(
+            lambda after, limit: self._access.looked_up(lambda: database.reads.leases.held(after, limit)),
+            self._access.propose,
+            lambda: self._replica.kernel.term if self._replica.kernel.is_leader else None,
+            host.clock,
+            host.unix_ms,
+        )
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         """What was found beside consensus that this node must not go on with."""
@@ -165,15 +175,17 @@ class Node:
     def _make_client_server(self) -> ClientServer:
         headers = Headers(self._config.node_id, self._status.whereabouts)
         store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
+        leases = LeaseStore(self._access, self._database.reads.leases, self._host.unix_ms)
         return ClientServer(
             self._host,
-            StateService(store, headers),
+            StateService(store, leases, headers),
             ClusterService(self._status.report, headers),
             self._config.max_concurrent_calls,
             MemberService(self._runner, self._status.describe, headers),
             ContextService(
                 self._contexts, self._sharing.merged, self._sharing.verifying, self._sharing.compacting, headers
             ),
+            LeaseService(leases, headers),
         )
 
     def _make_web_server(self) -> WebServer:
@@ -213,6 +225,7 @@ class Node:
                 running = [
                     tasks.create_task(self._links.run(), name="links"),
                     tasks.create_task(self._sharing.run(), name="sharing"),
+                    tasks.create_task(self._keeper.run(), name="leases"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),
@@ -313,6 +326,8 @@ class Node:
 
     def _publish(self, events: Sequence[Event], position: int) -> None:
         self._feed.publish(events, position)
+        if not events:  # a snapshot took the place of what was applied
+            self._keeper.forget()
         self._contexts.heard(events)
 
     async def _checkpoints(self) -> None:

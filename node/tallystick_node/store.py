@@ -123,11 +123,11 @@ class Store:
         )
         return await self._decide(command, write, Checkpointed)
 
-    async def delete_agent(self, write: Write) -> Deleted:
+    async def delete_agent(self, write: Write, epoch: int) -> Deleted:
         """Removes an agent: its log, states and checkpoints.
 
         Raises:
-            Refused: NotFound, Conflict, Invalid.
+            Refused: NotFound, Conflict, StaleOwner, Invalid.
             Unavailable, Undecided: as `append`.
         """
         command = DeleteAgent(
@@ -135,6 +135,7 @@ class Store:
             target=write.target,
             expected_seq=write.expected_seq,
             actor=write.actor,
+            epoch=epoch,
         )
         return await self._decide(command, write, Deleted)
 

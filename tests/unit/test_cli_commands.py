@@ -199,7 +199,7 @@ async def test_agents_are_listed() -> None:
         )
     assert "ann" in people.out
     (line,) = programs.lines()
-    assert set(line) == {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes"}
+    assert set(line) == {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes", "lease"}
     assert (line["agent"], line["seq"]) == ("ann", 2)
 
 

@@ -58,7 +58,7 @@ class LeaseInfo(_message.Message):
     CHANGED_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """of its newest acquisition; 0: it was never acquired"""
+    """of its newest acquisition; 0: it was never acquired, and all below is empty"""
     holder: _builtins.str
     """who has it, or had it last"""
     ttl_ms: _builtins.int

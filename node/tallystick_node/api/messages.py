@@ -103,6 +103,11 @@ def lease(record: LeaseRecord) -> lease_pb2.LeaseInfo:
     )
 
 
+def no_lease(named: Target) -> lease_pb2.LeaseInfo:
+    """The lease of a log that was never acquired."""
+    return lease_pb2.LeaseInfo(agent=agent_ref(named))
+
+
 def lease_decided(decided: LeaseDecided) -> lease_pb2.LeaseDecided:
     """A change of a lease."""
     return lease_pb2.LeaseDecided(

@@ -10,9 +10,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from tallystick.v1 import cluster_pb2, cluster_pb2_grpc, context_pb2, context_pb2_grpc, state_pb2, state_pb2_grpc
+from tallystick.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    context_pb2,
+    context_pb2_grpc,
+    lease_pb2,
+    lease_pb2_grpc,
+    state_pb2,
+    state_pb2_grpc,
+)
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
+from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.host import Host
@@ -25,6 +35,7 @@ MAX_RESPONSE_BYTES: Final = 24 * 1024 * 1024
 
 _STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
 _CONTEXTS: Final = context_pb2.DESCRIPTOR.services_by_name["ContextService"].full_name
+_LEASES: Final = lease_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -58,6 +69,7 @@ class ClientServer:
         max_concurrent_calls: int,
         members: MemberService | None = None,
         contexts: ContextService | None = None,
+        leases: LeaseService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -69,6 +81,9 @@ class ClientServer:
         if contexts is not None:
             context_pb2_grpc.add_ContextServiceServicer_to_server(contexts, self._server)
             services.append(_CONTEXTS)
+        if leases is not None:
+            lease_pb2_grpc.add_LeaseServiceServicer_to_server(leases, self._server)
+            services.append(_LEASES)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -87,7 +102,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS):
+        for service in ("", _STATE, _CONTEXTS, _LEASES):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

@@ -14,6 +14,7 @@ from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers, read_from
 from tallystick_node.core.outcomes import Appended
 from tallystick_node.feed.batch import Filter
+from tallystick_node.leases.store import LeaseStore
 from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
 from tallystick_node.store import Store, Write
 
@@ -26,8 +27,9 @@ WriteRequest = state_pb2.AppendRequest | state_pb2.CheckpointRequest | state_pb2
 class StateService(state_pb2_grpc.StateServiceServicer):
     """See the module."""
 
-    def __init__(self, store: Store, headers: Headers) -> None:
+    def __init__(self, store: Store, leases: LeaseStore, headers: Headers) -> None:
         self._store = store
+        self._leases = leases
         self._headers = headers
 
     @calls.unary
@@ -125,14 +127,14 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     ) -> state_pb2.ListAgentsResponse:
         how = read_from(request.options, context)
         page = await self._store.agents(request.namespace, request.prefix, request.after, request.limit, how)
-        listed = [messages.agent(log) for log in page.items]
+        listed = [messages.agent(log, self._leases.known(log.target)) for log in page.items]
         return state_pb2.ListAgentsResponse(header=self._headers.make(), agents=listed, more=page.more)
 
     @calls.unary
     async def DeleteAgent(  # noqa: N802
         self, request: state_pb2.DeleteAgentRequest, context: Context
     ) -> state_pb2.DeleteAgentResponse:
-        deleted = await self._store.delete_agent(_write(request, context, calls.timeout_s(context)))
+        deleted = await self._store.delete_agent(_write(request, context, calls.timeout_s(context)), request.epoch)
         return state_pb2.DeleteAgentResponse(
             header=self._headers.make(), revision=messages.revision(deleted.position), replayed=deleted.replayed
         )

@@ -1,0 +1,1 @@
+"""Leases of agents' logs: the use cases, and the keeper that counts their time where this node leads."""
