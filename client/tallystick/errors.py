@@ -53,6 +53,11 @@ class Reason(enum.StrEnum):
     WRITER_IN_USE = "WRITER_IN_USE"
     TASK_CLAIMED = "TASK_CLAIMED"
     LEASE_HELD = "LEASE_HELD"
+    STEP_NOT_FOUND = "STEP_NOT_FOUND"
+    STEP_CONFLICT = "STEP_CONFLICT"
+    STEP_AMBIGUOUS = "STEP_AMBIGUOUS"
+    STEP_FAILED = "STEP_FAILED"
+    TURN_CONFLICT = "TURN_CONFLICT"
     STALE_OWNER = "STALE_OWNER"
     INVALID_NAME = "INVALID_NAME"
     INVALID_JSON = "INVALID_JSON"
@@ -280,6 +285,25 @@ REASONS: Final[Mapping[Reason, Row]] = {
         StaleOwner,
         StatusCode.FAILED_PRECONDITION,
         "Stop writing: another took over, or the lease ended. Acquire it, rehydrate, and go on from there.",
+    ),
+    Reason.STEP_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Begin the step first; `tallystick agent steps` lists what there is."
+    ),
+    Reason.STEP_CONFLICT: Row(
+        Conflict,
+        StatusCode.ABORTED,
+        "Look at the step: that attempt at it is not under way; the metadata say which is.",
+    ),
+    Reason.STEP_AMBIGUOUS: Row(
+        Conflict,
+        StatusCode.ABORTED,
+        "Find out whether it happened, then complete it, fail it or begin it anew; `on_ambiguous` says how.",
+    ),
+    Reason.STEP_FAILED: Row(
+        Conflict, StatusCode.ABORTED, "Begin the step anew, naming the attempt that failed; `on_failed` says how."
+    ),
+    Reason.TURN_CONFLICT: Row(
+        Conflict, StatusCode.ABORTED, "Go on with the turn that is open, which the metadata name, or abandon it."
     ),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),

@@ -16,6 +16,8 @@ from tallystick_node.core.outcomes import (
     LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    StepRecord,
+    TurnRecord,
     VersionRecord,
     WritersAllocated,
 )
@@ -97,12 +99,33 @@ class MemoryLeases:
         self.records[record.target] = record
 
 
+class MemorySteps:
+    """An implementation of `tallystick_node.core.tables.StepTables`."""
+
+    def __init__(self) -> None:
+        self.attempts: dict[tuple[int, str], StepRecord] = {}
+        self.turns: dict[int, TurnRecord] = {}
+
+    def newest(self, log: LogRecord, name: str) -> StepRecord | None:
+        return self.attempts.get((log.number, name))
+
+    def save(self, log_number: int, record: StepRecord) -> None:
+        self.attempts[log_number, record.name] = record
+
+    def newest_turn(self, log: LogRecord) -> TurnRecord | None:
+        return self.turns.get(log.number)
+
+    def save_turn(self, log_number: int, record: TurnRecord) -> None:
+        self.turns[log_number] = record
+
+
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`."""
 
     def __init__(self) -> None:
         self.contexts = MemoryContexts()
         self.leases = MemoryLeases()
+        self.steps = MemorySteps()
         self.last_log = 0
         self.events: list[Event] = []
         self.logs: dict[Target, LogRecord] = {}

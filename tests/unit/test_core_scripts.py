@@ -5,6 +5,8 @@ A block is comments and commands, `---`, and what came of them; blocks are parte
 
 Commands: `append AGENT [key=K] [fp=F] [seq=N] [epoch=E] [time=T] [branch=B] OPERATION ...` where an operation is
 `set:/path:json` and `;` begins the next mutation; `checkpoint AGENT NAME [...]`; `delete AGENT [...]`; `state AGENT`.
+Of steps: `begin AGENT STEP [retry=ATTEMPT]`; `complete AGENT STEP ATTEMPT RESULT`; `fail AGENT STEP ATTEMPT ERROR`;
+`turn AGENT [abandons=SEQ]`; `endturn AGENT SEQ`; each with options as an append.
 Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
 each of them. Of leases: see `lease_script.py`, and `lease AGENT`.
@@ -21,12 +23,16 @@ import pytest
 from tallystick_node.core.commands import (
     AllocateWriters,
     Append,
+    BeginStep,
+    BeginTurn,
     Checkpoint,
     Command,
     ContextCommand,
     CreateContext,
     DeleteAgent,
     DeleteContext,
+    EndStep,
+    EndTurn,
     Idempotency,
     Mutation,
     Operation,
@@ -34,6 +40,7 @@ from tallystick_node.core.commands import (
     SaveVersion,
     SealContext,
     StartEpoch,
+    StepCommand,
     Target,
 )
 from tallystick_node.core.limits import FIRST_WRITER
@@ -48,6 +55,8 @@ from tallystick_node.core.outcomes import (
     Deleted,
     LeaseChanged,
     Refusal,
+    StepDecided,
+    TurnDecided,
     VersionSaved,
     WritersGiven,
 )
@@ -58,6 +67,7 @@ from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, sh
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
 
+STEP_VERBS = {"begin", "complete", "fail", "turn", "endturn"}
 CONTEXT_VERBS = {"create", "remove", "writers", "seal", "epoch", "version"}
 
 
@@ -98,10 +108,10 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return _run_lease_line(tables, verb, [agent, *words])
     if verb in CONTEXT_VERBS:
         return _run_context_line(tables, verb, [agent, *words])
-    before = _show_state(tables, agent)
+    before = _show_state(tables, agent), copy.deepcopy(vars(tables.steps))
     applied = apply(tables, _command(verb, agent, words))
     if isinstance(applied.outcome, Refusal):
-        assert _show_state(tables, agent) == before
+        assert (_show_state(tables, agent), vars(tables.steps)) == before
         assert applied.events == ()
     return _show(applied)
 
@@ -156,6 +166,9 @@ def _command(verb: str, agent: str, words: list[str]) -> Command:
     idempotency = Idempotency(key, options.get("fp", "one").encode()) if key else None
     expected_seq = int(options["seq"]) if "seq" in options else None
     epoch = int(options.get("epoch", "0"))
+    if verb in STEP_VERBS:
+        named = int(options.get("retry", options.get("abandons", "0")))
+        return _step_command(verb, Append(time_unix_ms, target, (), idempotency, epoch=epoch), rest, named)
     if verb == "append":
         return Append(time_unix_ms, target, _mutations(rest), idempotency, expected_seq, epoch)
     if verb == "checkpoint":
@@ -166,8 +179,24 @@ def _command(verb: str, agent: str, words: list[str]) -> Command:
     return DeleteAgent(time_unix_ms, target, idempotency, expected_seq, epoch=epoch)
 
 
+def _step_command(verb: str, common: Append, words: list[str], named: int) -> StepCommand:
+    """`named`: the attempt or the turn that it follows. `common`: what all of them have."""
+    mutation = Mutation(" ".join([verb, *words]).encode(), ())
+    time_unix_ms, target, key, epoch = common.time_unix_ms, common.target, common.idempotency, common.epoch
+    match verb:
+        case "begin":
+            return BeginStep(time_unix_ms, target, words[0], named, mutation, key, epoch, "me")
+        case "complete" | "fail":
+            has_failed = verb == "fail"
+            return EndStep(time_unix_ms, target, words[0], int(words[1]), has_failed, mutation, key, epoch, "me")
+        case "turn":
+            return BeginTurn(time_unix_ms, target, named, mutation, key, epoch, "me")
+        case _:
+            return EndTurn(time_unix_ms, target, int(words[0]), mutation, key, epoch, "me")
+
+
 def _is_option(word: str) -> bool:
-    return word.split("=", 1)[0] in {"key", "fp", "seq", "epoch", "time", "branch"}
+    return word.split("=", 1)[0] in {"key", "fp", "seq", "epoch", "time", "branch", "retry", "abandons"}
 
 
 def _mutations(words: list[str]) -> tuple[Mutation, ...]:
@@ -194,6 +223,14 @@ def _show(applied: Applied) -> str:
             return text + (" (replayed)" if done.replayed else "")
         case Deleted() as done:
             return f"deleted, ended at {done.last_seq}, at {done.position}" + (" (replayed)" if done.replayed else "")
+        case StepDecided() as done:
+            record, granted = done.record, ", granted" if done.is_granted else ""
+            ended = f" with {done.end.raw.decode()!r}" if done.end is not None else ""
+            text = f"{record.name} attempt {record.attempt} {record.status.name.lower()}{ended}{granted}"
+            text += f", effect of {record.first_position}, at {done.position}"
+            return text + (" (replayed)" if done.replayed else "")
+        case TurnDecided() as done:
+            return f"turn {done.turn}: seq {done.seq} at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextChanged() as done:
             return f"{_context_text(done.record)}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextDeleted() as done:

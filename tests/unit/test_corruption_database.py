@@ -3,7 +3,7 @@
 SQLite checks the form of its pages, not what is in them. Bytes that hold no data (free space, counters of SQLite's own)
 may change without notice: then every read must still give the same. A damaged index may hide a row from a read; a read
 must never give one that was not written, and `verify`, which looks at a small state whenever it is opened and at each
-copy before it is installed, must refuse. Of a state of contexts, some bytes are enough: the means are the same.
+copy before it is installed, must refuse. Of states of contexts and steps some bytes are enough: the means are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pytest
 
@@ -35,8 +35,10 @@ from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.install import INCOMING_PREFIX, stage
 from tallystick_node.storage.pages import Page
-from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head, StateRead
+from tallystick_node.storage.reads import At, AtCheckpoint, AtLastTurn, AtSeq, AtTime, Head, StateRead
+from tallystick_node.storage.step_reads import StepRead
 from tallystick_node.storage.verify import verify
+from tests.unit import test_step_database
 from tests.unit.database_support import START_MS, append, checkpoint, delete_agent, set_op, target
 
 CHANGES: dict[str, Callable[[int], int]] = {
@@ -51,9 +53,10 @@ RUNS = [
     *(("agents", change, 16, 3 * at) for at, change in enumerate(list(CHANGES)[1:])),
     *(("contexts", "all bits", 16, 5 * part) for part in range(3)),
     *(("leases", "all bits", 16, 5 * part) for part in range(3)),
+    *(("steps", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
-contexts. The state, the change, the step, the first byte."""
+contexts and of one of steps. The state, the change, the step, the first byte."""
 PAGE_BYTES = 512
 MEMBERS = b"the members"
 
@@ -119,6 +122,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
         "agents": _written(folder / "agents.db", history(), 8, reads()),
         "leases": _written(folder / "leases.db", history_of_leases(), 4, reads_of_leases()),
         "contexts": _written(folder / "contexts.db", history_of_contexts(), 8, reads_of_contexts()),
+        "steps": _written(folder / "steps.db", test_step_database.history(), 7, reads_of_steps()),
     }
 
 
@@ -221,6 +225,49 @@ def reads_of_leases() -> list[Read]:
     ]
 
 
+def reads_of_steps() -> list[Read]:
+    """All that can be asked of steps and turns, and what `apply` looks up."""
+
+    def step(name: str) -> Read:
+        return lambda database: [_newest(database.reads.steps.step(target(), name))]
+
+    def steps(*, with_ends: bool) -> Read:
+        def read(database: Database) -> list[Newest]:
+            page = database.reads.steps.steps(target(), "", 100, with_ends=with_ends)
+            return [_newest(each) for each in page.items]
+
+        return read
+
+    def turn(database: Database) -> list[Newest]:
+        found = database._tables.steps.newest_turn(database.reads.log(target()))
+        return [Newest("turn", found.begun_seq, found)] if found is not None else []
+
+    def ended_turn(database: Database) -> list[Newest]:
+        state = database.reads.read_state(target(), AtLastTurn())
+        return [Newest("ended turn", state.seq, state.state)]
+
+    return [
+        lambda database: (database.applied_index, database.applied_term, database.digest, database.position),
+        lambda database: database.reads.events(0, 1000),
+        *(step(name) for name in ("a", "b", "c")),
+        *(steps(with_ends=with_ends) for with_ends in (False, True)),
+        turn,
+        ended_turn,
+    ]
+
+
+class Newest(NamedTuple):
+    """What is the newest of its name. Where the newest is hidden, an older one seems to be."""
+
+    name: str
+    rank: int
+    value: object
+
+
+def _newest(read: StepRead) -> Newest:
+    return Newest(read.record.name, read.record.attempt, read)
+
+
 def _content(contexts: ContextReads, guid: bytes) -> bytes | None:
     version = contexts.version(guid, "v1")
     return contexts.version_content(version) if version is not None else None
@@ -278,6 +325,9 @@ def is_part_of(found: object, wanted: object) -> bool:
     if isinstance(found, Page) and isinstance(wanted, Page):
         return _is_subsequence(found.items, wanted.items)
     if isinstance(found, list) and isinstance(wanted, list):
+        if found and isinstance(found[0], Newest):
+            newest = {each.name: each for each in wanted}
+            return all(each == newest[each.name] or each.rank < newest[each.name].rank for each in found)
         return _is_subsequence(found, wanted)
     if isinstance(found, StateRead) and isinstance(wanted, StateRead):  # but for the newest checkpoint
         fields = ("seq", "state", "hash", "time_unix_ms")
@@ -301,7 +351,7 @@ def test_a_damaged_copy_is_not_staged(sound: dict[str, Sound], tmp_path: Path) -
     assert stage(tmp_path, path).index == len(history())
 
 
-@pytest.mark.parametrize(("state", "missing"), [("agents", 3), ("contexts", 0), ("leases", 0)])
+@pytest.mark.parametrize(("state", "missing"), [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0)])
 def test_reads_of_the_sound_state(sound: dict[str, Sound], tmp_path: Path, state: str, missing: int) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(sound[state].data)

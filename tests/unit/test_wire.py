@@ -102,6 +102,8 @@ def test_commands_round_trip(command: Command) -> None:
         (mutation(operation(), kind="seen"), Reason.INVALID_REQUEST, "operations"),
         (mutation(kind="seen", payload=b"x"), Reason.INVALID_JSON, "payload"),
         (mutation(kind="no spaces"), Reason.INVALID_NAME, "kind"),
+        (mutation(kind="step.begun"), Reason.INVALID_REQUEST, "kind"),
+        (mutation(kind="turn.of-mine", payload=b"{}"), Reason.INVALID_REQUEST, "kind"),
         (mutation(*[operation()] * (limits.MUTATION_OPERATIONS + 1)), Reason.TOO_LARGE, "operations"),
         (mutation(operation(value=b'"' + b"x" * limits.MUTATION_BYTES + b'"')), Reason.TOO_LARGE, "mutation"),
         (state_pb2.Mutation(operations=[operation()], cause="é" * 600), Reason.TOO_LARGE, "cause"),

@@ -128,7 +128,9 @@ class Mutation(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     REVERTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is."""
+    """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is. Words that
+    begin with "step." or "turn." are those of StepService.
+    """
     payload: _builtins.bytes
     """of a custom event: JSON text"""
     cause: _builtins.str
@@ -366,14 +368,19 @@ class ReadRequest(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    LAST_TURN_FIELD_NUMBER: _builtins.int
     TAIL_LIMIT_FIELD_NUMBER: _builtins.int
     DIGEST_ONLY_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     checkpoint: _builtins.str
     time_unix_ms: _builtins.int
     """the last mutation at or before this time"""
+    last_turn: _builtins.bool
+    """where the newest turn that was ended ends; seq 0 if none was"""
     tail_limit: _builtins.int
-    """Also return the mutations after the newest checkpoint, at most this many (limit 1000)."""
+    """Also return the mutations after the newest checkpoint, at most this many (limit 1000). With `last_turn` those after
+    the turn instead, up to the head.
+    """
     digest_only: _builtins.bool
     """leave the state out, and tell its digest"""
     @_builtins.property
@@ -388,14 +395,15 @@ class ReadRequest(_message.Message):
         seq: _builtins.int = ...,
         checkpoint: _builtins.str = ...,
         time_unix_ms: _builtins.int = ...,
+        last_turn: _builtins.bool = ...,
         tail_limit: _builtins.int = ...,
         digest_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "options", b"options", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "last_turn", b"last_turn", "options", b"options", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "digest_only", b"digest_only", "options", b"options", "seq", b"seq", "tail_limit", b"tail_limit", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "digest_only", b"digest_only", "last_turn", b"last_turn", "options", b"options", "seq", b"seq", "tail_limit", b"tail_limit", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["seq", "checkpoint", "time_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["seq", "checkpoint", "time_unix_ms", "last_turn"]  # noqa: Y015
     _WhichOneofArgType_at: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_at) -> _WhichOneofReturnType_at | None: ...
 
@@ -414,6 +422,7 @@ class ReadResponse(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     TAIL_TRUNCATED_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
+    OPEN_TURN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     state: _builtins.bytes
     """JSON text"""
@@ -424,6 +433,8 @@ class ReadResponse(_message.Message):
     """there are more after these"""
     state_digest: _builtins.bytes
     """with `digest_only`: SHA-256 of the canonical JSON of the state"""
+    open_turn: _builtins.int
+    """with `last_turn`: the seq at which the turn that is open began, or 0"""
     @_builtins.property
     def header(self) -> _common_pb2.ResponseHeader: ...
     @_builtins.property
@@ -446,10 +457,11 @@ class ReadResponse(_message.Message):
         tail: _abc.Iterable[Global___DecidedMutation] | None = ...,
         tail_truncated: _builtins.bool = ...,
         state_digest: _builtins.bytes = ...,
+        open_turn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "seq", b"seq", "state", b"state", "state_digest", b"state_digest", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "open_turn", b"open_turn", "seq", b"seq", "state", b"state", "state_digest", b"state_digest", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -214,13 +214,74 @@ class SaveVersion:
     actor: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BeginStep:
+    """Begin a side effect, unless it was begun before. `retry_of`: the attempt that this one follows; 0: the first.
+
+    `mutation`: what the log gets if it is begun now.
+    """
+
+    time_unix_ms: int
+    target: Target
+    name: str
+    retry_of: int
+    mutation: Mutation
+    idempotency: Idempotency | None = None
+    epoch: int = 0
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndStep:
+    """End the present attempt at a step: completed for good, or failed. `mutation` tells what came of it."""
+
+    time_unix_ms: int
+    target: Target
+    name: str
+    attempt: int
+    has_failed: bool
+    mutation: Mutation
+    idempotency: Idempotency | None = None
+    epoch: int = 0
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTurn:
+    """Begin a turn. `abandons`: the seq at which the turn that is open began, and which is left as it is; 0: none."""
+
+    time_unix_ms: int
+    target: Target
+    abandons: int
+    mutation: Mutation
+    idempotency: Idempotency | None = None
+    epoch: int = 0
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndTurn:
+    """End the turn that is open. `turn`: the seq at which it began."""
+
+    time_unix_ms: int
+    target: Target
+    turn: int
+    mutation: Mutation
+    idempotency: Idempotency | None = None
+    epoch: int = 0
+    actor: str = ""
+
+
 AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
 """On an agent's log. Repeated with its key it is the same."""
 
 LeaseCommand: TypeAlias = AcquireLease | RenewLease | ReleaseLease | ExpireLease
 """On leases. Repeated it is, by what it names, the same."""
 
+StepCommand: TypeAlias = BeginStep | EndStep | BeginTurn | EndTurn
+"""On steps and turns. Repeated with its key it is the same."""
+
 ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | SealContext | StartEpoch | SaveVersion
 """On shared contexts. Repeated it is, by what it names, the same; but for `AllocateWriters`, which hands out more."""
 
-Command: TypeAlias = AgentCommand | LeaseCommand | ContextCommand
+Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand

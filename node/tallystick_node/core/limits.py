@@ -55,6 +55,18 @@ METADATA_BYTES: Final = 64 * 1024
 STEP_MAX: Final = 2**63 - 1
 """The step of a checkpoint."""
 
+STEP_RESULT_BYTES: Final = 512 * 1024
+"""What a step returned, as JSON text; likewise the note of a turn."""
+
+STEP_ERROR_BYTES: Final = 16 * 1024
+"""Why a step failed: the error's message, in UTF-8."""
+
+STEP_DIGEST_BYTES: Final = 64
+"""What a step was begun with, as a digest."""
+
+STEP_ATTEMPTS: Final = 2**31 - 1
+"""Attempts at one step."""
+
 INT_MIN: Final = -(2**63)
 """The smallest integer in a state. Decided."""
 

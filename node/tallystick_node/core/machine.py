@@ -12,15 +12,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
-from tallystick_node.core import contexts, leases, limits, rules
+from tallystick_node.core import contexts, leases, limits, rules, steps
 from tallystick_node.core.appending import advanced, decide_mutations
 from tallystick_node.core.commands import (
     MAIN,
     AcquireLease,
     Append,
+    BeginStep,
+    BeginTurn,
     Checkpoint,
     Command,
     DeleteAgent,
+    EndStep,
+    EndTurn,
     ExpireLease,
     Mutation,
     ReleaseLease,
@@ -55,6 +59,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return _delete_agent(tables, command)
             case AcquireLease() | RenewLease() | ReleaseLease() | ExpireLease():
                 return leases.decide(tables, command)
+            case BeginStep() | EndStep() | BeginTurn() | EndTurn():
+                return steps.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:

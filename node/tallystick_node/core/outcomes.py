@@ -3,7 +3,8 @@
 Rules of this file:
 - Everything here is a value, equal on every replica.
 - A refusal and a replay have no events; anything else has at least one, but for the renewal of a lease, which changes
-  nothing but its mark: it comes for each lease every few seconds, and tells nobody anything.
+  nothing but its mark: it comes for each lease every few seconds, and tells nobody anything. (A step that was begun
+  before is answered as it is: a replay of another's request.)
 """
 
 from __future__ import annotations
@@ -155,6 +156,77 @@ class Deleted:
     replayed: bool = False
 
 
+class StepStatus(enum.IntEnum):
+    """How far an attempt at a step came. The numbers are part of the stored format, and the wire's."""
+
+    BEGUN = 1
+    COMPLETED = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """An attempt at a step.
+
+    Attributes:
+        attempt: 1, 2, ...
+        first_position: where the first attempt began.
+        begun_seq, begun_position, begun_unix_ms: where this one began, and when.
+        actor, epoch: who began it, and under which lease (0: none).
+        ended_seq, ended_position, ended_unix_ms: where it was completed or failed, and when; 0: it is begun.
+    """
+
+    name: str
+    attempt: int
+    status: StepStatus
+    first_position: int
+    begun_seq: int
+    begun_position: int
+    begun_unix_ms: int
+    actor: str
+    epoch: int
+    ended_seq: int = 0
+    ended_position: int = 0
+    ended_unix_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """A turn, named by the seq of the mutation that began it. `ended_seq` 0: it is open, or another followed it."""
+
+    begun_seq: int
+    begun_position: int
+    ended_seq: int = 0
+    ended_position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecided:
+    """The newest attempt at a step, as it is now. `position`: of what was decided of it last.
+
+    Attributes:
+        is_granted: this request began it: the effect is its caller's to bring about.
+        end: the mutation that completed it or says why it failed.
+    """
+
+    position: int
+    record: StepRecord
+    is_granted: bool
+    end: MutationDecided | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDecided:
+    """The turn that began at `turn` has begun or ended, with the mutation at `seq`."""
+
+    position: int
+    turn: int
+    seq: int
+    time_unix_ms: int
+    replayed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Decided: no. The fields of an error of `tallystick.errors`."""
@@ -292,6 +364,8 @@ Outcome: TypeAlias = (
     | Checkpointed
     | Deleted
     | LeaseChanged
+    | StepDecided
+    | TurnDecided
     | ContextChanged
     | ContextDeleted
     | WritersGiven

@@ -23,6 +23,8 @@ from tallystick_node.core.outcomes import (
     LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    StepRecord,
+    TurnRecord,
     VersionRecord,
     WritersAllocated,
 )
@@ -146,12 +148,37 @@ class LeaseTables(Protocol):
         ...
 
 
+class StepTables(Protocol):
+    """The tables of steps and turns. What a log looks up, it finds in the past that it shares with its parent, too."""
+
+    def newest(self, log: LogRecord, name: str) -> StepRecord | None:
+        """The newest attempt at a step."""
+        ...
+
+    def save(self, log_number: int, record: StepRecord) -> None:
+        """Add an attempt, or what came of it."""
+        ...
+
+    def newest_turn(self, log: LogRecord) -> TurnRecord | None:
+        """The turn that began last."""
+        ...
+
+    def save_turn(self, log_number: int, record: TurnRecord) -> None:
+        """Add a turn, or its end."""
+        ...
+
+
 class Tables(Protocol):
     """The tables of one group."""
 
     @property
     def leases(self) -> LeaseTables:
         """Those of leases."""
+        ...
+
+    @property
+    def steps(self) -> StepTables:
+        """Those of steps and turns."""
         ...
 
     @property

@@ -25,11 +25,12 @@ from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE,
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
 
-EVENT_SELECT: Final = (
-    "SELECT e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum,"
-    " l.namespace, l.agent, l.branch"
-    " FROM events AS e LEFT JOIN logs AS l ON l.number = e.log"
+EVENT_COLUMNS: Final = (
+    "e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum, l.namespace, l.agent, l.branch"
 )
+"""What `event_of` reads."""
+
+EVENT_SELECT: Final = f"SELECT {EVENT_COLUMNS} FROM events AS e LEFT JOIN logs AS l ON l.number = e.log"  # noqa: S608
 """Begins a statement whose rows `event_of` reads."""
 
 MUTATION_SELECT: Final = (

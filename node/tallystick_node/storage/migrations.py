@@ -164,7 +164,7 @@ def from_2_to_3(sql: Sql, statements: tuple[str, ...]) -> None:
 
 
 def from_3_to_4(sql: Sql, older: tuple[str, ...], statements: tuple[str, ...]) -> None:
-    """Leases get their table, which `statements` make. Within a transaction.
+    """What agents need of their history gets its tables, which `statements` make. Within a transaction.
 
     Raises:
         DatabaseDamaged: it does not have the tables of format 3, which are `older`.

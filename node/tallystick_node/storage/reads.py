@@ -36,6 +36,7 @@ from tallystick_node.storage.events import (
 from tallystick_node.storage.lease_reads import LeaseReads
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
+from tallystick_node.storage.step_reads import StepReads
 from tallystick_node.storage.tables import LOG_SELECT, SqlTables, log_of
 
 
@@ -65,7 +66,12 @@ class AtTime:
     time_unix_ms: int
 
 
-At: TypeAlias = Head | AtSeq | AtCheckpoint | AtTime
+@dataclass(frozen=True, slots=True)
+class AtLastTurn:
+    """After the mutation that ended a turn last; before the first mutation if none was ended."""
+
+
+At: TypeAlias = Head | AtSeq | AtCheckpoint | AtTime | AtLastTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Reads:
     Attributes:
         contexts: those of shared contexts.
         leases: those of leases.
+        steps: those of steps.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -98,6 +105,7 @@ class Reads:
         self._tables = tables
         self.contexts = ContextReads(sql, tables.contexts)
         self.leases = LeaseReads(sql, tables.leases)
+        self.steps = StepReads(sql, tables, tables.steps)
 
     @property
     def agent_count(self) -> int:
@@ -222,6 +230,8 @@ class Reads:
                 return self._checkpoint(log, at.name).seq
             case AtTime():
                 return self._seq_at_time(log, at.time_unix_ms)
+            case AtLastTurn():
+                return self._tables.steps.last_turn_end(log)
 
     def _seq_at_time(self, log: LogRecord, time_unix_ms: int) -> int:
         """Halves the log: its times never fall."""

@@ -19,6 +19,7 @@ from tallystick_node.storage.lease_rows import LEASE_TABLES
 from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
 from tallystick_node.storage.sql import Sql
+from tallystick_node.storage.step_rows import STEP_TABLES
 
 FORMAT: Final = 4
 
@@ -72,7 +73,10 @@ _CONTEXT_TABLES: Final = (
 FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 """The tables of format 3."""
 
-_TABLES: Final = (*FORMAT_3, *LEASE_TABLES)
+_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES)
+"""What format 4 has besides."""
+
+_TABLES: Final = (*FORMAT_3, *_NEW_TABLES)
 
 
 def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
@@ -147,7 +151,7 @@ def _make(sql: Sql, found: int) -> None:
     if found in {1, 2}:
         from_2_to_3(sql, _CONTEXT_TABLES)
     if found in {1, 2, 3}:
-        from_3_to_4(sql, FORMAT_3, LEASE_TABLES)
+        from_3_to_4(sql, FORMAT_3, _NEW_TABLES)
     elif found == 0:
         if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
             raise DatabaseDamaged(sql.path, "it has tables but no format")

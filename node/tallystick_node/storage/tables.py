@@ -36,6 +36,7 @@ from tallystick_node.storage.meta import load_meta
 from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE, MUTATION, WRITERS
 from tallystick_node.storage.snapshots import Marks
 from tallystick_node.storage.sql import Row, Sql, Value
+from tallystick_node.storage.step_tables import SqlStepTables
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
 
 _LOG_UPSERT: Final = (
@@ -82,6 +83,7 @@ class SqlTables:
         self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
         self.contexts = SqlContextTables(sql)
         self.leases = SqlLeaseTables(sql)
+        self.steps = SqlStepTables(sql)
         self.replayed = 0
         self.position = 0
         self.last_log = 0
@@ -224,6 +226,7 @@ class SqlTables:
         self._sql.execute("DELETE FROM snapshots WHERE log = ?", number)
         self._sql.execute("DELETE FROM keys WHERE log = ?", number)
         self._sql.execute("DELETE FROM logs WHERE number = ?", number)
+        self.steps.delete(log.number)
         key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency is not None else (None, None)
         self._sql.execute(
             "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?, ?)",

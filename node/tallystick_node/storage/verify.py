@@ -27,6 +27,7 @@ from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, even
 from tallystick_node.storage.lease_verify import check_leases
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.sql import Sql
+from tallystick_node.storage.step_verify import check_steps
 from tallystick_node.storage.sums import check_sum
 from tallystick_node.storage.tables import LOG_SELECT, log_of
 
@@ -53,6 +54,7 @@ def verify(sql: Sql) -> None:
     _check_others(sql)
     _check_contexts(sql)
     check_leases(sql)
+    check_steps(sql)
 
 
 def _check_events(sql: Sql) -> None:

@@ -1,7 +1,8 @@
 """Commands to the bytes of log/v1 and back.
 
 Rules of this file:
-- Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`.
+- Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`, those on steps and turns in
+  `step_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
   a new owner that asks again with a former one's key gets the answer that was decided.
@@ -21,13 +22,18 @@ from tallystick_node.core.commands import (
     AcquireLease,
     AgentCommand,
     Append,
+    BeginStep,
+    BeginTurn,
     Checkpoint,
     Command,
     DeleteAgent,
+    EndStep,
+    EndTurn,
     ExpireLease,
     Idempotency,
     ReleaseLease,
     RenewLease,
+    StepCommand,
     Target,
 )
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
@@ -42,6 +48,7 @@ from tallystick_node.wire.fields import (
 )
 from tallystick_node.wire.lease_commands import decode_lease_command, encode_lease_command
 from tallystick_node.wire.mutations import decode_mutation
+from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
 
 _FINGERPRINT_BYTES: Final = 16
 
@@ -49,20 +56,20 @@ _BATCH_OVERHEAD_BYTES: Final = 16
 """At most what a command takes in a batch besides its own bytes, and the batch in a command."""
 
 
-def fingerprint(command: AgentCommand) -> bytes:
+def fingerprint(command: AgentCommand | StepCommand) -> bytes:
     """16 bytes that tell one request from another, whatever its time, its key and who hands it in."""
-    message = _encode_agent(command)
+    message = _encode_keyed(command)
     _body(message).ClearField("idempotency")
     return _fingerprint(message)
 
 
-def encode_request(command: AgentCommand, key: str) -> bytes:
+def encode_request(command: AgentCommand | StepCommand, key: str) -> bytes:
     """A `log.v1.Command` of what a client asked: `command`, with its idempotency key if that is not empty.
 
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
-    message = _checked_agent(command)
+    message = _checked(command)
     if key:
         known = Idempotency(key, _fingerprint(message))
         check_idempotency(known)
@@ -79,14 +86,16 @@ def encode_command(command: Command) -> bytes:
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
-    if isinstance(command, (Append, Checkpoint, DeleteAgent)):
-        return _serialized(_checked_agent(command))
     if isinstance(command, (AcquireLease, RenewLease, ReleaseLease, ExpireLease)):
         return _serialized(encode_lease_command(command))
+    if isinstance(command, (Append, Checkpoint, DeleteAgent, BeginStep, EndStep, BeginTurn, EndTurn)):
+        return _serialized(_checked(command))
     return _serialized(encode_context_command(command))
 
 
-def _checked_agent(command: AgentCommand) -> log_pb2.Command:
+def _checked(command: AgentCommand | StepCommand) -> log_pb2.Command:
+    if isinstance(command, (BeginStep, EndStep, BeginTurn, EndTurn)):
+        return encode_step_command(command)
     check_target(command.target)
     check_bytes("actor", command.actor.encode(), limits.ACTOR_BYTES)
     check_idempotency(command.idempotency)
@@ -112,14 +121,16 @@ def _fingerprint(message: log_pb2.Command) -> bytes:
     return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
 
 
-def _body(message: log_pb2.Command) -> log_pb2.Append | log_pb2.Checkpoint | log_pb2.DeleteAgent:
+def _body(message: log_pb2.Command) -> log_pb2.Append | log_pb2.Checkpoint | log_pb2.DeleteAgent | StepBody:
     match message.WhichOneof("body"):
         case "append":
             return message.append
         case "checkpoint":
             return message.checkpoint
-        case _:
+        case "delete_agent":
             return message.delete_agent
+        case _:
+            return step_body(message)
 
 
 def join_commands(commands: Iterable[bytes]) -> Iterator[bytes]:
@@ -173,8 +184,16 @@ def _decode(message: log_pb2.Command) -> Command:
             return _decode_delete_agent(message.time_unix_ms, message.delete_agent)
         case "acquire_lease" | "renew_lease" | "release_lease" | "expire_lease":
             return decode_lease_command(message)
+        case "begin_step" | "end_step" | "begin_turn" | "end_turn":
+            return decode_step_command(message)
         case _:
             return decode_context_command(message)
+
+
+def _encode_keyed(command: AgentCommand | StepCommand) -> log_pb2.Command:
+    if isinstance(command, (BeginStep, EndStep, BeginTurn, EndTurn)):
+        return encode_step_command(command)
+    return _encode_agent(command)
 
 
 def _encode_agent(command: AgentCommand) -> log_pb2.Command:

@@ -23,6 +23,9 @@ from tallystick_node.core.values import parse_json
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.fields import check_bytes, check_name
 
+RESERVED_KINDS: Final = ("step.", "turn.")
+"""How kinds begin that no client may hand in: those of `step_mutations.py`."""
+
 STATE_KIND: Final = "state"
 """The kind of a mutation that changes the state; empty means the same."""
 
@@ -83,6 +86,11 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
     if kind in {"", STATE_KIND}:
         return Mutation(raw, _admit_operations(message))
     check_name("kind", kind)
+    if kind.startswith(RESERVED_KINDS):
+        raise Invalid(
+            f"kind {kind!r} is reserved: steps and turns are begun and ended by calls of their own",
+            metadata={"field": "kind"},
+        )
     if message.operations:
         raise Invalid(
             f"a mutation of kind {kind!r} has no operations: only {STATE_KIND!r} changes the state",

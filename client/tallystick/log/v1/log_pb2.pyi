@@ -146,6 +146,10 @@ class Command(_message.Message):
     RENEW_LEASE_FIELD_NUMBER: _builtins.int
     RELEASE_LEASE_FIELD_NUMBER: _builtins.int
     EXPIRE_LEASE_FIELD_NUMBER: _builtins.int
+    BEGIN_STEP_FIELD_NUMBER: _builtins.int
+    END_STEP_FIELD_NUMBER: _builtins.int
+    BEGIN_TURN_FIELD_NUMBER: _builtins.int
+    END_TURN_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -176,6 +180,14 @@ class Command(_message.Message):
     def release_lease(self) -> Global___ReleaseLease: ...
     @_builtins.property
     def expire_lease(self) -> Global___ExpireLease: ...
+    @_builtins.property
+    def begin_step(self) -> Global___BeginStep: ...
+    @_builtins.property
+    def end_step(self) -> Global___EndStep: ...
+    @_builtins.property
+    def begin_turn(self) -> Global___BeginTurn: ...
+    @_builtins.property
+    def end_turn(self) -> Global___EndTurn: ...
     def __init__(
         self,
         *,
@@ -194,12 +206,16 @@ class Command(_message.Message):
         renew_lease: Global___RenewLease | None = ...,
         release_lease: Global___ReleaseLease | None = ...,
         expire_lease: Global___ExpireLease | None = ...,
+        begin_step: Global___BeginStep | None = ...,
+        end_step: Global___EndStep | None = ...,
+        begin_turn: Global___BeginTurn | None = ...,
+        end_turn: Global___EndTurn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "begin_step", "end_step", "begin_turn", "end_turn"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -515,6 +531,166 @@ class ExpireLease(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExpireLease: _TypeAlias = ExpireLease  # noqa: Y015
+
+@_typing.final
+class BeginStep(_message.Message):
+    """Steps and turns are mutations of a kind that no client hands in. Each command brings the mutation that its log gets
+    if it has an effect: a tallystick.v1.Mutation as serialized by the node that proposed it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    MUTATION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    actor: _builtins.str
+    name: _builtins.str
+    retry_of: _builtins.int
+    """the attempt that this one follows; 0: none"""
+    mutation: _builtins.bytes
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        idempotency: Global___Idempotency | None = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        name: _builtins.str = ...,
+        retry_of: _builtins.int = ...,
+        mutation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "epoch", b"epoch", "idempotency", b"idempotency", "mutation", b"mutation", "name", b"name", "retry_of", b"retry_of", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginStep: _TypeAlias = BeginStep  # noqa: Y015
+
+@_typing.final
+class EndStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    HAS_FAILED_FIELD_NUMBER: _builtins.int
+    MUTATION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    actor: _builtins.str
+    name: _builtins.str
+    attempt: _builtins.int
+    has_failed: _builtins.bool
+    mutation: _builtins.bytes
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        idempotency: Global___Idempotency | None = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        name: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        has_failed: _builtins.bool = ...,
+        mutation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "attempt", b"attempt", "epoch", b"epoch", "has_failed", b"has_failed", "idempotency", b"idempotency", "mutation", b"mutation", "name", b"name", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndStep: _TypeAlias = EndStep  # noqa: Y015
+
+@_typing.final
+class BeginTurn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ABANDONS_FIELD_NUMBER: _builtins.int
+    MUTATION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    actor: _builtins.str
+    abandons: _builtins.int
+    """the seq at which the open turn began, which is left as it is; 0: none"""
+    mutation: _builtins.bytes
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        idempotency: Global___Idempotency | None = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        abandons: _builtins.int = ...,
+        mutation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandons", b"abandons", "actor", b"actor", "epoch", b"epoch", "idempotency", b"idempotency", "mutation", b"mutation", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginTurn: _TypeAlias = BeginTurn  # noqa: Y015
+
+@_typing.final
+class EndTurn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    MUTATION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    actor: _builtins.str
+    turn: _builtins.int
+    """the seq at which it began"""
+    mutation: _builtins.bytes
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        idempotency: Global___Idempotency | None = ...,
+        epoch: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        turn: _builtins.int = ...,
+        mutation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "epoch", b"epoch", "idempotency", b"idempotency", "mutation", b"mutation", "target", b"target", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndTurn: _TypeAlias = EndTurn  # noqa: Y015
 
 @_typing.final
 class CreateContext(_message.Message):

@@ -1,0 +1,130 @@
+"""What can be asked of steps: one, or a page of them, with what came of them.
+
+Rules of this file: those of `reads.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from operator import itemgetter
+from typing import NamedTuple
+
+from tallystick_node.core import limits, rules
+from tallystick_node.core.commands import Target
+from tallystick_node.core.outcomes import MutationDecided, StepRecord
+from tallystick_node.core.steps import step_not_found
+from tallystick_node.core.tables import LogRecord
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.events import EVENT_COLUMNS, EVENT_SELECT, event_of
+from tallystick_node.storage.pages import Page, take_page
+from tallystick_node.storage.sql import Row, Sql
+from tallystick_node.storage.step_rows import STEP_COLUMNS, step_of
+from tallystick_node.storage.step_tables import SqlStepTables
+from tallystick_node.storage.tables import SqlTables
+
+_STEPS = f"SELECT {STEP_COLUMNS} FROM steps AS s"  # noqa: S608
+_STEPS_WITH_ENDS = (
+    f"SELECT {STEP_COLUMNS}, {EVENT_COLUMNS} FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"  # noqa: S608
+    " LEFT JOIN logs AS l ON l.number = e.log"
+)
+_STEP_WIDTH = STEP_COLUMNS.count(",") + 1
+
+
+class StepRead(NamedTuple):
+    """The newest attempt at a step, and the mutation that ended it, if it ended and was asked for."""
+
+    record: StepRecord
+    end: MutationDecided | None
+
+
+class StepReads:
+    """The reads of steps, over the connection of the thread that applies."""
+
+    def __init__(self, sql: Sql, tables: SqlTables, steps: SqlStepTables) -> None:
+        self._sql = sql
+        self._tables = tables
+        self._steps = steps
+
+    def step(self, target: Target, name: str) -> StepRead:
+        """A step by its name.
+
+        Raises:
+            NotFound: the log does not exist, or the step was never begun.
+        """
+        record = self._steps.newest(rules.find_log(self._tables, target), name)
+        if record is None:
+            raise step_not_found(name)
+        if not record.ended_position:
+            return StepRead(record, None)
+        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (record.ended_position,))
+        return StepRead(record, self._end(record, row or ()))
+
+    def steps(self, target: Target, after: str, limit: int, *, with_ends: bool) -> Page[StepRead]:
+        """A log's steps by name, those after a name.
+
+        Raises:
+            NotFound: the log does not exist.
+        """
+        log = rules.find_log(self._tables, target)
+        with ExitStack() as stack:
+            rows = [
+                stack.enter_context(closing(self._newest(number, up_to, after, with_ends)))
+                for number, up_to in self._steps.lineage(log)
+            ]
+            return take_page(_first_of_each(rows), limit, limits.PAGE_BYTES, _end_bytes)
+
+    def last_turn_end(self, log: LogRecord) -> int:
+        """The seq at which a turn was ended last; 0: none was."""
+        return self._steps.last_turn_end(log)
+
+    def open_turn(self, log: LogRecord) -> int:
+        """The seq at which the turn that is open began; 0: none is."""
+        turn = self._steps.newest_turn(log)
+        return turn.begun_seq if turn is not None and not turn.ended_seq else 0
+
+    def _newest(self, number: int, up_to: int, after: str, with_ends: bool) -> Generator[StepRead, None, None]:
+        """The newest attempts in one log at what was begun up to a seq, by name."""
+        select = _STEPS_WITH_ENDS if with_ends else _STEPS
+        rows = self._sql.each(
+            f"{select} WHERE s.log = ? AND s.name > ? AND s.begun_seq <= ? ORDER BY s.name, s.attempt",
+            (number, after, up_to),
+        )
+        newest: tuple[StepRecord, Row] | None = None
+        last = (after, limits.STEP_ATTEMPTS)
+        with closing(rows):
+            for row in rows:
+                log, record = step_of(self._sql, row[:_STEP_WIDTH], up_to)
+                key = (record.name, record.attempt)
+                if log != number or key <= last:
+                    raise DatabaseDamaged(self._sql.path, f"the steps of log {number} are not in order")
+                if newest is not None and newest[0].name != record.name:
+                    yield self._read(*newest, with_ends)
+                newest, last = (record, row[_STEP_WIDTH:]), key
+        if newest is not None:
+            yield self._read(*newest, with_ends)
+
+    def _read(self, record: StepRecord, event: Row, with_ends: bool) -> StepRead:
+        is_wanted = with_ends and record.ended_position
+        return StepRead(record, self._end(record, event) if is_wanted else None)
+
+    def _end(self, record: StepRecord, row: Row) -> MutationDecided:
+        event = event_of(self._sql, row) if row and row[0] is not None else None
+        if not isinstance(event, MutationDecided) or event.position != record.ended_position:
+            raise DatabaseDamaged(self._sql.path, f"what ended step {record.name!r} is not there")
+        return event
+
+
+def _first_of_each(streams: list[Generator[StepRead, None, None]]) -> Iterator[StepRead]:
+    """Of what each log has, by name; of a name that several have, what the first of them has."""
+    last = ""
+    ranked = [((read.record.name, rank, read) for read in stream) for rank, stream in enumerate(streams)]
+    for name, _, read in heapq.merge(*ranked, key=itemgetter(0, 1)):
+        if name != last:
+            last = name
+            yield read
+
+
+def _end_bytes(read: StepRead) -> int:
+    return len(read.end.raw) if read.end is not None else 0

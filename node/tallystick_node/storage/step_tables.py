@@ -1,0 +1,92 @@
+"""Core's tables of steps and turns in SQLite. Each row is written at once: what is looked up next is often the newest.
+
+Rules of this file:
+- A row that a look-up leads to must be the one that was looked for.
+- `lineage` alone knows that a log may share its past with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallystick_node.core.outcomes import StepRecord, TurnRecord
+from tallystick_node.core.tables import LogRecord
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.sql import MAX_INTEGER, Sql
+from tallystick_node.storage.step_rows import (
+    STEP_COLUMNS,
+    STEP_UPSERT,
+    TURN_SELECT,
+    TURN_UPSERT,
+    step_of,
+    step_row,
+    turn_of,
+    turn_row,
+)
+
+
+class SqlStepTables:
+    """An implementation of `tallystick_node.core.tables.StepTables`."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def lineage(self, log: LogRecord) -> Iterator[tuple[int, int]]:
+        """The numbers of the logs whose rows are this log's, its own first, each with the seq up to which it counts."""
+        yield log.number, MAX_INTEGER
+
+    def newest(self, log: LogRecord, name: str) -> StepRecord | None:
+        """See `StepTables`."""
+        for number, up_to in self.lineage(log):
+            row = self._sql.row(
+                f"SELECT {STEP_COLUMNS} FROM steps AS s WHERE log = ? AND name = ? AND begun_seq <= ?"  # noqa: S608
+                " ORDER BY attempt DESC LIMIT 1",
+                (number, name, up_to),
+            )
+            if row is not None:
+                found, record = step_of(self._sql, row, up_to)
+                self._check("a step", (found, record.name) == (number, name))
+                return record
+        return None
+
+    def save(self, log_number: int, record: StepRecord) -> None:
+        """See `StepTables`."""
+        self._sql.execute(STEP_UPSERT, step_row(log_number, record))
+
+    def newest_turn(self, log: LogRecord) -> TurnRecord | None:
+        """See `StepTables`."""
+        for number, up_to in self.lineage(log):
+            row = self._sql.row(
+                f"{TURN_SELECT} WHERE log = ? AND begun_seq <= ? ORDER BY begun_seq DESC LIMIT 1", (number, up_to)
+            )
+            if row is not None:
+                found, record = turn_of(self._sql, row, up_to)
+                self._check("a turn", found == number)
+                return record
+        return None
+
+    def save_turn(self, log_number: int, record: TurnRecord) -> None:
+        """See `StepTables`."""
+        self._sql.execute(TURN_UPSERT, turn_row(log_number, record))
+
+    def last_turn_end(self, log: LogRecord) -> int:
+        """The seq of the mutation that ended a turn last; 0: none was."""
+        for number, up_to in self.lineage(log):
+            row = self._sql.row(
+                f"{TURN_SELECT} WHERE log = ? AND ended_seq > 0 AND ended_seq <= ? ORDER BY ended_seq DESC LIMIT 1",
+                (number, up_to),
+            )
+            if row is not None:
+                found, record = turn_of(self._sql, row, up_to)
+                self._check("a turn", found == number and record.ended_seq > 0)
+                return record.ended_seq
+        return 0
+
+    def delete(self, log_number: int) -> None:
+        """All of a log."""
+        self._sql.execute("DELETE FROM steps WHERE log = ?", (log_number,))
+        self._sql.execute("DELETE FROM turns WHERE log = ?", (log_number,))
+
+    def _check(self, what: str, is_it: bool) -> None:
+        if not is_it:
+            raise DatabaseDamaged(self._sql.path, f"looking for {what} leads to another")
