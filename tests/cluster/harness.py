@@ -8,6 +8,8 @@
         await cluster.wait_for_leader(among=cluster.others(leader))
         await cluster.start(leader)
 
+Tests that share a cluster each `begin` on it: all is well again, and they have a namespace of their own.
+
 With `proxied=True` every link runs through a proxy: `cut(a, b)` holds back what a says to b, `isolate(a)` cuts a off
 from all other nodes, `heal()` mends everything. All else is `tallystick.testing.local_base`.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import tallystick
 from tallystick import Client, Consistency
@@ -53,6 +56,7 @@ class Cluster(LocalProcesses):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._certs = certs
+        self._begun = 0
         super().__init__(
             folder,
             node_ids=node_ids,
@@ -68,9 +72,28 @@ class Cluster(LocalProcesses):
             environment=environment,
         )
 
+    @property
+    def namespace(self) -> str:
+        """That of the test which has begun last."""
+        return f"demo-{self._begun}" if self._begun else "demo"
+
+    async def begin(self) -> Self:
+        """The cluster for the next test: all links are mended, all nodes run and are equal, and nobody has written to
+        the namespace."""
+        self.heal()
+        for node in self.nodes.values():
+            node.resume()
+        down = [node_id for node_id, node in self.nodes.items() if not node.is_running]
+        if down:
+            await self.start(*down)
+        await self.wait_for_leader()
+        await self.wait_equal()
+        self._begun += 1
+        return self
+
     def connect(
         self,
-        namespace: str = "demo",
+        namespace: str | None = None,
         *,
         nodes: Collection[str] | None = None,
         consistency: Consistency = Consistency.LINEARIZABLE,
@@ -78,10 +101,10 @@ class Cluster(LocalProcesses):
         actor: str = "",
         client_cert: str = "client",
     ) -> Client:
-        """A client that knows all nodes, or these; with TLS, of this name."""
+        """A client of the test's namespace that knows all nodes, or these; with TLS, of this name."""
         return tallystick.connect(
             [self.endpoint(node_id) for node_id in nodes or self.node_ids],
-            namespace=namespace,
+            namespace=namespace or self.namespace,
             tls=client_tls(self._certs, client_cert) if self._certs is not None else None,
             consistency=consistency,
             timeout_s=timeout_s,

@@ -2,6 +2,7 @@
 
 Rules of this file:
 - A write is counted by its answer: acknowledged, or undecided (it may have happened). Anything else fails the test.
+- Writers pause between writes: at full speed they would take the processor from the nodes whose start a test waits for.
 - Each writer has an agent of its own, and each write is an increment and a numbered note, so that a lost or a doubled
   effect shows.
 """
@@ -12,9 +13,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from tallystick import Client, Consistency, Unavailable, Undecided, ops
 from tests.cluster.harness_wait import eventually
+
+PAUSE_S: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class Writer:
         while not stop.is_set():
             await self.write(number)
             number += 1
+            await asyncio.sleep(PAUSE_S)
 
     async def write(self, number: int) -> None:
         """One write, with the client's own retries and keys."""

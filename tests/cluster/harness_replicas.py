@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -38,15 +37,11 @@ def ref(name: str) -> context_pb2.ContextRef:
     return context_pb2.ContextRef(namespace=NAMESPACE, name=name)
 
 
-@asynccontextmanager
-async def sharing(folder: Path, *names: str, proxied: bool = True) -> AsyncIterator[Cluster]:
-    """Three nodes that hold contexts, and have made these."""
-    async with Cluster(folder, proxied=proxied) as cluster:
-        leader = await cluster.wait_for_leader()
-        await create(cluster, leader, *names)
-        for node_id in cluster.node_ids:
-            await all_equal(cluster, node_id)  # its worker answers
-        yield cluster
+async def share(cluster: Cluster, *names: str) -> None:
+    """Makes contexts, and waits until all nodes hold the same of all: their workers answer."""
+    await create(cluster, await cluster.wait_for_leader(), *names)
+    for node_id in cluster.node_ids:
+        await all_equal(cluster, node_id)
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ async def _check_on_every_node(cluster: Cluster, writers: list[Writer]) -> None:
 
 
 async def test_what_was_acknowledged_survives_kills_of_any_node_and_of_all_at_once(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, contextlib.AsyncExitStack() as clients:
+    async with Cluster(tmp_path, contexts=False) as cluster, contextlib.AsyncExitStack() as clients:
         connected = [await clients.enter_async_context(cluster.connect()) for _ in range(4)]
         async with writing(connected) as writers:
             await progress(writers)
@@ -47,7 +47,7 @@ async def test_what_was_acknowledged_survives_kills_of_any_node_and_of_all_at_on
 
 async def test_a_node_that_was_away_for_long_catches_up(tmp_path: Path) -> None:
     # Small segments: the journal is compacted while the node is away, but not beyond what it lacks.
-    async with Cluster(tmp_path, flags=["--journal-segment-bytes=1048576"]) as cluster:
+    async with Cluster(tmp_path, contexts=False, flags=["--journal-segment-bytes=1048576"]) as cluster:
         leader = await cluster.wait_for_leader()
         away = cluster.others(leader)[0]
         cluster.kill(away)

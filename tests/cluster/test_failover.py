@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
+import pytest_asyncio
 
 from tallystick import Consistency, Unavailable, Undecided, ops
 from tests.cluster.harness import Cluster
 from tests.cluster.harness_load import Writer, progress, writing
 from tests.cluster.harness_wait import eventually
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("failover")]
+
 FAILOVER_S: Final = 10.0
 """Within which the majority must take writes again; elections start after a second at most, the machine may be busy."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("failover"), contexts=False, proxied=True) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(running: Cluster) -> Cluster:
+    return await running.begin()
 
 
 async def _settle(cluster: Cluster, writers: list[Writer]) -> None:
@@ -27,8 +41,8 @@ async def _settle(cluster: Cluster, writers: list[Writer]) -> None:
             await writer.check(reader)
 
 
-async def test_the_next_acknowledgement_after_the_leader_was_killed(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect() as client:
+async def test_the_next_acknowledgement_after_the_leader_was_killed(cluster: Cluster) -> None:
+    async with cluster.connect() as client:
         async with writing([client, client]) as writers:
             for _ in range(3):
                 await progress(writers)
@@ -41,8 +55,8 @@ async def test_the_next_acknowledgement_after_the_leader_was_killed(tmp_path: Pa
         assert not any(writer.undecided for writer in writers)  # the client asked again, with the same key
 
 
-async def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_thaws(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, contexts=False) as cluster, cluster.connect(timeout_s=30) as client:
+async def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_thaws(cluster: Cluster) -> None:
+    async with cluster.connect(timeout_s=30) as client:
         frozen = await cluster.wait_for_leader()
         await client.agent("x").append(ops.set("/n", 0))
         async with cluster.connect(nodes=[frozen]) as reader:
@@ -60,8 +74,8 @@ async def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_thaw
 
 
 @pytest.mark.parametrize("lonely_is", ["cut off", "heard by nobody", "deaf"])
-async def test_a_leader_without_its_majority_refuses_while_the_others_go_on(tmp_path: Path, lonely_is: str) -> None:
-    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
+async def test_a_leader_without_its_majority_refuses_while_the_others_go_on(cluster: Cluster, lonely_is: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
         lonely = await cluster.wait_for_leader()
         rest = cluster.others(lonely)
         free = await stack.enter_async_context(cluster.connect(nodes=rest, timeout_s=30))
@@ -98,8 +112,8 @@ async def _check_minority(cluster: Cluster, lonely: str, position: int) -> None:
         assert status is not None and status.leader_id != status.node_id, "it still believes that it leads"
 
 
-async def test_a_follower_that_misses_its_leader_does_not_depose_the_leader(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, cluster.connect() as client:
+async def test_a_follower_that_misses_its_leader_does_not_depose_the_leader(cluster: Cluster) -> None:
+    async with cluster.connect() as client:
         leader = await cluster.wait_for_leader()
         lost = cluster.others(leader)[0]
         async with writing([client]) as writers:
@@ -119,9 +133,9 @@ async def test_a_follower_that_misses_its_leader_does_not_depose_the_leader(tmp_
         assert (after.leader_id, after.term) == (leader, before.term)
 
 
-async def test_increments_have_one_effect_through_cut_client_links(tmp_path: Path) -> None:
+async def test_increments_have_one_effect_through_cut_client_links(cluster: Cluster) -> None:
     # The answers are what gets lost here: the write happens, the client does not hear of it and asks again.
-    async with Cluster(tmp_path, contexts=False, proxied=True) as cluster, contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.connect(timeout_s=30)) for _ in range(3)]
         async with writing(clients) as writers:
             for _ in range(3):

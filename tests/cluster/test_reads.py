@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     folder: Path = tmp_path_factory.mktemp("reads")
-    async with Cluster(folder) as running:
+    async with Cluster(folder, contexts=False) as running:
         yield running
 
 

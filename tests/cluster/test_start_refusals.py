@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pytest
 import pytest_asyncio
 
 from tallystick import Consistency, ops
@@ -19,19 +20,27 @@ from tests.cluster.harness import Cluster
 from tests.cluster.harness_node import NodeProcess
 from tests.cluster.harness_wait import eventually
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("start_refusals")]
+
 REFUSAL_S: Final = 20.0
 
 
-@pytest_asyncio.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """With something to lose, and node c stopped cleanly."""
-    async with Cluster(tmp_path) as running:
-        async with running.connect() as client:
-            for n in range(20):
-                await client.agent("x").append(ops.set("/n", n))
-        await running.wait_equal()
-        assert await running.stop("c") == 0
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("refusals"), contexts=False) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(running: Cluster) -> Cluster:
+    """With something to lose, and node c stopped cleanly."""
+    await running.begin()
+    async with running.connect() as client:
+        for n in range(20):
+            await client.agent("x").append(ops.set("/n", n))
+    await running.wait_equal()
+    assert await running.stop("c") == 0
+    return running
 
 
 async def _refused(cluster: Cluster, node: NodeProcess, *, code: ExitCode, says: str) -> None:

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Final
 
 import grpc
+import pytest
+import pytest_asyncio
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tallystick import Consistency, ops
+from tallystick.v1 import common_pb2, state_pb2
 from tests.cluster.harness import Cluster
 from tests.cluster.harness_grpc import DEADLINE_S, raw_channel
 from tests.cluster.harness_wait import eventually
 
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stopping")]
+
+BEGINNING: Final = common_pb2.Revision(group=1, position=0)
 STOP_S: Final = 8.0
 """Calls under way have two seconds to end; the machine may be busy."""
 
 
-async def test_sigterm_ends_a_node_in_time_with_open_watches_and_its_data_is_there_again(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("stopping")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(running: Cluster) -> Cluster:
+    return await running.begin()
+
+
+async def test_sigterm_ends_a_node_in_time_with_open_watches_and_its_data_is_there_again(cluster: Cluster) -> None:
+    async with cluster.connect() as client:
         await client.agent("x").append(ops.set("/n", 1))
         await cluster.wait_equal()
+        wanted = state_pb2.WatchRequest(namespace=cluster.namespace, after=BEGINNING)
         for node_id in cluster.node_ids:
             async with raw_channel(cluster.endpoint(node_id)) as channel:
                 watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
                     "/tallystick.v1.StateService/Watch", None, None
                 )
-                call = watch(b"\x0a\x04demo\x22\x04\x08\x01\x10\x00")  # namespace "demo", after 1.0
+                call = watch(wanted.SerializeToString())
                 await anext(aiter(call))
                 cluster.nodes[node_id].signal(signal.SIGTERM)
                 assert await cluster.nodes[node_id].wait_exit(STOP_S) == 0
@@ -43,8 +61,8 @@ async def test_sigterm_ends_a_node_in_time_with_open_watches_and_its_data_is_the
         assert "Traceback" not in log_text
 
 
-async def test_a_leader_told_again_and_again_to_stop_stops_once(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, cluster.connect() as client:
+async def test_a_leader_told_again_and_again_to_stop_stops_once(cluster: Cluster) -> None:
+    async with cluster.connect() as client:
         leader = await cluster.wait_for_leader()
         exited = asyncio.ensure_future(cluster.nodes[leader].wait_exit(STOP_S))
         while not exited.done():  # up to its last moment, when its loop is closed too
@@ -56,8 +74,8 @@ async def test_a_leader_told_again_and_again_to_stop_stops_once(tmp_path: Path) 
         assert "Traceback" not in cluster.nodes[leader].log_text()
 
 
-async def test_health_and_reflection_answer(tmp_path: Path) -> None:
-    async with Cluster(tmp_path) as cluster, raw_channel(cluster.endpoint("a")) as channel:
+async def test_health_and_reflection_answer(cluster: Cluster) -> None:
+    async with raw_channel(cluster.endpoint("a")) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             health_pb2.HealthCheckRequest.SerializeToString,

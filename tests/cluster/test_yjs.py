@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import pytest_asyncio
 
 from tallystick.contexts.context import Context
 from tallystick.testing.local_links import free_addresses
@@ -19,7 +20,7 @@ from tests.cluster.harness_grpc import DEADLINE_S
 from tests.cluster.harness_wait import eventually
 from tests.yjs.client import YjsClient, install_yjs
 
-pytestmark = pytest.mark.xdist_group("yjs")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("yjs")]
 
 ROOTS: Final = {"tasks": "map", "steps": "list", "notes": "text"}
 
@@ -34,7 +35,7 @@ class WebCluster(Cluster):
 
     def url(self, node_id: str) -> str:
         """What a WebsocketProvider is given."""
-        return f"ws://{self.http[node_id]}/yjs/demo"
+        return f"ws://{self.http[node_id]}/yjs/{self.namespace}"
 
 
 def _held_address(held: contextlib.ExitStack) -> str:
@@ -48,14 +49,20 @@ def _held_address(held: contextlib.ExitStack) -> str:
     raise AssertionError("no port is free")
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[WebCluster]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WebCluster]:
     await asyncio.to_thread(install_yjs)
-    async with WebCluster(tmp_path) as cluster:
-        await cluster.wait_for_leader()
-        async with cluster.connect() as client:
-            await client.create_context("plan")
-        yield cluster
+    async with WebCluster(tmp_path_factory.mktemp("yjs")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(running: WebCluster) -> WebCluster:
+    """With a context "plan"."""
+    await running.begin()
+    async with running.connect() as client:
+        await client.create_context("plan")
+    return running
 
 
 async def test_stock_clients_on_two_nodes_make_one_document(cluster: WebCluster) -> None:
@@ -119,7 +126,8 @@ async def test_stock_clients_and_agents_plan_together(cluster: WebCluster) -> No
             await _both_are_here(plan, ada)
             await plan.flush(ack="quorum")
             figures = await asyncio.to_thread(_metrics, cluster.http["a"])
-            assert 'tallystick_context_writers{context="plan",namespace="demo"} 2.0' in figures
+            labels = f'context="plan",namespace="{cluster.namespace}"'
+            assert f"tallystick_context_writers{{{labels}}} 2.0" in figures
             authors = {edit.actor async for edit in plan.history()}
             assert authors == {"ada", "eve"}
 

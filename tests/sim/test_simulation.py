@@ -37,13 +37,18 @@ def _run(*arguments: str, hash_seed: str = "random") -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("first", range(0, 180, CHUNK))
+@pytest.mark.parametrize(
+    "first",
+    [*range(0, 40, CHUNK), *(pytest.param(first, marks=pytest.mark.long) for first in range(40, 180, CHUNK))],
+)
 def test_three_nodes_keep_their_promises(first: int) -> None:
     for seed in range(first, first + CHUNK):
         Simulation(seed).run()
 
 
-@pytest.mark.parametrize("first", range(180, 200, CHUNK // 2))
+@pytest.mark.parametrize(
+    "first", [180, *(pytest.param(first, marks=pytest.mark.long) for first in range(185, 200, CHUNK // 2))]
+)
 def test_five_nodes_keep_their_promises(first: int) -> None:
     for seed in range(first, first + CHUNK // 2):
         Simulation(seed, nodes=5).run()
