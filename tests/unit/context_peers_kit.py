@@ -69,6 +69,8 @@ class FakeDocuments:
     """How much of the log each of these acks stands for."""
     presences: dict[int, context_pb2.PresenceState] = field(default_factory=dict)
     error: TallystickError | None = None
+    refused: int = 0
+    """How often it was asked while there was an error."""
     damaged: set[bytes] = field(default_factory=set)
     origins: list[int] = field(default_factory=list)
     edits: list[context_pb2.Edit] = field(default_factory=list)
@@ -106,8 +108,7 @@ class FakeDocuments:
     # Documents
 
     async def ask(self, guid: bytes, request: worker_pb2.Request) -> worker_pb2.Response:
-        if self.error is not None:
-            raise self.error
+        self._refuse()
         match request.WhichOneof("body"):
             case "describe":
                 return self._describe(ContextId.of(request.describe.id))
@@ -134,8 +135,7 @@ class FakeDocuments:
 
     async def merge(self, document: ContextId, merge: worker_pb2.Merge) -> worker_pb2.Merged:
         await asyncio.sleep(0)
-        if self.error is not None:
-            raise self.error
+        self._refuse()
         if document.guid in self.damaged:
             raise Unavailable("damaged", reason=Reason.CONTEXT_DAMAGED)
         self.origins.append(merge.origin)
@@ -160,6 +160,12 @@ class FakeDocuments:
 
     def local_states(self) -> Sequence[tuple[bytes, Sequence[context_pb2.PresenceState]]]:
         return []
+
+    def _refuse(self) -> None:
+        if self.error is not None:
+            self.refused += 1
+            self.changed.set()
+            raise self.error
 
     def _merge(self, document: ContextId, data: bytes) -> worker_pb2.Merged:
         try:

@@ -15,8 +15,8 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
-from typing import get_args, get_origin
+from types import ModuleType, SimpleNamespace
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -115,8 +115,8 @@ def function_of(member: object) -> Callable[..., object]:
 def returned(function: Callable[..., object]) -> object:
     """The type that it returns. (`get_type_hints` would read the parameters too, some of which are recursive.)"""
     late = {"Context": tallystick.Context, "StoredContext": tallystick.contexts.StoredContext}
-    names: dict[str, object] = {**late, **vars(inspect.getmodule(function))}
-    return eval(function.__annotations__["return"], names)  # noqa: S307 - of our own source
+    alone = SimpleNamespace(__annotations__={"return": function.__annotations__["return"]})
+    return get_type_hints(alone, {**vars(inspect.getmodule(function)), **late})["return"]
 
 
 @pytest.mark.parametrize(("original", "twin"), TWINS, ids=lambda item: item.__name__)

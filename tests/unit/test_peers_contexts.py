@@ -180,7 +180,7 @@ async def test_a_worker_that_is_down_for_a_while_loses_nothing() -> None:
         b.documents.error = Unavailable("down")
         b.documents.error.reason = b.documents.error.reason.WORKER_DOWN
         number = a.documents.edit(update(1, 0, "x"))
-        await asyncio.sleep(0.1)
+        await b.documents.until(lambda: b.documents.refused > 0)
         assert not a.documents.acks
         b.documents.error = None
         await a.documents.until(lambda: ("b", DOCUMENT, number) in a.documents.acks)
