@@ -312,5 +312,6 @@ def test_a_context_that_is_gone_had_no_base(database: Database) -> None:
     create = CreateContext(1000, "demo", "plan", b"g" * 16, b"", b"seed")
     apply_many(database, [create])
     assert database.reads.contexts.base(b"g" * 16) == b"seed"
+    assert [database.reads.contexts.base_of(b"g" * 16, epoch) for epoch in (1, 2)] == [b"seed", None]
     apply_many(database, [DeleteContext(1001, "demo", "plan", b"g" * 16, "me")])
     assert database.reads.contexts.base(b"g" * 16) is None

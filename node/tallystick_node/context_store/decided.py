@@ -256,6 +256,10 @@ class DecidedContexts:
         """What the present epoch of a document began with: an update of writer 1, or empty: also if it is gone."""
         return self._access.looked_up(lambda: self._reads.base(guid)) or b""
 
+    def base_of(self, guid: bytes, epoch: int) -> bytes | None:
+        """What this epoch of a document began with; None: it is not the present one, or the document is gone."""
+        return self._access.looked_up(lambda: self._reads.base_of(guid, epoch))
+
     def known_owner(self, writer: int) -> Owner | None:
         """Whose a writer id is, as far as this node has applied."""
         owner = self._owners.get(writer)

@@ -79,6 +79,10 @@ class ContextReads:
         """
         return self._tables.base(guid) if self._tables.context(guid) is not None else None
 
+    def base_of(self, guid: bytes, epoch: int) -> bytes | None:
+        """What this epoch began with: an update, or empty; None: it is not the present one."""
+        return self._tables.base_of(guid, epoch)
+
     def owner(self, writer: int) -> Owner | None:
         """Whose a writer id is, if it was handed out."""
         row = self._sql.row(f"{WRITERS_SELECT} WHERE first <= ? ORDER BY first DESC LIMIT 1", (writer,))

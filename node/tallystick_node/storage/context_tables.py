@@ -76,6 +76,16 @@ class SqlContextTables:
         base: bytes = columns[2]
         return base
 
+    def base_of(self, guid: bytes, epoch: int) -> bytes | None:
+        """The base of this epoch; None: it is not the present one."""
+        row = self._sql.row("SELECT guid, epoch, base, sum FROM bases WHERE guid = ? AND epoch = ?", (guid, epoch))
+        if row is None:
+            return None
+        *columns, stored = row
+        check_sum(self._sql.path, "the base of a context", stored, *columns)
+        base: bytes = columns[2]
+        return base
+
     def save_base(self, guid: bytes, epoch: int, base: bytes) -> None:
         """See `ContextTables`."""
         self._sql.execute("INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?)", base_row(guid, epoch, base))

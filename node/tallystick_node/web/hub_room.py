@@ -130,6 +130,7 @@ class HubRoom:
                 for each in own
             ],
             is_local=True,
+            owner=self,
         )
 
     def presences(self) -> Sequence[AwarenessState]:
@@ -159,7 +160,7 @@ class HubRoom:
         self._subscription.close()
         self._hub.presence.unlisten(self._document.guid, self._presence_changed)
         for writer in self._mine:
-            self._hub.presence.leave(self._document.guid, writer)
+            self._hub.presence.leave(self._document.guid, writer, self)
 
     async def _caught_up(self) -> bytes:
         update, cursor = await self._contexts.whole(self._document, self._known_state_vector)

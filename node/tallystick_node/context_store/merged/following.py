@@ -113,12 +113,18 @@ class Following:
             raise Unavailable(f"context {record.name!r} is between two epochs", reason=Reason.CONTEXT_SEALED)
 
     def begin(self, record: ContextRecord) -> None:
-        """The worker does not know a document as it was decided: it is told."""
+        """The worker does not know a document as it was decided: it is told.
+
+        Nothing is told of an epoch that is over by now: the next event, or the next look, tells of the one after it.
+        """
         document = ContextId(record.guid, record.epoch)
+        base = self._decided.base_of(record.guid, record.epoch)
+        if base is None:
+            return
         if record.epoch > FIRST_EPOCH:
-            self._start_epoch(record.namespace, document)
+            self._start_epoch(record.namespace, document, base)
         else:
-            self._hub.created(document, self._decided.base(record.guid))
+            self._hub.created(document, base)
 
     def begin_if_unknown(self, guid: bytes) -> None:
         """As `begin`, unless that is under way or the document is gone."""
@@ -126,11 +132,11 @@ class Following:
         if record is not None and self._hub.chores.is_settled(guid):
             self.begin(record)
 
-    def _start_epoch(self, namespace: str, document: ContextId) -> None:
+    def _start_epoch(self, namespace: str, document: ContextId, base: bytes) -> None:
         async def fresh_writer() -> int:
             return await self._fresh_writer(namespace)
 
-        self._hub.epoch_started(document, self._decided.base(document.guid), fresh_writer)
+        self._hub.epoch_started(document, base, fresh_writer)
 
     async def _fresh_writer(self, namespace: str) -> int:
         if not self._spares:

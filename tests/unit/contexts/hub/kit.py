@@ -242,6 +242,10 @@ class MemoryDecided:
     def base(self, guid: bytes) -> bytes:
         return self.bases.get(guid, b"")
 
+    def base_of(self, guid: bytes, epoch: int) -> bytes | None:
+        found = self.records.get(guid)
+        return self.bases.get(guid, b"") if found is not None and found.epoch == epoch else None
+
     def known_owner(self, writer: int) -> Owner | None:
         if writer in self.unknown_owners:
             return None

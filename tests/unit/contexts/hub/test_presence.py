@@ -11,7 +11,9 @@ from tallystick.v1.context_pb2 import PresenceState
 from tallystick_node.contexts.hub import presence as module
 from tallystick_node.contexts.hub.presence import Presence
 from tallystick_node.contexts.limits import PRESENCE_BYTES, PRESENCE_TTL_S
-from tests.unit.contexts.hub.kit import GUID
+from tallystick_node.web.hub_room import HubRoom
+from tallystick_node.web.messages import AwarenessState
+from tests.unit.contexts.hub.kit import GUID, record, stage
 
 
 class Room:
@@ -146,3 +148,16 @@ def test_who_looks_hears_of_the_end() -> None:
     room.presence.forget(GUID)
     assert room.deletions == 1
     assert room.here() == []
+
+
+async def test_a_yjs_client_that_came_back_stays_when_its_old_connection_ends() -> None:
+    async with stage() as on:
+        old, new = (HubRoom(record(), on.merged, on.hub, "ann", lambda: 5) for _ in range(2))
+        old.present([AwarenessState(7, 1, b"{}")])
+        on.now_s += PRESENCE_TTL_S + 1
+        on.hub.presence.expire()  # nothing was heard of it
+        new.present([AwarenessState(7, 1, b"{}")])
+        old.close()
+        assert [state.writer for state in on.hub.presence.states(GUID)] == [7]
+        new.close()
+        assert on.hub.presence.states(GUID) == []

@@ -451,6 +451,21 @@ async def test_the_look_forgets_what_has_ended_and_not_what_is_not_known_yet() -
     await on.hub.close()
 
 
+async def test_an_epoch_that_is_over_is_not_begun_with_the_content_of_the_next() -> None:
+    """A record and its base are read one after the other: the log may have gone on between the two."""
+    on = Stage()
+    first = record()
+    on.decided.records[GUID] = record(epoch=2)
+    on.decided.bases[GUID] = Replica(1).set("k", 1)
+    on.merged.following.begin(first)
+    await on.hub.chores.settled(GUID)
+    assert not on.port.documents
+    on.merged.following.begin(on.decided.records[GUID])
+    await on.hub.chores.settled(GUID)
+    assert on.port.documents[GUID].epoch == 2
+    await on.hub.close()
+
+
 def _describe(guid: bytes = GUID) -> worker_pb2.Request:
     return worker_pb2.Request(describe=worker_pb2.Describe(id=ContextId(guid, 1).to_proto()))
 
