@@ -21,7 +21,8 @@ from typing import Final
 
 from tallystick import errors
 from tallystick.errors import REASONS, TallystickError
-from tallystick_node.config import SETTINGS, AnySetting, NodeConfig
+from tallystick_node.config.settings import SETTINGS, AnySetting
+from tallystick_node.config.values import NodeConfig
 from tallystick_node.consensus import settings
 from tallystick_node.contexts import limits as context_limits
 from tallystick_node.core import limits
@@ -62,7 +63,7 @@ _DERIVED: Final = {
     "tls_peer_cert": "`tls_cert`",
     "tls_peer_key": "`tls_key`",
 }
-"""Defaults that `config.load` derives: a row of the table cannot show them."""
+"""Defaults that `load` derives: a row of the table cannot show them."""
 
 _BYTE_UNITS: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -160,7 +161,7 @@ def _constant_rows(module: ModuleType) -> Iterator[tuple[str, ...]]:
 
 def _configuration_page() -> str:
     lines = [
-        NOTE.format(source="node/tallystick_node/config.py"),
+        NOTE.format(source="node/tallystick_node/config/settings.py"),
         _CONFIGURATION_HEAD,
         *_table(("key", "flag", "variable", "default", "meaning"), map(_setting_row, SETTINGS)),
     ]

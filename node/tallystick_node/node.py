@@ -27,7 +27,7 @@ from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
-from tallystick_node.config import NodeConfig, TLSConfig
+from tallystick_node.config.values import NodeConfig, TLSConfig
 from tallystick_node.consensus.digests import ReplicaDivergedError
 from tallystick_node.consensus.members import Member, Members, from_proto
 from tallystick_node.consensus.replica import Replica

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallystick_node.config import NodeConfig
+from tallystick_node.config.values import NodeConfig
 from tallystick_node.host import Host
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, StorageError

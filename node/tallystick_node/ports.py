@@ -7,7 +7,7 @@ import socket
 import time
 from typing import Final
 
-from tallystick_node.config import split_address
+from tallystick_node.config.readers import split_address
 
 _PORT_WAIT_S: Final = 2.0
 """How long a port may be in use at the start before this node gives up."""

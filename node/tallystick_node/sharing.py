@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.v1 import cluster_pb2
-from tallystick_node.config import NodeConfig
+from tallystick_node.config.values import NodeConfig
 from tallystick_node.context_store.compacting import Compacting, SealWatch
 from tallystick_node.context_store.decided import DecidedContexts
 from tallystick_node.context_store.merged.contexts import MergedContexts

@@ -9,7 +9,7 @@ from tallystick import __version__
 from tallystick.errors import Reason
 from tallystick.v1 import cluster_pb2
 from tallystick_node.api.header import Whereabouts
-from tallystick_node.config import NodeConfig
+from tallystick_node.config.values import NodeConfig
 from tallystick_node.consensus.members import Members
 from tallystick_node.consensus.replica import Replica, ReplicaStatus
 from tallystick_node.consensus.runner import Runner

@@ -33,8 +33,9 @@ import pytest_asyncio
 
 import tallystick
 from tallystick import ops
-from tallystick_node import config
 from tallystick_node.cli import main as cli
+from tallystick_node.config.loading import load
+from tallystick_node.config.settings import SETTINGS
 from tallystick_node.web.server import room_of
 from tests.cluster.harness import Cluster
 
@@ -141,7 +142,7 @@ class Reader:
             case "toml":
                 self._load(block.text)
             case "sh":
-                known = CLIENT_VARIABLES | {setting.variable for setting in config.SETTINGS}
+                known = CLIENT_VARIABLES | {setting.variable for setting in SETTINGS}
                 assert set(re.findall(r"TALLYSTICK_[A-Z_]+", block.text)) <= known
             case "js":
                 urls = re.findall(r'WebsocketProvider\("ws://[^/"]+(/[^"]+)", "([^"]+)"', block.text)
@@ -217,7 +218,7 @@ class Reader:
         file.write_text(text.replace("/etc/tallystick", str(folder)))
         needed = {"node_id": "a", "data_folder": "data"}
         given = {name: value for name, value in needed.items() if not re.search(rf"^{name} =", text, re.MULTILINE)}
-        config.load(given, {}, file)
+        load(given, {}, file)
 
 
 def _command(*names: str) -> click.Command:

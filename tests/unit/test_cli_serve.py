@@ -14,23 +14,23 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.errors import Corrupt, NoLeader, NotFound, TallystickError, Undecided
-from tallystick_node import config
 from tallystick_node.cli import exits, logs, main
 from tallystick_node.cli.exits import ExitCode
-from tallystick_node.config import ConfigError
+from tallystick_node.config.settings import ENVIRONMENT_PREFIX, SETTINGS
+from tallystick_node.config.values import ConfigError
 
 
 @pytest.fixture(autouse=True)
 def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(config.ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX):
             monkeypatch.delenv(name)
 
 
 def test_help_shows_every_setting() -> None:
     result = CliRunner().invoke(main, ["serve", "--help"])
     assert result.exit_code == 0
-    for setting in config.SETTINGS:
+    for setting in SETTINGS:
         assert setting.flag in result.output, setting.name
     assert "exit-with-parent" not in result.output
 

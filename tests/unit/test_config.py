@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tallystick_node import config
-from tallystick_node.config import ConfigError, Member, NodeConfig
+from tallystick_node.config import loading
+from tallystick_node.config.settings import SETTINGS
+from tallystick_node.config.values import ConfigError, Member, NodeConfig
 
 MINIMAL: dict[str, object] = {"node_id": "a", "data_folder": "/data"}
 THREE = ("a=127.0.0.1:7421,127.0.0.1:7420", "b=127.0.0.1:7431,127.0.0.1:7430", "c=127.0.0.1:7441,127.0.0.1:7440")
 
 
 def load(**flags: object) -> NodeConfig:
-    return config.load({**MINIMAL, **flags}, {})
+    return loading.load({**MINIMAL, **flags}, {})
 
 
 def failing(**flags: object) -> ConfigError:
@@ -46,7 +47,7 @@ def test_a_minimal_node_is_a_cluster_of_its_own() -> None:
 
 def test_every_setting_but_tls_is_a_field_with_the_same_default() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(NodeConfig)}
-    for setting in config.SETTINGS:
+    for setting in SETTINGS:
         if setting.name.startswith("tls_"):
             continue
         default = fields.pop(setting.name)
@@ -58,7 +59,7 @@ def test_every_setting_but_tls_is_a_field_with_the_same_default() -> None:
 def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     file = toml(tmp_path, 'log_level = "debug"\nmax_concurrent_calls = 1\nheartbeat_s = 0.05\n')
     environment = {"TALLYSTICK_LOG_LEVEL": "error", "TALLYSTICK_MAX_CONCURRENT_CALLS": "2"}
-    made = config.load({**MINIMAL, "log_level": "warning"}, environment, file)
+    made = loading.load({**MINIMAL, "log_level": "warning"}, environment, file)
     assert (made.log_level, made.max_concurrent_calls, made.heartbeat_s) == ("warning", 2, 0.05)
 
 
@@ -80,13 +81,13 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
         "log_format": "text",
     }
     lines = [f"{name} = {str(value).lower() if isinstance(value, bool) else value!r}" for name, value in values.items()]
-    from_file = config.load({}, {}, toml(tmp_path, "\n".join(lines)))
+    from_file = loading.load({}, {}, toml(tmp_path, "\n".join(lines)))
     texts = {
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in values.items()
     }
-    from_environment = config.load({}, {f"TALLYSTICK_{name.upper()}": text for name, text in texts.items()})
+    from_environment = loading.load({}, {f"TALLYSTICK_{name.upper()}": text for name, text in texts.items()})
     lists = {name: tuple(texts[name].split()) for name in ("members", "web_origins")}
-    from_flags = config.load({**texts, **lists}, {})
+    from_flags = loading.load({**texts, **lists}, {})
     assert from_file == from_environment == from_flags
     assert from_file.members[1] == Member("b", "node-b:7431", "[fd00::2]:7430")
     assert from_file.advertise_peer == "node-b:7431"
@@ -94,19 +95,21 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
 
 
 def test_false_and_zero_in_the_file_are_values(tmp_path: Path) -> None:
-    made = config.load(MINIMAL, {}, toml(tmp_path, "insecure = false\ndisk_reserve_bytes = 0\n"))
+    made = loading.load(MINIMAL, {}, toml(tmp_path, "insecure = false\ndisk_reserve_bytes = 0\n"))
     assert (made.insecure, made.disk_reserve_bytes) == (False, 0)
 
 
 def test_an_empty_variable_is_not_set_and_the_clients_variables_are_no_business_of_the_node() -> None:
-    made = config.load(MINIMAL, {"TALLYSTICK_CLUSTER_ID": "", "TALLYSTICK_ENDPOINTS": "x:1", "TALLYSTICK_TIMEOUT": "9"})
+    made = loading.load(
+        MINIMAL, {"TALLYSTICK_CLUSTER_ID": "", "TALLYSTICK_ENDPOINTS": "x:1", "TALLYSTICK_TIMEOUT": "9"}
+    )
     assert made.cluster_id == "tallystick"
 
 
 @pytest.mark.parametrize("missing", ["node_id", "data_folder"])
 def test_what_is_missing_is_named_with_all_its_places(missing: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load({name: value for name, value in MINIMAL.items() if name != missing}, {})
+        loading.load({name: value for name, value in MINIMAL.items() if name != missing}, {})
     flag = "--" + missing.replace("_", "-")
     assert caught.value.key == missing
     assert flag in str(caught.value) and f"TALLYSTICK_{missing.upper()}" in str(caught.value)
@@ -282,15 +285,15 @@ def test_values_must_fit_each_other(flags: dict[str, object], key: str) -> None:
 )
 def test_a_bad_file_is_refused(text: str, key: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(MINIMAL, {}, toml(tmp_path, text))
+        loading.load(MINIMAL, {}, toml(tmp_path, text))
     assert caught.value.key == key
     assert says in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
-        config.load(MINIMAL, {}, tmp_path / "none.toml")
+        loading.load(MINIMAL, {}, tmp_path / "none.toml")
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'node_id = "\xe9"')
     with pytest.raises(ConfigError, match="no TOML"):
-        config.load(MINIMAL, {}, latin)
+        loading.load(MINIMAL, {}, latin)

@@ -11,7 +11,7 @@ import pytest
 import tallystick
 from scripts import generate_docs
 from tallystick.errors import REASONS, Reason
-from tallystick_node.config import SETTINGS
+from tallystick_node.config.settings import SETTINGS
 from tallystick_node.core import limits
 
 ROOT: Final = Path(__file__).resolve().parents[2]

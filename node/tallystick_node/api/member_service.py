@@ -15,7 +15,7 @@ from tallystick.v1 import cluster_pb2, cluster_pb2_grpc
 from tallystick_node.api import calls
 from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers
-from tallystick_node.config import read_endpoint, read_node_id
+from tallystick_node.config.readers import read_endpoint, read_node_id
 from tallystick_node.consensus.members import Member, Members
 
 

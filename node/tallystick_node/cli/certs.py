@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tallystick_node import config
 from tallystick_node.cli.exits import ExitCode, Failure
+from tallystick_node.config.readers import read_node_id
 
 NODE_ROLE: Final = "tallystick node"
 CLIENT_ROLE: Final = "tallystick client"
@@ -108,7 +108,7 @@ def client_subject(name: str) -> Subject:
 
 def _checked(name: str) -> str:
     try:
-        return config.NODE_ID.read(name)
+        return read_node_id(name)
     except ValueError as error:
         raise Failure(str(error), ExitCode.USAGE) from error
 

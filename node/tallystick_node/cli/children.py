@@ -19,7 +19,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Final
 
-from tallystick_node.config import ENVIRONMENT_PREFIX
+from tallystick_node.config.settings import ENVIRONMENT_PREFIX
 
 _LOG_BYTES_MAX: Final = 64 << 20
 _LINE_BYTES_MAX: Final = 64 << 10

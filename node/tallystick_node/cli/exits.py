@@ -24,7 +24,7 @@ import click
 
 from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
 from tallystick_node.cli.printable import printable
-from tallystick_node.config import ConfigError
+from tallystick_node.config.values import ConfigError
 
 
 class ExitCode(IntEnum):

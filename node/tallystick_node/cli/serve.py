@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 import uvloop
 
-from tallystick_node import config as settings
 from tallystick_node.cli import logs
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.config import NodeConfig
+from tallystick_node.config.loading import load
+from tallystick_node.config.settings import SETTINGS
+from tallystick_node.config.values import NodeConfig
 from tallystick_node.contexts.worker.parent import ParentGone, die_with
 from tallystick_node.storage.errors import (
     DatabaseDamaged,
@@ -25,8 +26,8 @@ from tallystick_node.storage.errors import (
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
-    """A flag for each row of the table of settings. Values stay text: `config.load` reads all places alike."""
-    for setting in reversed(settings.SETTINGS):
+    """A flag for each row of the table of settings. Values stay text: `load` reads all places alike."""
+    for setting in reversed(SETTINGS):
         default = "" if setting.default in (None, (), False) else f"  [default: {setting.default}]"
         text = setting.help + default
         if isinstance(setting.default, bool):
@@ -59,7 +60,7 @@ def serve(config_file: Path | None, exit_with_parent: int | None, **flags: objec
     if exit_with_parent is not None:
         _die_with(exit_with_parent)
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    config = settings.load(given, os.environ, config_file)
+    config = load(given, os.environ, config_file)
     logs.set_up(config.log_level, config.log_format)
     _run(config)
 

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Final
 
-from tallystick_node.config import Member, NodeConfig
+from tallystick_node.config.values import Member, NodeConfig
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.node import Node, open_node
 from tallystick_node.sim.host import SimHost, SimMachine

@@ -22,7 +22,8 @@ from websockets.http11 import Request, Response
 from websockets.typing import Origin
 
 from tallystick.errors import TallystickError
-from tallystick_node.config import TLSConfig, split_address
+from tallystick_node.config.readers import split_address
+from tallystick_node.config.values import TLSConfig
 from tallystick_node.contexts import limits
 from tallystick_node.web.connection import refuse, serve_client
 from tallystick_node.web.rooms import Rooms
