@@ -70,6 +70,11 @@ class Agent:
         return self._ref.namespace
 
     @property
+    def branch(self) -> str:
+        """The branch of its log."""
+        return self._ref.branch or "main"
+
+    @property
     def history(self) -> History:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return History(self)
@@ -298,16 +303,23 @@ class Agent:
                 return empty
 
     def log(
-        self, *, after_seq: int = 0, consistency: Consistency | None = None, timeout_s: float | None = None
+        self,
+        *,
+        after_seq: int = 0,
+        raw: bool = False,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncGenerator[DecidedMutation, None]:
         """The mutations after a seq, oldest first, to the end of the log as it is when the end is reached.
 
-        `timeout_s` limits the fetch of each page.
+        Args:
+            raw: with the bytes that were hashed, to follow the hash chain (`tallystick.history.Chain`).
+            timeout_s: limits the fetch of each page.
 
         Raises:
             NotFound: the agent does not exist.
         """
-        return self._log(after_seq, consistency or self._consistency, timeout_s)
+        return self._log(after_seq, raw, consistency or self._consistency, timeout_s)
 
     def checkpoints(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -367,9 +379,9 @@ class Agent:
         return Snapshot(state={}, seq=0, revision=_convert.revision(answer.header.revision))
 
     async def _log(
-        self, after_seq: int, consistency: Consistency, timeout_s: float | None
+        self, after_seq: int, raw: bool, consistency: Consistency, timeout_s: float | None
     ) -> AsyncGenerator[DecidedMutation, None]:
-        request = state_pb2.ListMutationsRequest(agent=self._ref, after_seq=after_seq, limit=PAGE)
+        request = state_pb2.ListMutationsRequest(agent=self._ref, after_seq=after_seq, raw=raw, limit=PAGE)
         while True:
             request.options.CopyFrom(self._calls.session.read_options(consistency))
             page = await self._calls.read(list_mutations_method, request, consistency=consistency, timeout_s=timeout_s)

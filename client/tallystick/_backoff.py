@@ -4,8 +4,8 @@ Rules of this file:
 - A refusal is final. What did nothing, and what may have been done, is tried again until the deadline: a write is sent
   with the same key, so it has one effect.
 - Waits grow from 20 ms to 1 s with full jitter; a node's own word on how long to wait (RetryInfo) counts as the least.
-- In the end: the last error; but once any attempt may have been applied, an error that says otherwise is not believed:
-  `Undecided`.
+- In the end: the last error, or the damage that one node told of if no other answered; but once any attempt may have
+  been applied, an error that says otherwise is not believed: `Undecided`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Retry:
         self._key = key
         self._attempt = 0
         self._maybe_applied = False
+        self._damage: Corrupt | None = None
 
     @property
     def maybe_applied(self) -> bool:
@@ -81,6 +82,8 @@ class Retry:
             TallystickError: there will be none: the failure is final, or the deadline would pass.
         """
         self._maybe_applied |= failure.maybe_applied
+        if isinstance(failure.error, Corrupt):
+            self._damage = failure.error
         if failure.is_final:
             raise failure.error
         pause_s = max(failure.retry_after_s, wait_s(self._attempt, self._rng))
@@ -92,7 +95,7 @@ class Retry:
     def final(self, error: TallystickError) -> TallystickError:
         """What to say when this was the last error: not that nothing happened, if something may have."""
         if not self._maybe_applied:
-            return error
+            return self._damage or error
         metadata = {**error.metadata, "idempotency_key": self._key} if self._key else error.metadata
         final = Undecided(f"an attempt may have been applied; the last one said: {error.message}", metadata=metadata)
         final.__cause__ = error

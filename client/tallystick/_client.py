@@ -45,6 +45,7 @@ def connect(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     actor: str = "",
     data_folder: str | Path | None = None,
+    pinned: bool = False,
 ) -> Client:
     """A client of one namespace; it connects with its first call.
 
@@ -56,6 +57,7 @@ def connect(
         timeout_s: the limit of a call, retries included, unless it says otherwise.
         actor: who writes, for the record of each mutation.
         data_folder: where contexts keep their local copies; None: in memory.
+        pinned: ask these endpoints alone, not those that they tell of: to look at one node.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0.
@@ -70,6 +72,7 @@ def connect(
         timeout_s=timeout_s,
         actor=actor,
         data_folder=data_folder,
+        pinned=pinned,
     )
 
 
@@ -87,10 +90,11 @@ class Client:
         actor: str,
         data_folder: str | Path | None = None,
         outside: Outside | None = None,
+        pinned: bool = False,
     ) -> None:
         credentials = tls.credentials() if tls is not None else None
         machine = outside or Machine()
-        pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng)
+        pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng, pinned=pinned)
         self._calls = Calls(pool, timeout_s=timeout_s, outside=machine)
         self._members = Members(self._calls)
         self._contexts = Contexts(self._calls, namespace=namespace, actor=actor, consistency=consistency)

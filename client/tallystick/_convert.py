@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from tallystick._json import decode
 from tallystick._values import (
     AgentInfo,
@@ -112,14 +114,23 @@ def mutation(message: state_pb2.Mutation) -> Mutation:
 
 
 def decided(message: state_pb2.DecidedMutation) -> DecidedMutation:
-    """An entry of a log."""
+    """An entry of a log.
+
+    Raises:
+        Corrupt: its bytes are no mutation.
+    """
+    try:
+        inner = state_pb2.Mutation.FromString(message.raw) if message.raw else message.mutation
+    except DecodeError as error:
+        raise Corrupt(f"the mutation at seq {message.seq} cannot be read: {error}") from error
     return DecidedMutation(
         seq=message.seq,
-        mutation=mutation(message.mutation),
+        mutation=mutation(inner),
         actor=message.actor,
         time_unix_ms=message.time_unix_ms,
         hash=message.hash,
         revision=revision(message.revision),
+        raw=message.raw,
     )
 
 

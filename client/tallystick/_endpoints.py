@@ -22,10 +22,17 @@ MAX_ENDPOINTS: Final = 32
 
 
 class Endpoints:
-    """Known endpoints, their health, and the leader."""
+    """Known endpoints, their health, and the leader.
 
-    def __init__(self, addresses: Iterable[str], make: Callable[[str], Endpoint], rng: Random) -> None:
+    Args:
+        pinned: ask the given ones alone, whoever leads.
+    """
+
+    def __init__(
+        self, addresses: Iterable[str], make: Callable[[str], Endpoint], rng: Random, *, pinned: bool = False
+    ) -> None:
         self._make = make
+        self._pinned = pinned
         self._known: dict[str, Endpoint] = {}
         self._leader: Endpoint | None = None
         self._leader_address = ""
@@ -69,7 +76,7 @@ class Endpoints:
 
     def learn_leader(self, address: str) -> None:
         """A node says that this is the leader's endpoint; "" says nothing."""
-        if not address or address == self._leader_address:
+        if not address or address == self._leader_address or self._pinned:
             return
         try:
             leader = self.get(parse_address(address))

@@ -132,6 +132,7 @@ class DecidedMutation:
         seq: its place in the log, 1, 2, 3, ...
         hash: SHA-256 over its predecessor's hash and itself.
         revision: its place in the decided history of the group.
+        raw: the bytes that were hashed, where they were asked for.
     """
 
     seq: int
@@ -140,6 +141,7 @@ class DecidedMutation:
     time_unix_ms: int
     hash: bytes
     revision: Revision
+    raw: bytes = b""
 
     @property
     def kind(self) -> str:

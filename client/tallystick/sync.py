@@ -79,6 +79,7 @@ def connect(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     actor: str = "",
     data_folder: str | Path | None = None,
+    pinned: bool = False,
 ) -> SyncClient:
     """A client of one namespace; it connects with its first call.
 
@@ -90,6 +91,7 @@ def connect(
         timeout_s: the limit of a call, retries included, unless it says otherwise.
         actor: who writes, for the record of each mutation.
         data_folder: where contexts keep their local copies; None: in memory.
+        pinned: ask these endpoints alone, not those that they tell of: to look at one node.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0.
@@ -102,6 +104,7 @@ def connect(
         timeout_s=timeout_s,
         actor=actor,
         data_folder=data_folder,
+        pinned=pinned,
     )
     return SyncClient(Portal(), inner)
 
@@ -330,6 +333,11 @@ class SyncAgent:
     def namespace(self) -> str:
         """The namespace that it lives in."""
         return self._inner.namespace
+
+    @property
+    def branch(self) -> str:
+        """The branch of its log."""
+        return self._inner.branch
 
     @property
     def history(self) -> SyncHistory:
@@ -565,17 +573,24 @@ class SyncAgent:
         )
 
     def log(
-        self, *, after_seq: int = 0, consistency: Consistency | None = None, timeout_s: float | None = None
+        self,
+        *,
+        after_seq: int = 0,
+        raw: bool = False,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
     ) -> SyncIterator[DecidedMutation]:
         """The mutations after a seq, oldest first, to the end of the log as it is when the end is reached.
 
-        `timeout_s` limits the fetch of each page.
+        Args:
+            raw: with the bytes that were hashed, to follow the hash chain (`tallystick.history.Chain`).
+            timeout_s: limits the fetch of each page.
 
         Raises:
             NotFound: the agent does not exist.
         """
         return SyncIterator(
-            self._portal, self._inner.log(after_seq=after_seq, consistency=consistency, timeout_s=timeout_s)
+            self._portal, self._inner.log(after_seq=after_seq, raw=raw, consistency=consistency, timeout_s=timeout_s)
         )
 
     def checkpoints(

@@ -108,7 +108,7 @@ class Reader:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")},
             "TALLYSTICK_ENDPOINTS": self._endpoints,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "client", "node")),
         }
 
     def here(self, text: str) -> str:
@@ -160,7 +160,9 @@ class Reader:
 
     async def _console(self, words: Sequence[str]) -> None:
         match words:
-            case ["tallystick", ("status" | "agent" | "context" | "certs"), *_]:
+            case ["openssl", ("genpkey" | "pkey"), *_]:
+                await self.command(*words)
+            case ["tallystick", ("status" | "agent" | "context" | "certs" | "verify"), *_]:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)

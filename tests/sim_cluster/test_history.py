@@ -83,6 +83,10 @@ def test_one_mutation_is_taken_back_and_what_came_after_it_stays() -> None:
             assert (await agent.read()).state == {"plan": ["X", "y"], "owner": "ann"}
             [mutation] = [each async for each in agent.log(after_seq=3)]
             assert mutation.mutation.reverts == wrong.seq and mutation.cause == f"revert:{wrong.seq}"
+            await agent.history.undo()  # of the revert, which is the newest change
+            assert (await agent.read()).state == {"plan": ["X", "y", "z"], "owner": "bob"}
+            await agent.history.undo()
+            assert (await agent.read()).state == {"plan": ["x", "y", "z"], "owner": "bob"}
 
     with SimCluster(nodes=3, seed=3) as cluster:
         cluster.run(scenario)

@@ -67,6 +67,13 @@ def test_in_the_end_no_word_is_said_that_may_be_wrong(
         assert caught.value.metadata["idempotency_key"] == "k1"
 
 
+def test_damage_is_told_if_nobody_else_answers() -> None:
+    retry = Retry(10.0, Random(1))
+    retry.after(Failure(errors.Corrupt("position 8")), now_s=0.0)
+    with pytest.raises(errors.Corrupt, match="position 8"):
+        retry.after(NOTHING, now_s=10.0)
+
+
 def test_every_reason_travels() -> None:
     for reason, row in errors.REASONS.items():
         code = next(code for code in grpc.StatusCode if code.value[0] == row.status)

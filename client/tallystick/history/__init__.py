@@ -6,20 +6,26 @@ Example:
     history.merge({"a": 1}, {"a": 1, "b": 2}, {"a": 3}).value   # {'a': 3, 'b': 2}
 """
 
+from tallystick.history.chain import Chain
 from tallystick.history.changes import StateChange, diff, digest
+from tallystick.history.export import ExportReader, Signature, export
 from tallystick.history.history import History, MergeResult, Point
 from tallystick.history.merging import NOTHING, MergeConflict, Merged, MergeResolver, merge
 
 __all__ = [
     "NOTHING",
+    "Chain",
+    "ExportReader",
     "History",
     "MergeConflict",
     "MergeResolver",
     "MergeResult",
     "Merged",
     "Point",
+    "Signature",
     "StateChange",
     "diff",
     "digest",
+    "export",
     "merge",
 ]

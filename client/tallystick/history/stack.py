@@ -33,24 +33,25 @@ class Stacks:
 def stacks(log: Iterable[DecidedMutation]) -> Stacks:
     """What the mutations, in their order, leave to be undone and redone.
 
-    A change that is no undo ends what can be redone. One that reverts what the mutations do not show counts as such.
+    What reverts the newest change is an undo, what reverts the newest undo a redo. All else is a change of its own, a
+    revert of something further back too, and ends what can be redone.
     """
-    undo: dict[int, Step] = {}
-    redo: dict[int, Step] = {}
+    undo: list[Step] = []
+    redo: list[Step] = []
     for step, reverts in _steps(log):
-        if reverts in undo:
-            del undo[reverts]
-            redo[step.first] = step
-        elif reverts in redo:
-            del redo[reverts]
-            undo[step.first] = step
+        if undo and undo[-1].first == reverts:
+            undo.pop()
+            redo.append(step)
+        elif redo and redo[-1].first == reverts:
+            redo.pop()
+            undo.append(step)
         else:
-            undo[step.first] = step
+            undo.append(step)
             redo.clear()
-    return Stacks(tuple(undo.values()), tuple(redo.values()))
+    return Stacks(tuple(undo), tuple(redo))
 
 
-def _steps(log: Iterable[DecidedMutation]) -> Iterable[tuple[Step, int]]:
+def _steps(log: Iterable[DecidedMutation]) -> list[tuple[Step, int]]:
     steps: list[tuple[Step, int]] = []
     for mutation in log:
         if mutation.kind != STATE:

@@ -172,6 +172,7 @@ class DecidedMutation(_message.Message):
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     actor: _builtins.str
     """who handed it in"""
@@ -179,6 +180,8 @@ class DecidedMutation(_message.Message):
     """never falls within a log"""
     hash: _builtins.bytes
     """SHA-256 over predecessor's hash, seq, time, actor and this mutation"""
+    raw: _builtins.bytes
+    """where asked for, in place of `mutation`: its bytes as they were decided and hashed"""
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
     @_builtins.property
@@ -192,10 +195,11 @@ class DecidedMutation(_message.Message):
         time_unix_ms: _builtins.int = ...,
         hash: _builtins.bytes = ...,
         revision: _common_pb2.Revision | None = ...,
+        raw: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "mutation", b"mutation", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "mutation", b"mutation", "raw", b"raw", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,9 +479,12 @@ class ListMutationsRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
     after_seq: _builtins.int
     limit: _builtins.int
     """0 means 100; at most 1000"""
+    raw: _builtins.bool
+    """tell mutations as their bytes, so that the hash chain can be followed"""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property
@@ -489,10 +496,11 @@ class ListMutationsRequest(_message.Message):
         options: _common_pb2.ReadOptions | None = ...,
         after_seq: _builtins.int = ...,
         limit: _builtins.int = ...,
+        raw: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "agent", b"agent", "limit", b"limit", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "agent", b"agent", "limit", b"limit", "options", b"options", "raw", b"raw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,11 +47,12 @@ def agent_ref(named: Target) -> common_pb2.AgentRef:
     return common_pb2.AgentRef(namespace=named.namespace, agent=named.agent, branch=named.branch)
 
 
-def mutation(decided: MutationDecided) -> state_pb2.DecidedMutation:
-    """A mutation of a log."""
+def mutation(decided: MutationDecided, *, raw: bool = False) -> state_pb2.DecidedMutation:
+    """A mutation of a log; `raw`: as the bytes that were hashed."""
     return state_pb2.DecidedMutation(
         seq=decided.seq,
-        mutation=state_pb2.Mutation.FromString(decided.raw),
+        mutation=None if raw else state_pb2.Mutation.FromString(decided.raw),
+        raw=decided.raw if raw else b"",
         actor=decided.actor,
         time_unix_ms=decided.time_unix_ms,
         hash=decided.hash,

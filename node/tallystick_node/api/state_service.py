@@ -75,7 +75,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         named = messages.target(request.agent)
         how = read_from(request.options, context)
         page = await self._store.mutations(named, request.after_seq, request.limit, how)
-        listed = [messages.mutation(mutation) for mutation in page.items]
+        listed = [messages.mutation(mutation, raw=request.raw) for mutation in page.items]
         return state_pb2.ListMutationsResponse(header=self._headers.make(), mutations=listed, more=page.more)
 
     @calls.unary

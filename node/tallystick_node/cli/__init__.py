@@ -1,4 +1,4 @@
-"""The command line: `tallystick serve | dev | status | agent | context | member | certs | completion`.
+"""The command line: `tallystick serve | dev | status | agent | context | verify | member | certs | completion`.
 
 Rules of this package:
 - A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "status": "Show how each node does.",
     "agent": "What agents did and know.",
     "context": "Documents that agents share.",
+    "verify": "Whether what is kept is what was decided.",
     "member": "Who is of the cluster, and who leads it.",
     "certs": "Make a CA for development and certificates for nodes and clients in FOLDER.",
     "completion": "Print the completion script for SHELL.",

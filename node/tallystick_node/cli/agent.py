@@ -17,6 +17,7 @@ from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
+from tallystick_node.cli.exporting import export_log
 from tallystick_node.cli.history import redo, revert, show_diff, undo
 from tallystick_node.cli.output import (
     cell,
@@ -188,5 +189,5 @@ async def _show(
     out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
 
 
-for _command in (show_diff, undo, redo, revert):
+for _command in (show_diff, undo, redo, revert, export_log):
     agent.add_command(_command)

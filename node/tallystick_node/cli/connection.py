@@ -34,13 +34,23 @@ class Connection:
 
     def open(self, *, actor: str = "") -> tallystick.Client:
         """A client, for `async with`; what it writes is by this actor."""
+        return self._open(self.endpoints, self.consistency, actor=actor, pinned=False)
+
+    def open_node(self, endpoint: str) -> tallystick.Client:
+        """A client of this node alone, whose reads wait for what its session has seen."""
+        return self._open(endpoint, tallystick.Consistency.SESSION, actor="", pinned=True)
+
+    def _open(
+        self, endpoints: str, consistency: tallystick.Consistency, *, actor: str, pinned: bool
+    ) -> tallystick.Client:
         return tallystick.connect(
-            self.endpoints,
+            endpoints,
             namespace=self.namespace,
-            consistency=self.consistency,
+            consistency=consistency,
             timeout_s=self.timeout_s,
             tls=self.tls,
             actor=actor,
+            pinned=pinned,
         )
 
 

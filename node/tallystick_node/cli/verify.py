@@ -1,0 +1,211 @@
+"""`tallystick verify cluster | folder | export`: is what is kept what was decided?
+
+Rules of this file:
+- Nothing that is looked at is changed: a folder is looked at in a copy.
+- What differs is named (node, agent, seq, file), and the command ends with the exit code of damage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.text import Text
+
+import tallystick
+from tallystick import StateDigest
+from tallystick.errors import Corrupt, TallystickError
+from tallystick.history import Chain
+from tallystick.history.export import ExportedCheckpoint, ExportReader
+from tallystick_node.cli import keys
+from tallystick_node.cli.connection import Connection, connection_options
+from tallystick_node.cli.exits import ExitCode, Failure, Group
+from tallystick_node.cli.output import console, write_json
+from tallystick_node.cli.printable import printable
+from tallystick_node.core.document import Document
+from tallystick_node.core.operations import apply_operation
+from tallystick_node.core.values import digest_json
+from tallystick_node.storage import verify as stored
+from tallystick_node.storage.errors import StorageError
+from tallystick_node.storage.files import RealFiles
+from tallystick_node.storage.install import STATE_NAME
+from tallystick_node.storage.meta import load_meta
+from tallystick_node.storage.replay import replay
+from tallystick_node.storage.schema import open_sql
+from tallystick_node.wire.mutations import decode_mutation
+
+_BUSY_TIMEOUT_S: Final = 1.0
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(cls=Group)
+def verify() -> None:
+    """Whether what is kept is what was decided."""
+
+
+@verify.command("cluster")
+@click.option("--prefix", default="", help="Only agents whose names begin so.")
+@connection_options
+def verify_cluster(connection: Connection, prefix: str) -> None:
+    """Follow the hash chain of each agent of the namespace, and compare every node's state with it.
+
+    With --json: JSON Lines, one for each agent.
+    """
+    wrong = asyncio.run(_cluster(connection, prefix))
+    if wrong:
+        raise Failure(f"{wrong} agents are not what was decided", ExitCode.CORRUPT, "see above which, and where")
+
+
+async def _cluster(connection: Connection, prefix: str) -> int:
+    wrong = looked_at = 0
+    async with connection.open() as client:
+        endpoints = [each.endpoint for each in await client.statuses() if each.status is not None]
+        if not endpoints:
+            raise Failure("no node answers", ExitCode.UNAVAILABLE)
+        nodes = {endpoint: connection.open_node(endpoint) for endpoint in endpoints}
+        try:
+            async for info in client.agents(prefix=prefix):
+                problems = await _agent(client, nodes, info.name)
+                looked_at += 1
+                wrong += bool(problems)
+                _tell(connection, info.name, info.seq, problems)
+        finally:
+            await asyncio.gather(*(node.close() for node in nodes.values()))
+    if not connection.as_json:
+        console().print(Text(f"{looked_at} agents on {len(nodes)} nodes, {wrong} of them wrong", style="bold"))
+    return wrong
+
+
+async def _agent(client: tallystick.Client, nodes: dict[str, tallystick.Client], name: str) -> list[str]:
+    """What is wrong with an agent, in sentences."""
+    kept = await client.agent(name).state_digest()
+    found = await asyncio.gather(*(_on_node(node, name, kept) for node in nodes.values()))
+    return [f"{endpoint}: {why}" for endpoint, why in zip(nodes, found, strict=True) if why]
+
+
+async def _on_node(node: tallystick.Client, name: str, kept: StateDigest) -> str:
+    """What is wrong with an agent on a node: its log is followed from the beginning, its state compared."""
+    node.join_session(kept.revision)
+    agent, chain = node.agent(name), Chain()
+    try:
+        async with aclosing(agent.log(raw=True)) as log:
+            async for mutation in log:
+                if mutation.seq > kept.seq:
+                    break
+                chain.follow(mutation)
+        here = await agent.state_digest(seq=kept.seq)
+    except TallystickError as error:  # whatever it is, this node did not show what it should have
+        return str(error)
+    if not chain.head == here.hash == kept.hash:
+        return f"another hash at seq {kept.seq}"
+    return "" if here.digest == kept.digest else f"another state at seq {kept.seq}"
+
+
+def _tell(connection: Connection, name: str, seq: int, problems: list[str]) -> None:
+    if connection.as_json:
+        write_json({"agent": name, "seq": seq, "problems": problems}, indent=False)
+        return
+    for problem in problems:
+        console().print(Text(printable(f"! {name}  {problem}"), style="bold red"), soft_wrap=True)
+    if sys.stderr.isatty():  # progress: a thing for eyes
+        click.echo(f"\r\x1b[K{printable(name)[:60]} {'wrong' if problems else 'whole'}", err=True, nl=False)
+
+
+@verify.command("folder")
+@click.argument("folder", type=_FOLDER)
+def verify_folder(folder: Path) -> None:
+    """Look at every row and record in the data FOLDER of a node that is stopped.
+
+    State and journal are copied to the folder for temporary files first, so there must be room for them.
+    """
+    applied_index = 0
+    with _copied(folder) as copy:
+        try:
+            if (copy / STATE_NAME).exists():
+                with closing(open_sql(copy / STATE_NAME, busy_timeout_s=_BUSY_TIMEOUT_S)) as sql:
+                    stored.verify(sql)
+                    applied_index = load_meta(sql).applied_index
+            replayed, active = replay(RealFiles(), copy / "journal")
+            active.close()
+        except StorageError as error:
+            raise Failure(str(error).replace(str(copy), str(folder)), ExitCode.CORRUPT) from error
+    base_index, last_index = replayed.index.base_index, replayed.index.last_index
+    if not base_index <= applied_index <= last_index:
+        sentence = f"the state has applied entry {applied_index}, the journal has {base_index + 1} to {last_index}"
+        raise Failure(f"{folder}: {sentence}", ExitCode.CORRUPT)
+    click.echo(f"{folder}: whole; the journal ends with entry {last_index}, the state has applied {applied_index}")
+
+
+@contextmanager
+def _copied(folder: Path) -> Iterator[Path]:
+    if not (folder / "journal").is_dir():
+        raise Failure(f"{folder} is no data folder of a node: it has no journal", ExitCode.USAGE)
+    with tempfile.TemporaryDirectory(prefix="tallystick-verify-") as name:
+        copy = Path(name)
+        shutil.copytree(folder / "journal", copy / "journal")
+        for file in folder.glob(f"{STATE_NAME}*"):
+            shutil.copy2(file, copy / file.name)
+        yield copy
+
+
+@verify.command("export")
+@click.argument("file", type=_FILE)
+@click.option("--public-key", type=_FILE, help="PEM file of whose signature it must bear.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+def verify_export(file: Path, public_key: Path | None, *, as_json: bool) -> None:
+    """Check an export of `tallystick agent export`, without any node: chain, states at checkpoints, signature."""
+    trusted = keys.load_public(public_key) if public_key is not None else None
+    with file.open("rb") as lines:
+        reader = ExportReader(lines)
+        states = _replay(reader)
+    end = reader.end
+    if end is None:
+        raise Corrupt("the file is cut short")
+    signer = keys.signer(end)
+    if trusted is not None and signer != trusted:
+        raise Failure("it is not signed with that key", ExitCode.CORRUPT)
+    told = {
+        "agent": reader.head.get("agent"),
+        "namespace": reader.head.get("namespace"),
+        "branch": reader.head.get("branch"),
+        "mutations": end.mutations,
+        "checkpoints": end.checkpoints,
+        "states_checked": states,
+        "hash": end.hash.hex(),
+        "signed_by": None if signer is None else keys.fingerprint(signer),
+        "signer_trusted": trusted is not None,
+    }
+    if as_json:
+        write_json(told)
+        return
+    signed = "not signed" if signer is None else f"signed by {keys.fingerprint(signer)}"
+    if signer is not None and trusted is None:
+        signed += " (whoever that is: say --public-key)"
+    click.echo(printable(f"{file}: whole; {end.mutations} mutations, {states} checkpoints, {signed}"))
+
+
+def _replay(reader: ExportReader) -> int:
+    """Does what the mutations did, and compares the state with each checkpoint; how many those were."""
+    document = Document.empty()
+    compared = 0
+    for record in reader:
+        if isinstance(record, ExportedCheckpoint):
+            if digest_json(document.root) != record.state_digest:
+                raise Corrupt(f"the state at the checkpoint {record.name!r}, seq {record.seq}, is another")
+            compared += 1
+            continue
+        try:
+            for operation in decode_mutation(record.raw).operations:
+                apply_operation(document, operation)
+        except TallystickError as error:
+            raise Corrupt(f"the mutation at seq {record.seq} does not fit the state before it") from error
+        document.commit()
+    return compared
