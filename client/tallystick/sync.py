@@ -1231,7 +1231,13 @@ class SyncStoredContext:
         )
 
     def blame(self, root: str = "", *, timeout_s: float | None = None) -> Sequence[BlameLine]:
-        """Who wrote what is there now; of this root alone, if it is named."""
+        """Who wrote what is there now; of this root alone, if it is named.
+
+        What is edited while pages are read may be told twice, or not.
+
+        Raises:
+            Unavailable: another node answers than at first; its numbers are others.
+        """
         return self._portal.run(self._inner.blame(root, timeout_s=timeout_s))
 
     def overlaps(self, *, after_number: int = 0, timeout_s: float | None = None) -> SyncIterator[Overlap]:

@@ -171,6 +171,25 @@ async def test_differences_are_named_by_their_contexts() -> None:
     assert {record.name for record in found.different} == {"plan-2", "plan-4"}
     decided.records[guid_of(2)] = record_of(2, "other")
     assert [record.name for record in (await verifying.all("demo", deep=False)).different] == ["plan-4"]
+
+
+async def test_a_namespace_is_told_nothing_of_others() -> None:
+    decided, voters, verifying = stage()
+    decided.records[guid_of(2)] = record_of(2, "other")
+    for number, node_id in enumerate(NODES):
+        voters.held[node_id][ContextId(guid_of(2), 1)] = bytes([number]) * 16  # differs, elsewhere
+    found = await verifying.all("demo", deep=False)
+    assert found.equal
+    assert {(node.digest, node.documents) for node in found.nodes} == {(bytes(16), 4)}  # of four that are alike
+    voters.held["a"][ContextId(guid_of(1), 1)] = bytes([3]) * 16
+    del voters.held["c"][ContextId(guid_of(4), 1)]
+    found = await verifying.all("demo", deep=False)
+    assert [(node.node_id, node.digest[0], node.documents) for node in found.nodes] == [
+        ("b", 0, 4),
+        ("a", 7 ^ 3, 4),
+        ("c", 7, 3),
+    ]
+    assert {record.name for record in found.different} == {"plan-1", "plan-4"}
     assert (await verifying.all("elsewhere", deep=False)).equal
 
 

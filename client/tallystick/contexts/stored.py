@@ -111,10 +111,25 @@ class StoredContext:
             await asyncio.sleep(FOLLOW_S)
 
     async def blame(self, root: str = "", *, timeout_s: float | None = None) -> Sequence[BlameLine]:
-        """Who wrote what is there now; of this root alone, if it is named."""
+        """Who wrote what is there now; of this root alone, if it is named.
+
+        What is edited while pages are read may be told twice, or not.
+
+        Raises:
+            Unavailable: another node answers than at first; its numbers are others.
+        """
         request = context_pb2.BlameRequest(context=self._ref, root=root)
-        answer = await self._calls.read(blame_method, request, consistency=Consistency.LOCAL, timeout_s=timeout_s)
-        return [blame_line(message) for message in answer.lines]
+        lines: list[BlameLine] = []
+        node_id = ""
+        while True:
+            page = await self._calls.read(blame_method, request, consistency=Consistency.LOCAL, timeout_s=timeout_s)
+            if node_id and page.header.node_id != node_id:
+                raise Unavailable(f"{node_id} does not answer any more, and these are its numbers")
+            node_id = page.header.node_id
+            lines += [blame_line(message) for message in page.lines]
+            if not (page.more and page.next and page.lines):
+                return lines
+            request.after = page.next
 
     async def overlaps(self, *, after_number: int = 0, timeout_s: float | None = None) -> AsyncGenerator[Overlap, None]:
         """Concurrent edits of one key or range, as the node found them, oldest first."""

@@ -1170,8 +1170,11 @@ class BlameRequest(_message.Message):
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     root: _builtins.str
     """empty: all"""
+    after: _builtins.str
+    """`next` of the page before; empty: from the beginning"""
     @_builtins.property
     def context(self) -> Global___ContextRef: ...
     def __init__(
@@ -1179,10 +1182,11 @@ class BlameRequest(_message.Message):
         *,
         context: Global___ContextRef | None = ...,
         root: _builtins.str = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "root", b"root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "context", b"context", "root", b"root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1223,8 +1227,11 @@ class BlameResponse(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
     """a page's bound was reached"""
+    next: _builtins.str
+    """where the next page begins, if there is more"""
     @_builtins.property
     def header(self) -> _common_pb2.ResponseHeader: ...
     @_builtins.property
@@ -1235,10 +1242,11 @@ class BlameResponse(_message.Message):
         header: _common_pb2.ResponseHeader | None = ...,
         lines: _abc.Iterable[Global___BlameLine] | None = ...,
         more: _builtins.bool = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "lines", b"lines", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "lines", b"lines", "more", b"more", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1603,7 +1611,7 @@ class NodeDigest(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     digest: _builtins.bytes
-    """of all documents asked for; empty: no answer"""
+    """of all documents asked for, and of no others; empty: no answer"""
     documents: _builtins.int
     error: _builtins.str
     def __init__(

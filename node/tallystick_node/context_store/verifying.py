@@ -4,22 +4,24 @@ Rules of this file:
 - Nothing is changed, and nothing waits for edits that are on their way: while agents edit, nodes differ for moments.
 - A voter that does not answer is not equal.
 - What a node still has of a document that was deleted is no difference: it is about to forget it.
+- Who asks for a namespace is told of that alone: of documents elsewhere neither digests nor how many there are. This
+  node's digests of it are listed; another's are those, but for the documents in which the two differ.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from tallystick.errors import TallystickError
 from tallystick.peer.v1 import peer_pb2
 from tallystick.v1 import context_pb2
 from tallystick_node.context_store.comparison import Comparison
 from tallystick_node.context_store.decided import DecidedContexts
-from tallystick_node.contexts.comparing import Compare, find_differences, root_of
+from tallystick_node.contexts.comparing import Compare, Difference, find_differences, list_documents, root_of
 from tallystick_node.core.outcomes import ContextRecord
 
 DIFFERENT_TOLD: Final = 100
@@ -28,8 +30,12 @@ DIFFERENT_FOUND: Final = 1000
 """Differing documents that are looked for between two nodes."""
 LOOKED_AT_ONCE: Final = 8
 """Documents that are compared by content at one time."""
+LISTED_AT_ONCE: Final = 500
+"""Documents that are looked up before others get their turn."""
 NOTHING: Final = bytes(16)
 """The digest of what holds nothing."""
+
+_Differing: TypeAlias = tuple[ContextRecord, Difference]
 
 
 @dataclass
@@ -73,23 +79,25 @@ class Verifying:
         return found
 
     async def all(self, namespace: str, *, deep: bool) -> Verified:
-        """All documents, or those of a namespace; `deep`: by content too. The digests told are of all namespaces."""
+        """All documents, or those of a namespace; `deep`: by content too."""
         found = Verified()
-        answering: list[Compare] = []
+        answering: dict[str, Compare] = {}
         for node_id in self._in_order():
             node = context_pb2.NodeDigest(node_id=node_id)
             compare = self._asking(node_id)
             try:
                 node.digest, node.documents = await root_of(compare)
-                answering.append(compare)
+                answering[node_id] = compare
             except TallystickError as error:
                 node.error = str(error)
             found.nodes.append(node)
-        different: dict[bytes, ContextRecord] = {}
         is_whole = len(answering) == len(found.nodes)
-        if is_whole and len({node.digest for node in found.nodes}) > 1:
-            async for record in self._differing(answering, namespace):
-                different[record.guid] = record
+        differing = await self._differing(answering, found.nodes, namespace)
+        different: dict[bytes, ContextRecord] = {}
+        if is_whole:
+            different = {record.guid: record for some in differing.values() for record, _ in some}
+        if namespace:
+            await self._restrict(found.nodes, answering, differing, namespace)
         if is_whole and deep:
             async for record in self._differing_by_content(namespace):
                 different[record.guid] = record
@@ -97,13 +105,54 @@ class Verifying:
         found.different = list(different.values())[:DIFFERENT_TOLD]
         return found
 
-    async def _differing(self, answering: list[Compare], namespace: str) -> AsyncIterator[ContextRecord]:
-        """Between the first node and each other one."""
-        for other in answering[1:]:
-            for difference in await find_differences(answering[0], other, DIFFERENT_FOUND, random.Random(0)):
-                record = self._decided.info_by_guid(difference.document.guid)
+    async def _differing(
+        self, answering: Mapping[str, Compare], nodes: Sequence[context_pb2.NodeDigest], namespace: str
+    ) -> dict[str, list[_Differing]]:
+        """Between the first node that answers and each one; theirs are the digests of that one."""
+        found: dict[str, list[_Differing]] = {node_id: [] for node_id in answering}
+        said = {node.node_id: (node.digest, node.documents) for node in nodes}
+        first_id = next(iter(answering), "")
+        for node_id, compare in answering.items():
+            if said[node_id] == said[first_id]:
+                continue
+            for each in await find_differences(answering[first_id], compare, DIFFERENT_FOUND, random.Random(0)):
+                record = self._decided.info_by_guid(each.document.guid)
                 if record is not None and namespace in ("", record.namespace):
-                    yield record
+                    found[node_id].append((record, each))
+        return found
+
+    async def _restrict(
+        self,
+        nodes: Sequence[context_pb2.NodeDigest],
+        answering: Mapping[str, Compare],
+        differing: Mapping[str, Sequence[_Differing]],
+        namespace: str,
+    ) -> None:
+        """Makes what nodes say that of a namespace."""
+        if not answering:
+            return
+        whole, documents = await self._held_in(namespace, next(iter(answering.values())))
+        for node in nodes:
+            if node.node_id not in answering:
+                continue
+            digest, count = whole, documents
+            for _, each in differing[node.node_id]:
+                digest ^= int.from_bytes(each.ours, "big") ^ int.from_bytes(each.theirs, "big")
+                count += bool(each.theirs) - bool(each.ours)
+            node.digest, node.documents = digest.to_bytes(16, "big"), count
+
+    async def _held_in(self, namespace: str, compare: Compare) -> tuple[int, int]:
+        """The digest of what a node holds of a namespace, and how many documents that are."""
+        digest = documents = 0
+        for part in range(16):
+            for number, (document, each) in enumerate((await list_documents(compare, [bytes([part])])).items()):
+                record = self._decided.info_by_guid(document.guid)
+                if record is not None and record.namespace == namespace:
+                    digest ^= int.from_bytes(each, "big")
+                    documents += 1
+                if not number % LISTED_AT_ONCE:
+                    await asyncio.sleep(0)
+        return digest, documents
 
     async def _differing_by_content(self, namespace: str) -> AsyncIterator[ContextRecord]:
         after_guid = b""

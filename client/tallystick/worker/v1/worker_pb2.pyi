@@ -553,7 +553,9 @@ class Blame(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     root: _builtins.str
+    after: _builtins.str
     @_builtins.property
     def id(self) -> _peer_pb2.ContextId: ...
     def __init__(
@@ -561,10 +563,11 @@ class Blame(_message.Message):
         *,
         id: _peer_pb2.ContextId | None = ...,
         root: _builtins.str = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "root", b"root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "id", b"id", "root", b"root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -606,10 +609,13 @@ class Restore(_message.Message):
     WRITER_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
     NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
     """an update of a whole document: a version"""
     writer: _builtins.int
     now_unix_ms: _builtins.int
+    schema: _builtins.bytes
+    """of the context: what breaks it is flagged"""
     @_builtins.property
     def id(self) -> _peer_pb2.ContextId: ...
     @_builtins.property
@@ -625,10 +631,11 @@ class Restore(_message.Message):
         writer: _builtins.int = ...,
         edit: _context_pb2.Edit | None = ...,
         now_unix_ms: _builtins.int = ...,
+        schema: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "content", b"content", "edit", b"edit", "id", b"id", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "content", b"content", "edit", b"edit", "id", b"id", "now_unix_ms", b"now_unix_ms", "to", b"to", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "content", b"content", "edit", b"edit", "id", b"id", "now_unix_ms", b"now_unix_ms", "schema", b"schema", "to", b"to", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["at", "content"]  # noqa: Y015
     _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
@@ -715,10 +722,13 @@ class StartEpoch(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     WRITER_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
     base: _builtins.bytes
     now_unix_ms: _builtins.int
     writer: _builtins.int
     """a fresh id for what is carried over"""
+    schema: _builtins.bytes
+    """of the context: what of that breaks it is flagged"""
     @_builtins.property
     def id(self) -> _peer_pb2.ContextId:
         """the new one"""
@@ -730,10 +740,11 @@ class StartEpoch(_message.Message):
         base: _builtins.bytes = ...,
         now_unix_ms: _builtins.int = ...,
         writer: _builtins.int = ...,
+        schema: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "id", b"id", "now_unix_ms", b"now_unix_ms", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "id", b"id", "now_unix_ms", b"now_unix_ms", "schema", b"schema", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -264,7 +264,7 @@ class MergedContexts:
     async def blame(self, request: context_pb2.BlameRequest, caller: Caller) -> context_pb2.BlameResponse:
         """Who wrote what is there now."""
         record = await self.find(request.context, caller.timeout_s)
-        asked = worker_pb2.Blame(id=_id_of(record), root=request.root)
+        asked = worker_pb2.Blame(id=_id_of(record), root=request.root, after=request.after)
         return (await self._hub.ask(record.guid, worker_pb2.Request(blame=asked))).blame
 
     async def overlaps(
@@ -293,6 +293,7 @@ class MergedContexts:
         restore = worker_pb2.Restore(
             id=_id_of(record),
             writer=request.writer,
+            schema=record.schema,
             edit=context_pb2.Edit(
                 writer=request.writer, actor=caller.actor, cause=request.cause, node_id=self._hub.node_id
             ),

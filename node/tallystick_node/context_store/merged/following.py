@@ -122,7 +122,7 @@ class Following:
         if base is None:
             return
         if record.epoch > FIRST_EPOCH:
-            self._start_epoch(record.namespace, document, base)
+            self._start_epoch(record, document, base)
         else:
             self._hub.created(document, base)
 
@@ -132,11 +132,11 @@ class Following:
         if record is not None and self._hub.chores.is_settled(guid):
             self.begin(record)
 
-    def _start_epoch(self, namespace: str, document: ContextId, base: bytes) -> None:
+    def _start_epoch(self, record: ContextRecord, document: ContextId, base: bytes) -> None:
         async def fresh_writer() -> int:
-            return await self._fresh_writer(namespace)
+            return await self._fresh_writer(record.namespace)
 
-        self._hub.epoch_started(document, base, fresh_writer)
+        self._hub.epoch_started(document, base, fresh_writer, record.schema)
 
     async def _fresh_writer(self, namespace: str) -> int:
         if not self._spares:

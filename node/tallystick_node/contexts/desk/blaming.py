@@ -5,15 +5,16 @@ Rules of this file:
   from the first up to, not with, the thirteenth. A type inside another has a line of its own, with nothing in it, and
   lines for what is in it.
 - Values come from pycrdt, ids from the layout: both have one order.
-- One page, bounded in lines and bytes; a root at a time can be asked for.
+- Pages are bounded in lines and bytes; a root at a time can be asked for. A page goes on where the one before ended, by
+  counting what is there: what is edited meanwhile may be told twice, or not.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pycrdt import Array, Map, Text, XmlElement, XmlFragment, XmlText
 
@@ -35,7 +36,12 @@ from tallystick_node.contexts.updates.layout import Item, Layout
 from tallystick_node.contexts.updates.places import Parent
 
 _EMPTY: Final = {Map: b"{}", Array: b"[]", Text: b'""'}
+_TOKEN_CHARS: Final = 32
 _XML: Final = (XmlElement, XmlText, XmlFragment)
+
+
+_Place: TypeAlias = tuple[int, int]
+"""Where a page begins: so many pieces from the first, so many characters into that one."""
 
 
 class _Piece(NamedTuple):
@@ -48,6 +54,7 @@ class _Piece(NamedTuple):
     characters: str = ""
     start: int = 0
     """Of characters: the place of the first one in the text."""
+    place: _Place = (0, 0)
 
 
 class Blamer:
@@ -59,10 +66,11 @@ class Blamer:
         self._layouts = layouts
 
     def blame(self, asked: worker_pb2.Blame) -> context_pb2.BlameResponse:
-        """The page.
+        """A page.
 
         Raises:
-            Invalid: TOO_LARGE, the document is not taken apart; INVALID_VALUE, a list cannot be read.
+            Invalid: TOO_LARGE, the document is not taken apart; INVALID_VALUE, a list cannot be read; INVALID_REQUEST,
+                no page begins there.
             RowDamaged, CrdtFailed; and as `Library.open`.
         """
         loaded = self._library.open(ContextId.of(asked.id))
@@ -74,25 +82,57 @@ class Blamer:
                 metadata={"limit": str(own.LAYOUT_BYTES)},
             )
         check_readable(loaded.crdt)
-        pieces, more = guarded(_first_pieces, loaded.crdt, layout, asked.root)
+        pieces, following = guarded(_some_pieces, loaded.crdt, layout, asked.root, _place_of(asked.after))
         ends = [Id(piece.at.writer, piece.at.clock + max(0, _units(piece.characters) - 1)) for piece in pieces]
         authors = Authors(self._rows, loaded.row, chain((piece.at for piece in pieces), ends))
-        lines = list(_lines(pieces, authors))
-        return context_pb2.BlameResponse(lines=lines[: own.BLAME_LINES], more=more or len(lines) > own.BLAME_LINES)
+        lines = list(islice(_lines(pieces, authors), own.BLAME_LINES + 1))
+        if len(lines) > own.BLAME_LINES:
+            following = lines.pop()[0]
+        response = context_pb2.BlameResponse(lines=(line for _, line in lines), more=following is not None)
+        if following is not None:
+            response.next = "{}.{}".format(*following)
+        return response
 
 
-def _first_pieces(crdt: Crdt, layout: Layout, root: str) -> tuple[list[_Piece], bool]:
+def _place_of(token: str) -> _Place:
+    if not token:
+        return 0, 0
+    pieces, _, characters = token.partition(".")
+    if not (pieces.isdecimal() and characters.isdecimal() and len(token) <= _TOKEN_CHARS):
+        raise Invalid(f"no page begins at {token!r:.40}", reason=Reason.INVALID_REQUEST, metadata={"field": "after"})
+    return int(pieces), int(characters)
+
+
+def _some_pieces(crdt: Crdt, layout: Layout, root: str, after: _Place) -> tuple[list[_Piece], _Place | None]:
+    """From a place on; and the place of the next one, if there are more."""
     found: list[_Piece] = []
     size_bytes = 0
+    first, characters = after
     with crdt.doc.transaction():
         roots = roots_of(crdt)
         names = [name for name in sorted(roots) if name != RESERVED_ROOT and root in ("", name)]
-        for piece in chain.from_iterable(_inside((name,), name, roots[name], layout) for name in names):
+        pieces = chain.from_iterable(_inside((name,), name, roots[name], layout) for name in names)
+        for number, each in enumerate(islice(pieces, first, None), first):
+            piece = each._replace(place=(number, 0))
+            if number == first and characters:
+                if characters >= len(piece.characters):
+                    continue
+                piece = _without(piece, piece.characters[:characters])
             size_bytes += len(piece.value) + len(piece.characters.encode())
             if len(found) >= own.BLAME_LINES or (size_bytes > own.BLAME_BYTES and found):
-                return found, True
+                return found, piece.place
             found.append(piece)
-    return found, False
+    return found, None
+
+
+def _without(piece: _Piece, head: str) -> _Piece:
+    """The characters behind its first ones."""
+    return piece._replace(
+        at=Id(piece.at.writer, piece.at.clock + _units(head)),
+        characters=piece.characters[len(head) :],
+        start=piece.start + len(head),
+        place=(piece.place[0], piece.place[1] + len(head)),
+    )
 
 
 def _inside(path: tuple[str, ...], parent: Parent, value: Any, layout: Layout) -> Iterator[_Piece]:
@@ -146,8 +186,8 @@ def _of_text(path: tuple[str, ...], items: Iterable[Item], text: Text) -> Iterat
         place += len(characters)
 
 
-def _lines(pieces: Iterable[_Piece], authors: Authors) -> Iterator[context_pb2.BlameLine]:
-    """A line for each piece; characters cut and joined so that each line is of one edit."""
+def _lines(pieces: Iterable[_Piece], authors: Authors) -> Iterator[tuple[_Place, context_pb2.BlameLine]]:
+    """A line for each piece, with its place; characters cut and joined so that each line is of one edit."""
     run: _Piece | None = None
     edit = context_pb2.Edit()
     for piece in chain.from_iterable(_cut(piece, authors) for piece in pieces):
@@ -161,10 +201,10 @@ def _lines(pieces: Iterable[_Piece], authors: Authors) -> Iterator[context_pb2.B
             run = run._replace(characters=run.characters + piece.characters)
             continue
         if run is not None:
-            yield _line(run, edit)
+            yield run.place, _line(run, edit)
         run, edit = piece, by
     if run is not None:
-        yield _line(run, edit)
+        yield run.place, _line(run, edit)
 
 
 def _named(edit: context_pb2.Edit) -> tuple[int, int]:
@@ -179,11 +219,7 @@ def _cut(piece: _Piece, authors: Authors) -> Iterator[_Piece]:
             break
         head = _first_units(piece.characters, left)
         yield piece._replace(characters=head)
-        piece = piece._replace(
-            at=Id(piece.at.writer, piece.at.clock + _units(head)),
-            characters=piece.characters[len(head) :],
-            start=piece.start + len(head),
-        )
+        piece = _without(piece, head)
     yield piece
 
 

@@ -214,7 +214,7 @@ class Desk:
         update = self._incoming.take(merge.staged) if merge.HasField("staged") else merge.update
         loaded = self._library.open(ContextId.of(merge.id))
         if merge.carry_over:
-            merged = self._epochs.carry_over(loaded, update, merge.edit, merge.now_unix_ms)
+            merged = self._epochs.carry_over(loaded, update, merge.edit, merge.now_unix_ms, merge.schema)
         else:
             merged = self._merger.merge(
                 loaded, update, origin, merge.edit, merge.now_unix_ms,

@@ -141,14 +141,19 @@ class Epochs:
         mirror.apply_all((start.base,))
         update = replay(old, mirror, beyond[1:])
         edit = context_pb2.Edit(writer=start.writer, cause="carried over", time_unix_ms=start.now_unix_ms)
-        merged = self._merger.merge(loaded, update, Origin.CLIENT, edit, start.now_unix_ms)
+        merged = self._merger.merge(
+            loaded, update, Origin.CLIENT, edit, start.now_unix_ms, schema=start.schema, may_clash=True
+        )
         merged.update = update
         return merged
 
     # What comes late.
 
-    def carry_over(self, loaded: Loaded, update: bytes, edit: context_pb2.Edit, now_unix_ms: int) -> worker_pb2.Merged:
-        """Merges what a writer made in the epoch before, as the same change in this one.
+    def carry_over(
+        self, loaded: Loaded, update: bytes, edit: context_pb2.Edit, now_unix_ms: int, schema: bytes = b""
+    ) -> worker_pb2.Merged:
+        """Merges what a writer made in the epoch before, as the same change in this one; the schema is minded as for
+        any edit of a client.
 
         Raises:
             Unavailable: BEHIND, this node does not have the content at the seal.
@@ -170,7 +175,7 @@ class Epochs:
         made = _NO_UPDATE
         if admitted.is_novel:
             made = self._replay(pair, update)
-        merged = self._merger.merge(loaded, made, Origin.CLIENT, edit, now_unix_ms)
+        merged = self._merger.merge(loaded, made, Origin.CLIENT, edit, now_unix_ms, schema=schema)
         if merged.is_novel:
             merged.update = made
         if admitted.is_novel:

@@ -69,6 +69,7 @@ class Merger:
         edits: Sequence[context_pb2.Edit] = (),
         web_writers: Sequence[int] = (),
         schema: bytes = b"",
+        may_clash: bool = False,
     ) -> worker_pb2.Merged:
         """Merges an update into a document.
 
@@ -76,6 +77,7 @@ class Merger:
             edit: who made it; the rest of it is found out.
             edits: who made what, of what several made.
             schema: of the context; what breaks it is flagged.
+            may_clash: what was merged before, and is made again here, is not refused for the schema.
 
         Raises:
             Invalid, QuotaExceeded: as `admit`; CONTEXT_QUOTA; as `standing.judge`; TYPE_CLASH, as `Schemas.check`;
@@ -99,7 +101,7 @@ class Merger:
         deleted = judged = None
         if admitted.is_novel:
             self._check_quota(loaded, update, origin)
-            if schema and origin in _BOUND:
+            if schema and origin in _BOUND and not may_clash:
                 self.schemas.check(schema, admitted.update)
             if is_judged:
                 standing.judge(loaded, admitted, known)

@@ -54,7 +54,9 @@ class Restorer:
         else:
             wanted = self._reader.at(loaded, restore.at)
         made = self._difference(loaded, wanted, restore.writer)
-        merged = self._merger.merge(loaded, made, Origin.CLIENT, edit, restore.now_unix_ms)
+        merged = self._merger.merge(
+            loaded, made, Origin.CLIENT, edit, restore.now_unix_ms, schema=restore.schema, may_clash=True
+        )
         if merged.is_novel:
             merged.update = made
         return worker_pb2.Done(changed=merged.is_novel, merged=merged)

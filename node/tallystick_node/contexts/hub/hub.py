@@ -208,17 +208,26 @@ class Hub:
         self.chores.add(document.guid, begin)
 
     def epoch_started(
-        self, document: ContextId, base: bytes, fresh_writer: Callable[[], Coroutine[None, None, int]]
+        self,
+        document: ContextId,
+        base: bytes,
+        fresh_writer: Callable[[], Coroutine[None, None, int]],
+        schema: bytes = b"",
     ) -> None:
         """The document goes on in a new epoch; what this node had beyond its base is carried over.
 
         Args:
             fresh_writer: gives a writer id that nobody had.
+            schema: of the context.
         """
 
         async def start() -> None:
             request = worker_pb2.StartEpoch(
-                id=document.to_proto(), base=base, now_unix_ms=self._unix_ms(), writer=await fresh_writer()
+                id=document.to_proto(),
+                base=base,
+                now_unix_ms=self._unix_ms(),
+                writer=await fresh_writer(),
+                schema=schema,
             )
             response = await self._port.ask(worker_pb2.Request(start_epoch=request))
             merged = response.done.merged

@@ -24,8 +24,20 @@ def asker(tmp_path: Path) -> Iterator[Asker]:
     asker.desk.close()
 
 
-def blame(asker: Asker, root: str = "") -> context_pb2.BlameResponse:
-    return asker.ask(worker_pb2.Request(blame=worker_pb2.Blame(id=context_id(), root=root))).blame
+def blame(asker: Asker, root: str = "", after: str = "") -> context_pb2.BlameResponse:
+    return asker.ask(worker_pb2.Request(blame=worker_pb2.Blame(id=context_id(), root=root, after=after))).blame
+
+
+def pages(asker: Asker) -> list[list[tuple[str, object, int]]]:
+    """All pages: path, value, number of the edit."""
+    found, after = [], ""
+    while True:
+        page = blame(asker, after=after)
+        found.append([(line.path, json.loads(line.value), line.edit.number) for line in page.lines])
+        assert page.more == bool(page.next)
+        if not page.more:
+            return found
+        after = page.next
 
 
 def told(asker: Asker, root: str = "") -> dict[str, tuple[object, int]]:
@@ -100,6 +112,32 @@ def test_the_bounds(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     asker.merge(ann.edit(lambda: ann.sequence().append(1)))
     with pytest.raises(Refused, match="TOO_LARGE"):
         blame(asker)
+
+
+@pytest.mark.parametrize(("lines", "size_bytes"), [(1, 2**20), (2, 2**20), (3, 2**20), (100, 1), (100, 7)])
+def test_pages_follow_one_another(asker: Asker, monkeypatch: pytest.MonkeyPatch, lines: int, size_bytes: int) -> None:
+    ann, ben = Replica(), Replica(BEN)
+    for text in ("a\U0001f600", "b", "cd\u00e9"):  # one item, of three edits
+        asker.merge(ann.edit(lambda text=text: ann.text().insert(len(ann.text()), text)))  # type: ignore[misc]
+    asker.merge(ann.edit(lambda: ann.sequence().extend([1, 2, 3])))
+    ben.hear(asker.whole())
+    asker.merge(ben.edit(lambda: ben.text().insert(1, "-")), writer=BEN)
+    asker.merge(ben.set("k", Map({"x": 1, "y": Array([1])})), writer=BEN)
+    (whole,) = pages(asker)
+    monkeypatch.setattr(own, "BLAME_LINES", lines)
+    monkeypatch.setattr(own, "BLAME_BYTES", size_bytes)
+    some = pages(asker)
+    assert [line for page in some for line in page] == whole
+    assert len(some) > 2
+    assert all(1 <= len(page) <= lines for page in some)
+
+
+def test_a_page_that_does_not_begin_anywhere(asker: Asker) -> None:
+    asker.merge(Replica().set("k", 1))
+    for token in ("x", "1", "1.x", "-1.0", "9" * 40 + ".0"):
+        with pytest.raises(Refused, match="INVALID_REQUEST"):
+            blame(asker, after=token)
+    assert not blame(asker, after="5.0").lines
 
 
 def test_what_is_empty(asker: Asker) -> None:

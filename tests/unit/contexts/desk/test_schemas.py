@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tallystick.errors import Invalid
+from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.schemas.breaking import BREAKS, Breaks
 from tallystick_node.contexts.schemas.declaring import read
-from tests.unit.contexts.desk.kit import FIRST, Asker, Refused, Replica, merge_request
+from tests.unit.contexts.desk.kit import FIRST, Asker, Refused, Replica, context_id, merge_request
 
 SCHEMA = {
     "roots": {
@@ -85,6 +86,45 @@ def test_what_clashes_is_refused_to_clients_alone(asker: Asker) -> None:
     peer = Replica(FIRST + 1)
     merge(asker, peer.set("k", 1, name="third"), writer=FIRST + 1, origin=worker_pb2.ORIGIN_PEER)
     assert asker.json() == b'{"other":{"k":1},"third":{"k":1}}'
+
+
+def test_what_is_carried_over_is_minded_as_any_edit(asker: Asker) -> None:
+    replica, beyond = Replica(), Replica(FIRST + 1)
+    merge(asker, replica.set("t1", "open"))
+    base = asker.rest(asker.ask(worker_pb2.Request(rebuild=worker_pb2.Rebuild(id=request_id()))).data)
+    merge(asker, beyond.set("t3", "gone"), {}, writer=FIRST + 1)
+    start = worker_pb2.StartEpoch(id=context_id(epoch=2), base=base, writer=FIRST + 9, now_unix_ms=1)
+    start.schema = json.dumps(SCHEMA).encode()
+    done = asker.ask(worker_pb2.Request(start_epoch=start)).done
+    assert list(done.merged.edit.flags) == ["schema: /tasks/t3: 'gone' is not one of ['open', 'done']"]
+
+
+def test_what_comes_late_is_minded_as_any_edit(asker: Asker) -> None:
+    replica, other = Replica(), Replica(FIRST + 1)
+    merge(asker, replica.set("t1", "open"))
+    base = asker.rest(asker.ask(worker_pb2.Request(rebuild=worker_pb2.Rebuild(id=request_id()))).data)
+    start = worker_pb2.StartEpoch(id=context_id(epoch=2), base=base, writer=FIRST + 9, now_unix_ms=1)
+    asker.ask(worker_pb2.Request(start_epoch=start))
+    late = replica.set("t2", "lost")
+    assert merge(asker, late, epoch=2, carry_over=True) == ["schema: /tasks/t2: 'lost' is not one of ['open', 'done']"]
+    with pytest.raises(Refused, match="TYPE_CLASH"):
+        merge(asker, other.set("k", 1, name="third"), writer=FIRST + 1, epoch=2, carry_over=True)
+
+
+def test_what_is_restored_is_flagged_and_not_refused(asker: Asker) -> None:
+    replica = Replica()
+    assert merge(asker, replica.set("t1", "lost"), {}) == []
+    merge(asker, replica.edit(lambda: replica.sequence("essay").append(1)), {})
+    merge(asker, replica.set("t1", "open"), {})
+    merge(asker, replica.edit(lambda: replica.sequence("essay").clear()), {})
+    restore = worker_pb2.Restore(id=request_id(), writer=FIRST + 9, at=context_pb2.At(number=2), now_unix_ms=1)
+    restore.edit.actor, restore.schema = "ada", json.dumps(SCHEMA).encode()
+    done = asker.ask(worker_pb2.Request(restore=restore)).done
+    assert done.changed
+    assert (done.merged.edit.actor, list(done.merged.edit.flags)) == (
+        "ada",
+        ["schema: /tasks/t1: 'lost' is not one of ['open', 'done']"],
+    )
 
 
 @pytest.mark.parametrize(
