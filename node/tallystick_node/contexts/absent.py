@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tallystick.errors import Reason, Unavailable
 from tallystick.worker.v1.worker_pb2 import Request
-from tallystick_node.contexts.port import PortStatus
+from tallystick_node.contexts.port import OnEarly, PortStatus
 
 
 class NoDocuments:
@@ -23,9 +23,9 @@ class NoDocuments:
         """See `Documents`."""
         return PortStatus()
 
-    async def ask(self, request: Request) -> NoReturn:
+    async def ask(self, request: Request, on_early: OnEarly | None = None) -> NoReturn:
         """See `Port`."""
-        del request
+        del request, on_early
         raise Unavailable("this node was started without contexts", reason=Reason.WORKER_DOWN)
 
     async def run(self) -> None:

@@ -5,8 +5,9 @@ Behind it stands a worker process (`worker.supervisor`), or, in the simulation, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tallystick.worker.v1 import worker_pb2
 
@@ -30,6 +31,9 @@ class PortStatus:
     request_bytes: int = 0
 
 
+OnEarly: TypeAlias = Callable[[worker_pb2.Response], None]
+
+
 class Port(Protocol):
     """The documents of this node."""
 
@@ -38,8 +42,13 @@ class Port(Protocol):
         """Whether questions are answered at the moment."""
         ...
 
-    async def ask(self, request: worker_pb2.Request) -> worker_pb2.Response:
+    async def ask(self, request: worker_pb2.Request, on_early: OnEarly | None = None) -> worker_pb2.Response:
         """The answer. Requests are taken in the order in which they are asked; `request.id` is set here.
+
+        Args:
+            on_early: of a merge: may be told what the answer will be before it is on disk. It is called when a task
+                that awaits an answer given at that moment would go on, so what is told and what is answered keep the
+                order of the update log. If an error comes after it, it was told in vain.
 
         Raises:
             Refused: what `Response.error` said.

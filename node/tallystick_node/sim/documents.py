@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from tallystick.errors import Reason, Unavailable, error_for
 from tallystick.worker.v1.worker_pb2 import Request, Response
-from tallystick_node.contexts.port import PortStatus
+from tallystick_node.contexts.port import OnEarly, PortStatus
 from tallystick_node.contexts.worker.limits import BATCH_REQUESTS
 from tallystick_node.contexts.worker.line import Line
 from tallystick_node.contexts.worker.process import Handler, OpenHandler
@@ -64,11 +64,11 @@ class SimDocuments:
         """See `Documents`."""
         return PortStatus(requests=self._line.requests, request_bytes=self._line.size_bytes)
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, request: Request, on_early: OnEarly | None = None) -> Response:
         """See `Port`."""
         if self._handler is None:
             raise _down()
-        response = await self._line.ask(request)
+        response = await self._line.ask(request, on_early)
         if response.HasField("error"):
             raise error_for(response.error.reason, response.error.message, response.error.metadata)
         return response
@@ -109,10 +109,14 @@ class SimDocuments:
         batch = [self._sent.popleft() for _ in range(min(BATCH_REQUESTS, len(self._sent)))]
         if not self._sent:
             self._has_come.clear()
-        answers = self._handler.handle(batch)
+        answers = self._handler.handle(batch, self._tell_early)
         await asyncio.sleep(self._sync_s())  # it is on the disk, and nobody knows yet
         for answer in answers:
             self._line.answer(answer)
+
+    def _tell_early(self, answers: Sequence[Response]) -> None:
+        for answer in answers:
+            self._line.tell_early(answer)
 
     async def _sync(self) -> None:
         await asyncio.sleep(self._sync_s())

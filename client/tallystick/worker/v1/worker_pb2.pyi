@@ -160,7 +160,10 @@ class Response(_message.Message):
     OVERLAPS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    IS_EARLY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
+    is_early: _builtins.bool
+    """of a merge: what its answer will be, told before the sync; the answer still comes"""
     @_builtins.property
     def error(self) -> _state_pb2.Error:
         """a refusal; then there is no body"""
@@ -199,10 +202,11 @@ class Response(_message.Message):
         overlaps: _context_pb2.ListOverlapsResponse | None = ...,
         done: Global___Done | None = ...,
         documents: Global___DocumentList | None = ...,
+        is_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "body", b"body", "data", b"data", "described", b"described", "documents", b"documents", "done", b"done", "error", b"error", "history", b"history", "merged", b"merged", "overlaps", b"overlaps", "ranges", b"ranges"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "body", b"body", "data", b"data", "described", b"described", "documents", b"documents", "done", b"done", "error", b"error", "history", b"history", "id", b"id", "merged", b"merged", "overlaps", b"overlaps", "ranges", b"ranges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "body", b"body", "data", b"data", "described", b"described", "documents", b"documents", "done", b"done", "error", b"error", "history", b"history", "id", b"id", "is_early", b"is_early", "merged", b"merged", "overlaps", b"overlaps", "ranges", b"ranges"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["merged", "data", "described", "ranges", "history", "blame", "overlaps", "done", "documents"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

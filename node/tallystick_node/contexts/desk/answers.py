@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tallystick.errors import TallystickError
 from tallystick.v1 import context_pb2, state_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.desk.library import Loaded
+
+WRITING: Final = frozenset(("merge", "forget", "restore", "start_epoch", "squash"))
+"""Requests that may write."""
 
 
 def refusal(error: TallystickError) -> worker_pb2.Response:

@@ -1,7 +1,8 @@
 """The desk: requests in, answers out, one commit between them.
 
 Rules of this file:
-- A batch is taken in order, stored with one commit, and answered after it. What is answered is on disk.
+- A batch is taken in order, stored with one commit, and answered after it. What is answered is on disk. Before that,
+  what may be known without being on this disk is told early (`early.py`).
 - What is wrong with a request is its answer, never an exception. Where the disk is full nothing of the batch counts:
   what would have written is answered so, the rest is answered anew.
 - A database that SQLite cannot read is marked, so that whoever opens it next hears of it, and raised.
@@ -20,10 +21,11 @@ from tallystick.errors import Invalid, Overloaded, Reason, TallystickError
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts import limits
 from tallystick_node.contexts.desk import damage
-from tallystick_node.contexts.desk.answers import refusal
+from tallystick_node.contexts.desk.answers import WRITING, refusal
 from tallystick_node.contexts.desk.blaming import Blamer
 from tallystick_node.contexts.desk.comparing import Comparer
 from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed
+from tallystick_node.contexts.desk.early import early_answers
 from tallystick_node.contexts.desk.epochs import Epochs
 from tallystick_node.contexts.desk.layouts import Layouts
 from tallystick_node.contexts.desk.library import Library, damaged
@@ -38,9 +40,9 @@ from tallystick_node.contexts.ids import ContextId
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
 
 Answer = Callable[[worker_pb2.Request], worker_pb2.Response]
+TellEarly = Callable[[Sequence[worker_pb2.Response]], None]
 
 _DOCUMENTS_PAGE: Final = 1000
-_WRITING: Final = frozenset(("merge", "forget", "restore", "start_epoch", "squash"))
 
 
 class Desk:
@@ -118,23 +120,32 @@ class Desk:
         """Closes the database."""
         self._rows.close()
 
-    def handle(self, requests: Sequence[worker_pb2.Request]) -> list[worker_pb2.Response]:
+    def handle(
+        self, requests: Sequence[worker_pb2.Request], tell_early: TellEarly | None = None
+    ) -> list[worker_pb2.Response]:
         """The answers, in the order of the requests.
+
+        Args:
+            tell_early: is told before the commit of what need not wait for it.
 
         Raises:
             DatabaseDamaged: nothing of the batch was answered; the desk is of no further use.
         """
         try:
-            return self._handle(requests)
+            return self._handle(requests, tell_early)
         except DatabaseDamaged:
             damage.mark(self._folder)
             raise
 
-    def _handle(self, requests: Sequence[worker_pb2.Request]) -> list[worker_pb2.Response]:
+    def _handle(
+        self, requests: Sequence[worker_pb2.Request], tell_early: TellEarly | None
+    ) -> list[worker_pb2.Response]:
         try:
             answers = [self._answer(request) for request in requests]
             self._add_deletes(requests, answers)
             self._tend()
+            if tell_early is not None and (early := early_answers(requests, answers)):
+                tell_early(early)
             self._rows.commit()
         except DiskFull:
             self._rows.roll_back()
@@ -197,7 +208,7 @@ class Desk:
         return damaged(guid)
 
     def _answer_unwritten(self, request: worker_pb2.Request) -> worker_pb2.Response:
-        if request.WhichOneof("body") not in _WRITING:
+        if request.WhichOneof("body") not in WRITING:
             return self._answer(request)
         full = Overloaded("the disk of the node is full", reason=Reason.DISK_FULL)
         response = refusal(full)

@@ -48,6 +48,9 @@ EXACT_BYTES: Final = 1024 * 1024
 CHECKED_WRITERS: Final = 64
 """Of documents with no more writers the state vector is compared after each merge; of others when they are stored."""
 
+EARLY_REQUESTS: Final = 16
+"""In a batch of more nothing is told early: it shares its sync with so many that to say all twice would cost more."""
+
 HISTORY_PAGE: Final = 100
 HISTORY_PAGE_AT_MOST: Final = 1000
 DOCUMENTS_PAGE: Final = 1000

@@ -4,6 +4,8 @@
 
 Rules of this file:
 - What was merged is told in the order of the update log, whoever asked for it and whether or not it still waits.
+- Subscribers here are told of an edit of another node's as soon as it is merged, also before it is on this disk; if
+  that comes to nothing, they lag. Peers and acks wait for the disk.
 - Where the order is not known (an answer was lost with the worker), the document's subscribers lag: a diff tells them.
 - It knows documents by guid and epoch: names, actors and whether a document exists are `context_store`'s.
 - No clock, no randomness of its own; no task outlives `close`.
@@ -27,7 +29,7 @@ from tallystick_node.contexts.hub.coverage import Coverage, NoCoverage
 from tallystick_node.contexts.hub.presence import Presence
 from tallystick_node.contexts.hub.subscriptions import Pushed, Subscription
 from tallystick_node.contexts.ids import ContextId
-from tallystick_node.contexts.port import Port
+from tallystick_node.contexts.port import OnEarly, Port
 
 COUNT_EVERY_S: Final = 5
 """How often the documents are counted."""
@@ -280,9 +282,22 @@ class Hub:
     async def _merge(
         self, document: ContextId, merge: worker_pb2.Merge, sender: Subscription | None
     ) -> worker_pb2.Merged:
-        response = await self._asked(document, worker_pb2.Request(merge=merge), merge.origin)
+        told_early = False
+
+        def tell_early(response: worker_pb2.Response) -> None:
+            nonlocal told_early
+            told_early = True
+            self._tell(document, response.merged, response.merged.update or merge.update, sender, is_local=False)
+
+        try:
+            response = await self._asked(document, worker_pb2.Request(merge=merge), merge.origin, tell_early)
+        except TallystickError:
+            if told_early:
+                self.audience.lag(document.guid)  # in vain: its number may become another's
+            raise
         merged = response.merged
-        self._tell(document, merged, merged.update or merge.update, sender, is_local=merge.origin in LOCAL_ORIGINS)
+        if not told_early:
+            self._tell(document, merged, merged.update or merge.update, sender, is_local=merge.origin in LOCAL_ORIGINS)
         return merged
 
     async def _settled(self, guid: bytes) -> None:
@@ -296,12 +311,16 @@ class Hub:
             raise Unavailable(message, reason=Reason.WORKER_DOWN) from None
 
     async def _asked(
-        self, document: ContextId, request: worker_pb2.Request, origin: worker_pb2.Origin.ValueType
+        self,
+        document: ContextId,
+        request: worker_pb2.Request,
+        origin: worker_pb2.Origin.ValueType,
+        on_early: OnEarly | None = None,
     ) -> worker_pb2.Response:
         await self._settled(document.guid)
         self.admit(document, origin)  # nothing may come between this and the question: a seal would be passed
         try:
-            return await self._port.ask(request)
+            return await self._port.ask(request, on_early)
         except TallystickError as error:
             if error.reason is Reason.WORKER_DOWN:
                 self.audience.lag(document.guid)  # it may have been merged, and its number told to nobody

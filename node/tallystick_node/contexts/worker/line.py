@@ -17,6 +17,7 @@ from typing import Final
 from tallystick.errors import Overloaded, TallystickError
 from tallystick.worker.v1.worker_pb2 import Request, Response
 from tallystick_node.contexts.limits import WORKER_BYTES, WORKER_REQUESTS
+from tallystick_node.contexts.port import OnEarly
 from tallystick_node.contexts.worker.limits import BATCH_REQUESTS
 from tallystick_node.contexts.worker.suspects import Care, Conviction, Kind, Suspects
 
@@ -33,6 +34,7 @@ class _Job:
     size_bytes: int
     answer: asyncio.Future[Response] | None
     """None: a question of our own."""
+    on_early: OnEarly | None = None
 
     def fail(self, error: TallystickError) -> None:
         if self.answer is not None and not self.answer.done():
@@ -73,8 +75,11 @@ class Line:
         """Whether the worker owes an answer."""
         return bool(self._under_way)
 
-    def ask(self, request: Request) -> asyncio.Future[Response]:
+    def ask(self, request: Request, on_early: OnEarly | None = None) -> asyncio.Future[Response]:
         """Takes a request; the future has its answer.
+
+        Args:
+            on_early: see `Port.ask`.
 
         Raises:
             Overloaded: too much is waiting.
@@ -85,10 +90,22 @@ class Line:
         ):
             raise Overloaded("too many requests are under way at the worker")
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Job(request, size_bytes, answer))
+        self._waiting.append(_Job(request, size_bytes, answer, on_early))
         self._size_bytes += size_bytes
         self._go_on()
         return answer
+
+    def tell_early(self, response: Response) -> None:
+        """The worker says what an answer will be. It is told in its turn, as answers are: a step of the loop later.
+
+        Raises:
+            NotAsked: nobody waits for it.
+        """
+        job = self._under_way.get(response.id)
+        if job is None:
+            raise NotAsked(f"an early answer to {response.id}")
+        if job.on_early is not None:
+            asyncio.get_running_loop().call_soon(job.on_early, response)
 
     def answer(self, response: Response) -> None:
         """The worker answered.

@@ -39,8 +39,11 @@ _OOM_SCORE: Final = "500"
 class Handler(Protocol):
     """What a worker runs: the desk, or a test's stand-in."""
 
-    def handle(self, requests: Sequence[Request]) -> list[Response]:
-        """The answers, in the order of the requests; what they say is stored is on disk."""
+    def handle(
+        self, requests: Sequence[Request], tell_early: Callable[[Sequence[Response]], None] | None = None
+    ) -> list[Response]:
+        """The answers, in the order of the requests; what they say is stored is on disk. `tell_early` is told before
+        that of what may be known already."""
         ...
 
     def close(self) -> None:
@@ -128,7 +131,7 @@ def _answer(pipe: Pipe, handler: Handler) -> int | None:
         stops = [place for place, request in enumerate(batch) if request.HasField("stop")]
         requests = batch[: stops[0]] if stops else batch
         if requests:
-            pipe.write(handler.handle(requests))
+            pipe.write(handler.handle(requests, pipe.write))
         if stops:
             return batch[stops[0]].id
     return None

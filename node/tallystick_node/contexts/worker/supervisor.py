@@ -24,7 +24,7 @@ from typing import Final
 
 from tallystick.errors import Reason, Unavailable, error_for
 from tallystick.worker.v1.worker_pb2 import Request, Response
-from tallystick_node.contexts.port import PortStatus
+from tallystick_node.contexts.port import OnEarly, PortStatus
 from tallystick_node.contexts.worker.aside import Aside
 from tallystick_node.contexts.worker.child import Child
 from tallystick_node.contexts.worker.limits import BACKOFF_S, SILENT_S, SOUND_S, START_S, STOP_S
@@ -98,13 +98,13 @@ class Supervisor:
             request_bytes=self._line.size_bytes,
         )
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, request: Request, on_early: OnEarly | None = None) -> Response:
         """See `Port`."""
         if self._is_stopping:
             raise _stopping()
         if not self._is_up:
             raise _down()
-        response = await self._line.ask(request)
+        response = await self._line.ask(request, on_early)
         if response.HasField("error"):
             error = response.error
             raise error_for(error.reason, error.message, error.metadata)
@@ -162,7 +162,9 @@ class Supervisor:
         await asyncio.wait((child.ended,), timeout=STOP_S)
 
     def _hear(self, response: Response) -> None:
-        if response.id != READY_ID:
+        if response.is_early:
+            self._line.tell_early(response)
+        elif response.id != READY_ID:
             self._line.answer(response)
         elif not self._ready.done():
             self._ready.set_result(response)

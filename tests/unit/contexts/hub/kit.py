@@ -18,7 +18,7 @@ from tallystick_node.context_store.decided import ContextListener, DecidedContex
 from tallystick_node.context_store.merged.contexts import Caller, MergedContexts
 from tallystick_node.contexts.hub.hub import Hub
 from tallystick_node.contexts.ids import ContextId
-from tallystick_node.contexts.port import PortStatus
+from tallystick_node.contexts.port import OnEarly, PortStatus
 from tallystick_node.contexts.updates.admission import Origin, admit
 from tallystick_node.contexts.updates.state_vectors import decode
 from tallystick_node.core.contexts import not_found
@@ -77,6 +77,12 @@ class MemoryDocument:
     number: int = 0
 
 
+def copy_of(document: MemoryDocument) -> MemoryDocument:
+    copy = MemoryDocument(document.epoch, number=document.number)
+    copy.doc.apply_update(document.doc.get_update())
+    return copy
+
+
 class MemoryPort:
     """`Documents` in memory, with updates admitted as a worker admits them.
 
@@ -85,6 +91,8 @@ class MemoryPort:
         error: raised in place of every answer.
         lose: the answers of so many merges to come are lost: they are merged, and the worker dies.
         hold: an answer waits for it.
+        early: peers' merges are told early, and answered once `may_sync` is set.
+        in_vain: in place of so many of these answers `why_in_vain` comes, and nothing was stored.
     """
 
     def __init__(self) -> None:
@@ -94,6 +102,10 @@ class MemoryPort:
         self.error: TallystickError | None = None
         self.lose = 0
         self.hold: asyncio.Event | None = None
+        self.early = False
+        self.in_vain = 0
+        self.why_in_vain: TallystickError = WORKER_DOWN
+        self.may_sync = asyncio.Event()
         self.part_bytes = 1 << 20
         self._parts: dict[int, bytes] = {}
         self._line = asyncio.Lock()
@@ -104,7 +116,7 @@ class MemoryPort:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    async def ask(self, request: worker_pb2.Request) -> worker_pb2.Response:
+    async def ask(self, request: worker_pb2.Request, on_early: OnEarly | None = None) -> worker_pb2.Response:
         self.was_asked.set()
         if self.error is not None:
             raise self.error
@@ -115,7 +127,20 @@ class MemoryPort:
             await asyncio.sleep(0)
             if self.hold is not None:
                 await self.hold.wait()
+            if on_early is not None and asked.merge.origin == worker_pb2.ORIGIN_PEER and self.early:
+                return await self._answer_early(asked, on_early)
             return self._answer(asked)
+
+    async def _answer_early(self, request: worker_pb2.Request, on_early: OnEarly) -> worker_pb2.Response:
+        kept = copy_of(self.documents[GUID])
+        answer = self._answer(request)
+        on_early(answer)
+        await self.may_sync.wait()
+        if self.in_vain:
+            self.in_vain -= 1
+            self.documents[GUID] = kept
+            raise self.why_in_vain
+        return answer
 
     def count(self, body: str) -> int:
         """How often something was asked."""

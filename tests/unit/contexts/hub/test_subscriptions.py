@@ -13,6 +13,7 @@ from tallystick_node.contexts.hub.hub import Hub, LocalEdit
 from tallystick_node.contexts.hub.subscriptions import Lagging, Moved, Pushed, Subscription
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.limits import SUBSCRIBER_BYTES
+from tallystick_node.contexts.port import OnEarly
 from tests.unit.contexts.hub.kit import DOCUMENT, GUID, WORKER_DOWN, WRITER, MemoryPort, Replica
 
 
@@ -159,7 +160,7 @@ async def test_what_is_merged_without_its_bytes_at_hand_makes_all_lag() -> None:
     """A peer's diff that came in parts is in the worker alone."""
 
     class Staged(MemoryPort):
-        async def ask(self, request: worker_pb2.Request) -> worker_pb2.Response:
+        async def ask(self, request: worker_pb2.Request, on_early: OnEarly | None = None) -> worker_pb2.Response:
             return worker_pb2.Response(merged=worker_pb2.Merged(is_novel=True, number=1))
 
     hub = make_hub(Staged())

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,8 +41,11 @@ class StandIn:
         self._path = folder / STORED
         self._handles = 0
 
-    def handle(self, requests: Sequence[Request]) -> list[Response]:
+    def handle(
+        self, requests: Sequence[Request], tell_early: Callable[[Sequence[Response]], None] | None = None
+    ) -> list[Response]:
         """See `Handler`."""
+        del tell_early
         answers = [self._answer(request, len(requests)) for request in requests]
         with self._path.open("a", encoding="ascii") as stored:
             stored.writelines(
