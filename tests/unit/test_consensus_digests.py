@@ -14,7 +14,7 @@ from tallystick_node.consensus.digests import (
     ReplicaDivergedError,
 )
 from tallystick_node.consensus.members import Member as ClusterMember
-from tests.unit.consensus_kit import Group, voters
+from tests.unit.consensus_kit import Group, Member, voters
 
 
 def test_the_odd_one_is_who_differs_from_a_majority() -> None:
@@ -96,6 +96,24 @@ def test_the_odd_replica_stops_and_the_others_know(odd: str) -> None:
     group.wait(3.0, step_s=0.05)
     for member in group.members.values():
         assert member.replica.status().odd == {victim.replica.node_id}
+
+
+def test_a_node_that_starts_with_another_state_is_found_while_nothing_is_decided() -> None:
+    group = Group()
+    leader = group.elect()
+    leader.replica.propose(b"p" * 16, b"x")
+    group.wait(2.5 * DIGESTS_EVERY_S, step_s=0.05)
+    name = next(name for name in "abc" if name != leader.replica.node_id)
+    old = group.members[name]
+    old.machine.is_odd = True
+    group.members[name] = Member(old.peers, name=name, clock=group.clock, files=old.files, machine=old.machine)
+    for other in set("abc") - {name}:
+        group.members[other].replica.peer_disconnected(name)
+        group.members[other].replica.peer_connected(name)
+    with pytest.raises(ReplicaDivergedError):
+        group.wait(2.5 * DIGESTS_EVERY_S, step_s=0.05)
+    assert leader.replica.status().applied_index == old.machine.applied_index
+    assert leader.replica.status().odd == {name}
 
 
 def test_who_finds_itself_odd_tells_the_others_before_it_stops() -> None:

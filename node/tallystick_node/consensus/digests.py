@@ -2,6 +2,8 @@
 
 The leader names an index now and then; each member that has applied just so far tells all others its digest there. What
 a majority of voters reports is right; who reports anything else is odd. Nobody is believed alone, the leader neither.
+To a peer that connects the last report is told again: it may have started anew with another state, and while nothing is
+decided no further index is named.
 
 Rules of this file: a few indexes are remembered (`BALLOTS_KEPT`), one report a node in each.
 """
@@ -93,6 +95,8 @@ class DigestExchange:
         self._ballots = DigestBallots()
         self._wanted_index = 0
         self._reported_index = 0
+        self._last: StateDigest | None = None
+        self._came: set[str] = set()
         self._next_s = 0.0
         self._ends_s: float | None = None
 
@@ -100,6 +104,15 @@ class DigestExchange:
     def odd(self) -> frozenset[str]:
         """Members that differ from the majority."""
         return frozenset(self._ballots.odd)
+
+    def connected(self, node_id: str) -> None:
+        """This peer can be reached from now on."""
+        self._came.add(node_id)
+
+    def take_repeated(self) -> tuple[StateDigest | None, frozenset[str]]:
+        """The last report, and who came since and may not have heard it."""
+        came, self._came = frozenset(self._came), set()
+        return self._last, came
 
     def name_index(self, applied_index: int, now_s: float) -> None:
         """On a leader: now and then all shall report."""
@@ -126,6 +139,7 @@ class DigestExchange:
             if digest is not None:
                 report = StateDigest(index=self._reported_index, digest=digest)
                 self._ballots.report(self._node_id, report.index, digest, members)
+                self._last = report
         if self._node_id in self._ballots.odd:
             self._ends_s = now_s + LAST_REPORT_S if self._ends_s is None else self._ends_s
             if now_s >= self._ends_s:

@@ -106,6 +106,7 @@ class Intake(Generic[Result]):
         """Messages can reach this peer."""
         self._connected.add(peer_id)
         self.kernel.peer_connected(peer_id)
+        self._digests.connected(peer_id)
 
     def peer_disconnected(self, peer_id: str) -> None:
         """Messages to this peer are lost."""

@@ -281,10 +281,13 @@ class Replica(Intake[Result]):
         applied_index, members = self._machine.applied_index, self.kernel.members
         if self.kernel.is_leader:
             self._digests.name_index(applied_index, self._clock())
+        last, came = self._digests.take_repeated()
         report = self._digests.take_report(applied_index, members, self._clock())
-        if report is not None:
-            message = RaftMessage(term=self.kernel.term, state_digest=report)
-            self._held += [(node_id, message) for node_id in members.node_ids if node_id != self.node_id]
+        told = report or last
+        if told is not None:
+            message = RaftMessage(term=self.kernel.term, state_digest=told)
+            to = came if report is None else frozenset(members.node_ids)
+            self._held += [(node_id, message) for node_id in members.node_ids if node_id in to - {self.node_id}]
 
     def _take_committed(self) -> None:
         if self.kernel.committed and not self._to_apply:
