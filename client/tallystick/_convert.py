@@ -75,6 +75,7 @@ def mutation_message(mutation: Mutation) -> state_pb2.Mutation:
         trace_id=mutation.trace_id,
         schema_version=mutation.schema_version,
         reverts=mutation.reverts,
+        id=mutation.id,
     )
 
 
@@ -110,6 +111,7 @@ def mutation(message: state_pb2.Mutation) -> Mutation:
         trace_id=message.trace_id,
         schema_version=message.schema_version,
         reverts=message.reverts,
+        id=message.id,
     )
 
 

@@ -88,7 +88,9 @@ class Operation:
 class Mutation:
     """One entry of a log, as a client hands it in. Build it with `Mutation.of` or `Mutation.event`.
 
-    `reverts`: the seq of the mutation whose effect this one takes back; 0: of none. It is told, not checked.
+    Attributes:
+        reverts: the seq of the mutation whose effect this one takes back; 0: of none. It is told, not checked.
+        id: of one that was made offline: at most 16 bytes, by which its writer knows it again.
     """
 
     kind: str = STATE
@@ -98,6 +100,7 @@ class Mutation:
     trace_id: str = ""
     schema_version: int = 0
     reverts: int = 0
+    id: bytes = b""
 
     @classmethod
     def of(cls, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Mutation:

@@ -108,6 +108,7 @@ def test_commands_round_trip(command: Command) -> None:
         (mutation(operation(value=b'"' + b"x" * limits.MUTATION_BYTES + b'"')), Reason.TOO_LARGE, "mutation"),
         (state_pb2.Mutation(operations=[operation()], cause="é" * 600), Reason.TOO_LARGE, "cause"),
         (state_pb2.Mutation(operations=[operation()], trace_id="x" * 129), Reason.TOO_LARGE, "trace_id"),
+        (state_pb2.Mutation(operations=[operation()], id=bytes(17)), Reason.TOO_LARGE, "id"),
         (mutation(operation(state_pb2.OPERATION_KIND_UNSPECIFIED)), Reason.INVALID_OPERATION, "kind"),
         (mutation(operation(path="x")), Reason.INVALID_POINTER, "path"),
         (mutation(operation(value=b"")), Reason.INVALID_JSON, "value"),

@@ -127,6 +127,7 @@ class Mutation(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     REVERTS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is. Words that
     begin with "step." or "turn." are those of StepService.
@@ -139,6 +140,8 @@ class Mutation(_message.Message):
     schema_version: _builtins.int
     reverts: _builtins.int
     """of a change of the state: the seq of the mutation of this log whose effect it takes back"""
+    id: _builtins.bytes
+    """of one that was made offline: at most 16 bytes, by which its writer knows it again"""
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
     def __init__(
@@ -151,10 +154,11 @@ class Mutation(_message.Message):
         trace_id: _builtins.str = ...,
         schema_version: _builtins.int = ...,
         reverts: _builtins.int = ...,
+        id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "kind", b"kind", "operations", b"operations", "payload", b"payload", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "kind", b"kind", "operations", b"operations", "payload", b"payload", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,9 @@ CAUSE_BYTES: Final = 1024
 TRACE_BYTES: Final = 128
 """A trace id, in UTF-8."""
 
+MUTATION_ID_BYTES: Final = 16
+"""The id of a mutation that was made offline."""
+
 ACTOR_BYTES: Final = 200
 """Who handed something in, in UTF-8."""
 

@@ -80,6 +80,7 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
     """
     check_bytes("cause", message.cause.encode(), limits.CAUSE_BYTES)
     check_bytes("trace_id", message.trace_id.encode(), limits.TRACE_BYTES)
+    check_bytes("id", message.id, limits.MUTATION_ID_BYTES)
     raw = message.SerializeToString(deterministic=True)
     check_bytes("mutation", raw, limits.MUTATION_BYTES)
     kind = message.kind
