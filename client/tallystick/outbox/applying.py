@@ -86,7 +86,7 @@ def _leaf(kind: OperationKind, value: JSON) -> _Change:
         case OperationKind.INCREMENT:
             return lambda current: _incremented(current, value)
         case _:
-            return lambda current: value
+            return lambda _current: value
 
 
 def _changed(node: Side, tokens: list[str], change: _Change, *, parents: bool) -> Side:
