@@ -33,6 +33,7 @@ CLASSES: Final = (
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
+    ("leases/lease", "Lease"),
     ("contexts/context", "Context"),
     ("contexts/transacting", "Transaction"),
     ("contexts/stored", "StoredContext"),

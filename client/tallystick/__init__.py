@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from tallystick.contexts.context import Context
     from tallystick.contexts.cursor import Cursor
     from tallystick.history.history import History, MergeResult
+    from tallystick.leases.lease import Lease
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
 _SUBMODULES: Final = frozenset({"contexts", "history", "ops", "sync"})
@@ -88,6 +89,7 @@ _NAMES: Final = {
     "_tls": ("TLS",),
     "contexts.context": ("Context",),
     "contexts.cursor": ("Cursor",),
+    "leases.lease": ("Lease",),
     "history.history": ("History", "MergeResult"),
     "_values": (
         "AgentInfo",
@@ -155,6 +157,7 @@ __all__ = [
     "History",
     "Invalid",
     "JSONLike",
+    "Lease",
     "LeaseChange",
     "LeaseEvent",
     "LeaseInfo",

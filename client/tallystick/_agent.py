@@ -2,6 +2,7 @@
 
 Rules of this file:
 - A write gets its idempotency key once, before its first attempt; retries carry the same one and have one effect.
+- Under a lease each write carries its epoch; one that was refused as stale ends the lease here (`leases/fence.py`).
 - Each write raises the session to its own revision, so that a session read afterwards sees it.
 """
 
@@ -9,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from tallystick import _convert
-from tallystick._calls import Calls
+from tallystick._calls import AnswerT, Calls, Method
 from tallystick._json import JSONLike, encode
 from tallystick._methods import (
     append_method,
     checkpoint_method,
     delete_agent_method,
+    describe_lease_method,
     get_checkpoint_method,
     list_agents_method,
     list_checkpoints_method,
     list_mutations_method,
     read_method,
+    release_lease_method,
 )
 from tallystick._stream import DEFAULT_WINDOW, AppendStream
 from tallystick._values import (
@@ -30,6 +33,7 @@ from tallystick._values import (
     Checkpoint,
     Consistency,
     DecidedMutation,
+    LeaseInfo,
     Mutation,
     Operation,
     Revision,
@@ -37,13 +41,17 @@ from tallystick._values import (
     StateDigest,
     to_unix_ms,
 )
-from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.errors import Invalid, NotFound, Reason, StaleOwner
 from tallystick.history.changes import StateChange
 from tallystick.history.history import History, Point
-from tallystick.v1 import common_pb2, state_pb2
+from tallystick.leases.fence import Fence
+from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.v1 import common_pb2, lease_pb2, state_pb2
 
 PAGE: Final = 500
 DEFAULT_TAIL: Final = 100
+
+WriteT = TypeVar("WriteT", state_pb2.AppendRequest, state_pb2.CheckpointRequest, state_pb2.DeleteAgentRequest)
 
 
 class Agent:
@@ -58,6 +66,7 @@ class Agent:
         self._ref = common_pb2.AgentRef(namespace=namespace, agent=name)
         self._actor = actor
         self._consistency = consistency
+        self._fence = Fence()
 
     @property
     def name(self) -> str:
@@ -128,9 +137,10 @@ class Agent:
             mutations=map(_convert.mutation_message, mutations),
             idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
+            epoch=self._fence.epoch,
             actor=self._actor,
         )
-        answer = await self._calls.write(append_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        answer = await self._write(append_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
         return _convert.appended(answer)
 
@@ -164,7 +174,7 @@ class Agent:
             window: how many appends may be unanswered at once.
             timeout_s: how long the stream may go without any answer before it fails.
         """
-        return AppendStream(self._calls, self._ref, actor=self._actor, window=window, timeout_s=timeout_s)
+        return AppendStream(self._calls, self._ref, self._fence, actor=self._actor, window=window, timeout_s=timeout_s)
 
     async def checkpoint(
         self,
@@ -197,9 +207,10 @@ class Agent:
             pending_calls=encode(pending_calls),
             idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
+            epoch=self._fence.epoch,
             actor=self._actor,
         )
-        answer = await self._calls.write(checkpoint_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        answer = await self._write(checkpoint_method, request, timeout_s)
         self._calls.session.saw(answer.checkpoint.revision)
         return _convert.checkpoint(answer.checkpoint)
 
@@ -216,9 +227,10 @@ class Agent:
             agent=self._ref,
             idempotency_key=idempotency_key or self._calls.outside.new_key(),
             expected_seq=expected_seq,
+            epoch=self._fence.epoch,
             actor=self._actor,
         )
-        answer = await self._calls.write(delete_agent_method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        answer = await self._write(delete_agent_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
         return _convert.revision(answer.revision)
 
@@ -364,6 +376,63 @@ class Agent:
         consistency = consistency or self._consistency
         request.options.CopyFrom(self._calls.session.read_options(consistency))
         return await self._calls.read(read_method, request, consistency=consistency, timeout_s=timeout_s)
+
+    def lease(
+        self, *, ttl_s: float = DEFAULT_TTL_S, wait_s: float = DEFAULT_WAIT_S, holder: str | None = None
+    ) -> Lease:
+        """The exclusive right to write this agent's log: `async with agent.lease(ttl_s=10) as lease: ...`.
+
+        It is acquired when the block is entered, renewed while it runs, and released when it is left. Inside, the
+        writes of this object (streams too) carry its epoch; those of everybody else are refused as `StaleOwner`. The
+        agent need not exist yet. Reads need no lease.
+
+        Args:
+            ttl_s: how long it lives without a renewal, 1 to 3600 s: as long at least as the program may stand still.
+            wait_s: how long to wait for one's turn while another holds it; 0: not at all.
+            holder: a name that nobody else uses at the same time; made by the client if None.
+
+        Raises, when the block is entered:
+            Conflict: `LEASE_HELD`, another held it all the time; the metadata name the holder.
+            QuotaExceeded: too many leases are held in the cluster.
+            Unavailable: no majority answers.
+            Undecided: it may have been acquired; then it ends by time.
+        """
+        return Lease(
+            self._calls,
+            self._ref,
+            self._fence,
+            actor=self._actor,
+            holder=holder or f"{self._actor or 'client'}#{self._calls.outside.new_key()[:16]}",
+            ttl_s=ttl_s,
+            wait_s=wait_s,
+        )
+
+    async def describe_lease(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> LeaseInfo:
+        """Who may write this agent's log; `epoch` is 0 if its lease was never acquired."""
+        consistency = consistency or self._consistency
+        request = lease_pb2.DescribeLeaseRequest(agent=self._ref, options=self._calls.session.read_options(consistency))
+        answer = await self._calls.read(describe_lease_method, request, consistency=consistency, timeout_s=timeout_s)
+        return _convert.lease_info(answer.lease)
+
+    async def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
+        """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.
+
+        Raises:
+            StaleOwner: this epoch has expired, or another is held.
+        """
+        request = lease_pb2.ReleaseLeaseRequest(agent=self._ref, epoch=epoch, actor=self._actor)
+        answer = await self._calls.write(release_lease_method, request, key="", timeout_s=timeout_s)
+        self._calls.session.saw(answer.lease.revision)
+        return _convert.lease_info(answer.lease)
+
+    async def _write(self, method: Method[WriteT, AnswerT], request: WriteT, timeout_s: float | None) -> AnswerT:
+        try:
+            return await self._calls.write(method, request, key=request.idempotency_key, timeout_s=timeout_s)
+        except StaleOwner:
+            self._fence.refused(request.epoch)
+            raise
 
     async def _empty(self, consistency: Consistency, timeout_s: float | None) -> Snapshot | None:
         """The beginning of an agent that does not exist, at a revision to watch from; None: it has come to exist."""

@@ -15,11 +15,12 @@ import grpc
 
 from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
-from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, state_pb2_grpc
+from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, lease_pb2_grpc, state_pb2_grpc
 
 if TYPE_CHECKING:
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
+    from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
@@ -80,6 +81,7 @@ class Endpoint:
         self._cluster: ClusterServiceAsyncStub | None = None
         self._members: MemberServiceAsyncStub | None = None
         self._contexts: ContextServiceAsyncStub | None = None
+        self._leases: LeaseServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -108,6 +110,13 @@ class Endpoint:
         if self._contexts is None:
             raise RuntimeError("not connected")
         return self._contexts
+
+    @property
+    def leases(self) -> LeaseServiceAsyncStub:
+        """The calls of the lease service; the channel is open."""
+        if self._leases is None:
+            raise RuntimeError("not connected")
+        return self._leases
 
     def is_connected(self) -> bool:
         """A call may leave now."""
@@ -150,6 +159,7 @@ class Endpoint:
             self._cluster = cluster_pb2_grpc.ClusterServiceStub(self._channel)
             self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
             self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
+            self._leases = lease_pb2_grpc.LeaseServiceStub(self._channel)
         return self._channel
 
 

@@ -16,16 +16,16 @@ from tallystick._contexts import Contexts
 from tallystick._endpoints import Endpoints
 from tallystick._json import JSONLike
 from tallystick._members import Members
-from tallystick._methods import list_agents_method, status_method
+from tallystick._methods import list_agents_method, list_leases_method, status_method
 from tallystick._outside import Machine, Outside
 from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
-from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, Revision
+from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, LeaseInfo, Revision
 from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
-from tallystick.v1 import cluster_pb2, context_pb2, state_pb2
+from tallystick.v1 import cluster_pb2, context_pb2, lease_pb2, state_pb2
 
 if TYPE_CHECKING:
     from tallystick.contexts.context import Context
@@ -148,6 +148,12 @@ class Client:
     ) -> AsyncGenerator[AgentInfo, None]:
         """The agents whose names begin so, by name. `timeout_s` limits the fetch of each page."""
         return self._agents(prefix, consistency or self._consistency, timeout_s)
+
+    def leases(
+        self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[LeaseInfo, None]:
+        """The leases of agents whose names begin so, by name, those that ended too. `timeout_s` limits each page."""
+        return self._leases(prefix, consistency or self._consistency, timeout_s)
 
     def context(
         self,
@@ -333,6 +339,19 @@ class Client:
             return EndpointStatus(address, status=await self.status(address, timeout_s=timeout_s))
         except TallystickError as error:
             return EndpointStatus(address, error=error)
+
+    async def _leases(
+        self, prefix: str, consistency: Consistency, timeout_s: float | None
+    ) -> AsyncGenerator[LeaseInfo, None]:
+        request = lease_pb2.ListLeasesRequest(namespace=self._namespace, prefix=prefix, limit=PAGE)
+        while True:
+            request.options.CopyFrom(self._calls.session.read_options(consistency))
+            page = await self._calls.read(list_leases_method, request, consistency=consistency, timeout_s=timeout_s)
+            for message in page.leases:
+                yield _convert.lease_info(message)
+            if not (page.more and page.leases):
+                return
+            request.after.CopyFrom(page.leases[-1].agent)
 
     async def _agents(
         self, prefix: str, consistency: Consistency, timeout_s: float | None

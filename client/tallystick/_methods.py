@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from tallystick.v1 import cluster_pb2 as cluster
     from tallystick.v1 import context_pb2 as context
+    from tallystick.v1 import lease_pb2 as lease
     from tallystick.v1 import state_pb2 as state
 
 
@@ -52,6 +53,31 @@ def list_mutations_method(endpoint: Endpoint) -> Unary[state.ListMutationsReques
 def list_agents_method(endpoint: Endpoint) -> Unary[state.ListAgentsRequest, state.ListAgentsResponse]:
     """StateService.ListAgents."""
     return endpoint.state.ListAgents
+
+
+def acquire_lease_method(endpoint: Endpoint) -> Unary[lease.AcquireLeaseRequest, lease.AcquireLeaseResponse]:
+    """LeaseService.AcquireLease."""
+    return endpoint.leases.AcquireLease
+
+
+def renew_lease_method(endpoint: Endpoint) -> Unary[lease.RenewLeaseRequest, lease.RenewLeaseResponse]:
+    """LeaseService.RenewLease."""
+    return endpoint.leases.RenewLease
+
+
+def release_lease_method(endpoint: Endpoint) -> Unary[lease.ReleaseLeaseRequest, lease.ReleaseLeaseResponse]:
+    """LeaseService.ReleaseLease."""
+    return endpoint.leases.ReleaseLease
+
+
+def describe_lease_method(endpoint: Endpoint) -> Unary[lease.DescribeLeaseRequest, lease.DescribeLeaseResponse]:
+    """LeaseService.DescribeLease."""
+    return endpoint.leases.DescribeLease
+
+
+def list_leases_method(endpoint: Endpoint) -> Unary[lease.ListLeasesRequest, lease.ListLeasesResponse]:
+    """LeaseService.ListLeases."""
+    return endpoint.leases.ListLeases
 
 
 def status_method(endpoint: Endpoint) -> Unary[cluster.StatusRequest, cluster.StatusResponse]:

@@ -25,7 +25,8 @@ from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._values import Appended, Mutation, Operation
-from tallystick.errors import Corrupt, Invalid, Reason, TallystickError, Unavailable, Undecided, error_for
+from tallystick.errors import Corrupt, Invalid, Reason, StaleOwner, TallystickError, Unavailable, Undecided, error_for
+from tallystick.leases.fence import Fence
 from tallystick.v1 import common_pb2, state_pb2
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class AppendStream:
     """
 
     def __init__(
-        self, calls: Calls, ref: common_pb2.AgentRef, *, actor: str, window: int, timeout_s: float | None
+        self, calls: Calls, ref: common_pb2.AgentRef, fence: Fence, *, actor: str, window: int, timeout_s: float | None
     ) -> None:
         if not 1 <= window <= MAX_WINDOW:
             raise Invalid(f"a window is between 1 and {MAX_WINDOW}", metadata={"field": "window"})
-        self._calls, self._ref, self._actor = calls, ref, actor
+        self._calls, self._ref, self._fence, self._actor = calls, ref, fence, actor
         self._window, self._timeout_s = window, timeout_s
         self._items: deque[_Item] = deque()
         self._size_bytes = 0
@@ -130,6 +131,7 @@ class AppendStream:
         """Hands in one mutation, once there is room in the window; `result` of what it returns is the answer.
 
         Raises:
+            StaleOwner: the lease under which it goes was lost.
             Unavailable: the stream has failed or is closed; nothing was handed in.
         """
         mutation = Mutation.of(*operations, cause=cause, trace_id=trace_id, schema_version=schema_version)
@@ -157,6 +159,7 @@ class AppendStream:
                 mutations=map(_convert.mutation_message, mutations),
                 idempotency_key=idempotency_key or self._calls.outside.new_key(),
                 expected_seq=expected_seq,
+                epoch=self._fence.epoch,
                 actor=self._actor,
             )
         )
@@ -291,6 +294,8 @@ class AppendStream:
         return item
 
     def _reject(self, item: _Item, error: TallystickError) -> None:
+        if isinstance(error, StaleOwner):
+            self._fence.refused(item.request.epoch)
         item.future.set_exception(error)
         item.future.exception()  # seen: `flush` raises it if nobody asks
         if self._refused is None:

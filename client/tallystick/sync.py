@@ -38,6 +38,7 @@ from tallystick._values import (
     ContextInfo,
     DecidedMutation,
     Event,
+    LeaseInfo,
     Mutation,
     Operation,
     Revision,
@@ -68,6 +69,7 @@ from tallystick.contexts.views.values import Value, ValueLike
 from tallystick.history.changes import StateChange
 from tallystick.history.history import History, MergeResult, Point
 from tallystick.history.merging import MergeResolver
+from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 
 
 def connect(
@@ -159,6 +161,14 @@ class SyncClient:
         """The agents whose names begin so, by name. `timeout_s` limits the fetch of each page."""
         return SyncIterator(
             self._portal, self._inner.agents(prefix=prefix, consistency=consistency, timeout_s=timeout_s)
+        )
+
+    def leases(
+        self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[LeaseInfo]:
+        """The leases of agents whose names begin so, by name, those that ended too. `timeout_s` limits each page."""
+        return SyncIterator(
+            self._portal, self._inner.leases(prefix=prefix, consistency=consistency, timeout_s=timeout_s)
         )
 
     def context(
@@ -613,6 +623,40 @@ class SyncAgent:
         """
         return self._portal.run(self._inner.get_checkpoint(name, consistency=consistency, timeout_s=timeout_s))
 
+    def lease(
+        self, *, ttl_s: float = DEFAULT_TTL_S, wait_s: float = DEFAULT_WAIT_S, holder: str | None = None
+    ) -> SyncLease:
+        """The exclusive right to write this agent's log: `with agent.lease(ttl_s=10) as lease: ...`.
+
+        It is acquired when the block is entered, renewed while it runs, and released when it is left. Inside, the
+        writes of this object (streams too) carry its epoch; those of everybody else are refused as `StaleOwner`. The
+        agent need not exist yet. Reads need no lease.
+
+        Args:
+            ttl_s: how long it lives without a renewal, 1 to 3600 s: as long at least as the program may stand still.
+            wait_s: how long to wait for one's turn while another holds it; 0: not at all.
+            holder: a name that nobody else uses at the same time; made by the client if None.
+
+        Raises, when the block is entered:
+            Conflict: `LEASE_HELD`, another held it all the time; the metadata name the holder.
+            QuotaExceeded: too many leases are held in the cluster.
+            Unavailable: no majority answers.
+            Undecided: it may have been acquired; then it ends by time.
+        """
+        return SyncLease(self._portal, self._inner.lease(ttl_s=ttl_s, wait_s=wait_s, holder=holder))
+
+    def describe_lease(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> LeaseInfo:
+        """Who may write this agent's log; `epoch` is 0 if its lease was never acquired."""
+        return self._portal.run(self._inner.describe_lease(consistency=consistency, timeout_s=timeout_s))
+
+    def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
+        """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.
+
+        Raises:
+            StaleOwner: this epoch has expired, or another is held.
+        """
+        return self._portal.run(self._inner.release_lease(epoch, timeout_s=timeout_s))
+
 
 class SyncHistory:
     """The history of one agent: differences, reverts, undo and redo. Made by `Agent.history`.
@@ -810,6 +854,7 @@ class SyncAppendStream:
         """Hands in one mutation, once there is room in the window; `result` of what it returns is the answer.
 
         Raises:
+            StaleOwner: the lease under which it goes was lost.
             Unavailable: the stream has failed or is closed; nothing was handed in.
         """
         return SyncPendingAppend(
@@ -887,6 +932,89 @@ class SyncPendingAppend:
             Undecided: the stream failed and this append may have been applied.
         """
         return self._portal.run(self._inner.result())
+
+
+class SyncLease:
+    """The exclusive right to write an agent's log: `with agent.lease(ttl_s=10) as lease: ...`. Used once.
+
+    Inside the block the writes of this `Agent` object carry the lease's epoch. When the lease is lost they raise
+    `StaleOwner`; `is_lost` and `wait_lost` tell of it earlier.
+    """
+
+    def __init__(self, portal: Portal, inner: Lease) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.run(self._inner.__aexit__(kind, error, trace))
+
+    @property
+    def holder(self) -> str:
+        """Who holds it: a name that no other lease has."""
+        return self._inner.holder
+
+    @property
+    def epoch(self) -> int:
+        """Higher than that of every earlier lease of this agent: a fencing token also for what is not in the store."""
+        return self._inner.epoch
+
+    @property
+    def ttl_s(self) -> float:
+        """How long it lives without a renewal, in seconds."""
+        return self._inner.ttl_s
+
+    @property
+    def revision(self) -> Revision:
+        """Of its acquisition."""
+        return self._inner.revision
+
+    @property
+    def remaining_s(self) -> float:
+        """How long it is still held if it is not renewed again, in seconds, by this machine's steady clock."""
+        return self._inner.remaining_s
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is held, as far as this program knows: acquired, not released, and renewed in time."""
+        return self._inner.is_held
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ended without being released here: another took over, or no renewal was decided in time."""
+        return self._inner.is_lost
+
+    def wait_lost(self) -> bool:
+        """Waits until it is held no more; True: it was lost, False: it was released."""
+        return self._portal.run(self._inner.wait_lost())
+
+    def renew(self, *, timeout_s: float | None = None) -> None:
+        """Renews it now; the lease does so by itself, this is for who wants to be sure before something long.
+
+        Raises:
+            StaleOwner: it was lost.
+            Unavailable, Undecided: no majority answered; it is held until its time is over.
+        """
+        self._portal.run(self._inner.renew(timeout_s=timeout_s))
+
+    def release(self, *, timeout_s: float | None = None) -> None:
+        """Gives it up, so that others need not wait for its end; leaving the block does so.
+
+        From the call on writes go without a lease, whatever the answer.
+
+        Raises:
+            Unavailable, Undecided: no majority answered; it ends by time.
+        """
+        self._portal.run(self._inner.release(timeout_s=timeout_s))
+
+    def lose(self) -> None:
+        """It is held no more: a node said so, or its time is over."""
+        self._inner.lose()
 
 
 class SyncContext:
@@ -1878,6 +2006,7 @@ __all__ = [
     "SyncCounterView",
     "SyncHistory",
     "SyncIterator",
+    "SyncLease",
     "SyncListView",
     "SyncMapView",
     "SyncMembers",

@@ -62,12 +62,20 @@ async def _list(connection: Connection, prefix: str, limit: int) -> None:
             cell(info.checkpoint or "-"),
             cell(size(info.log_size_bytes)),
             cell(clock(info.time)),
+            cell(_owner(info.lease)),
         ]
         for info in infos
     ]
-    console().print(table(("agent", "seq", "checkpoint", "log", "last mutation"), rows))
+    console().print(table(("agent", "seq", "checkpoint", "log", "last mutation", "lease"), rows))
     if more:
         click.echo(f"there are more; --limit is {limit}", err=True)
+
+
+def _owner(lease: tallystick.LeaseInfo | None) -> str:
+    """Who has the agent's lease, or how it ended and when."""
+    if lease is None or lease.change is None:
+        return "-"
+    return f"held by {lease.holder}" if lease.is_held else f"{lease.change} {clock(lease.since)}"
 
 
 async def _take(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
