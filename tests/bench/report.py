@@ -55,15 +55,20 @@ _CONTEXTS_PART: Final = (
 
 The same for contexts, by `python -m tests.bench --contexts`: three real nodes, and clients of the library in one
 process. CPU is what one edit takes of the clients, of the node that they talk to, and of its worker. What a node
-acknowledges is on its disk; the raw figures know no disk:
+acknowledges is on its disk, and what a subscriber of another node sees is on the disk of the node that took it; the raw
+figures know no disk:
 
-- pycrdt in one process, the document alone or with a second one that takes each update as a node would;
+- pycrdt in one process, the document alone, where each edit gives its update, and with a second one that takes those,
+  one by one, as a node would;
 - Yjs in Node, and two stock `y-websocket` clients in one process with `@y/websocket-server` between them, if npm can
   install them.
 
 The trace is made up: as many inserts and deletes of one character as in the automerge paper's (259,778 edits, a third
 of them deletes), at a cursor that moves mostly nearby. Its edits go out in groups, as those of an agent that waits for
-nothing; "cannot be grouped" means that each edit has a cause of its own, and is an update of its own all the way.
+nothing; "cannot be grouped" means that each edit has a cause of its own, and is an update of its own all the way. Where
+a place is in a text pycrdt finds by walking there, so an edit of a long text costs it more than one of a short text.
+A document is opened by a client that holds nothing of it, which is sent its content and not its history; at a node that
+has just started, its worker first loads it from the disk.
 
 {machine}
 

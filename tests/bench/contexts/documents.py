@@ -26,6 +26,7 @@ _CALLERS: Final = 64
 _MIB: Final = 1024 * 1024
 _PART: Final = 500_000
 _OPENINGS: Final = 3
+_SAID_EACH: Final = 2000
 GROUP: Final = 10
 """Edits of an update of the document that is opened."""
 _SEED_WRITER: Final = 1
@@ -35,12 +36,14 @@ async def opening(bench: Bench) -> list[Reading]:
     """A new client opens a document that came in many updates."""
     name, note = "many-edits", f"{bench.plan.edits:,} edits in updates of {GROUP}"
     async with connected(bench, bench.node) as client, client.context(name) as context:
-        await write(context, trace(bench.plan.edits), group=GROUP)
+        await write(context, trace(bench.plan.edits), group=GROUP, say=bench.say)
         await context.flush(timeout_s=DEADLINE_S)
         content = context.doc.get_update()
+    bench.say("  written")
     readings = [reading for _ in range(_OPENINGS) for reading in raw.load(content, note)]
     readings += [Reading("open_ms", await _opened_ms(bench, name), note=note) for _ in range(_OPENINGS)]
-    for _ in range(_OPENINGS):
+    for number in range(_OPENINGS):
+        bench.say(f"  start {number + 1} of {_OPENINGS}")
         await _restart(bench)
         readings.append(Reading("open_cold_ms", await _opened_ms(bench, name), note=note))
     return readings
@@ -85,6 +88,8 @@ async def idle(bench: Bench) -> list[Reading]:
         async with connected(bench, node_id) as client:
             for number in names:
                 await client.create_context(f"idle-{number:06}", seed=seed)
+                if number % _SAID_EACH == _SAID_EACH - 1:
+                    bench.say(f"  {number + 1:,} of {count:,} documents")
 
     async with asyncio.TaskGroup() as tasks:
         for caller in range(_CALLERS):
@@ -114,7 +119,8 @@ async def gap(bench: Bench) -> list[Reading]:
             await context.flush(ack="local", timeout_s=DEADLINE_S)
         await context.flush(timeout_s=DEADLINE_S)
     readings: list[Reading] = []
-    for _ in range(_OPENINGS):
+    for number in range(_OPENINGS):
+        bench.say(f"  start {number + 1} of {_OPENINGS}")
         await _restart(bench)
         async with _pinging(bench) as taken:
             await asyncio.sleep(1.0)

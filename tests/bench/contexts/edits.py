@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from tallystick import Client
 from tallystick.contexts.context import Context
-from tests.bench.contexts.plan import Bench
+from tests.bench.contexts.plan import Bench, Say
 from tests.bench.contexts.trace import Step
 from tests.bench.figures import Reading
 from tests.bench.timing import percentile
@@ -21,6 +21,7 @@ BATCH: Final = 250
 """Edits between two flushes."""
 TRACE_BATCH: Final = 500
 """Edits of the trace after which the event loop has its turn, as where somebody types."""
+SAID_EACH: Final = 50_000
 DEADLINE_S: Final = 600.0
 _KEYS: Final = 100
 _SEEN_S: Final = 30.0
@@ -100,13 +101,13 @@ async def whole_trace(bench: Bench, steps: Sequence[Step], name: str) -> list[Re
     async with connected(bench, bench.node) as client, client.context(name) as context:
         cpu = bench.cpu()
         began_s = time.perf_counter()
-        await write(context, steps)
+        await write(context, steps, say=bench.say)
         await context.flush(ack="local", timeout_s=DEADLINE_S)
         taken_s = time.perf_counter() - began_s
         return [Reading("trace_s", taken_s, cpu.cost(len(steps)), f"{len(steps):,} edits")]
 
 
-async def write(context: Context, steps: Sequence[Step], *, group: int = 1_000_000) -> None:
+async def write(context: Context, steps: Sequence[Step], *, group: int = 1_000_000, say: Say) -> None:
     """Each step is an edit; at most so many go as one update."""
     text = context.text("text")
     for number, (at, letter) in enumerate(steps):
@@ -117,3 +118,5 @@ async def write(context: Context, steps: Sequence[Step], *, group: int = 1_000_0
                 text.delete(at, at + 1)
         if number % TRACE_BATCH == 0:
             await asyncio.sleep(0)
+        if number % SAID_EACH == SAID_EACH - 1:
+            say(f"  {number + 1:,} of {len(steps):,} edits")

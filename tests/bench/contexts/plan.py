@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,8 @@ from typing import Final
 from tests.bench.contexts.trace import EDITS
 from tests.bench.processes import CpuMeter, children
 from tests.cluster.harness import Cluster
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,13 @@ QUICK: Final = Plan(
 
 @dataclass(slots=True)
 class Bench:
-    """A cluster that is measured. `node`: the one that clients talk to; `other`: another."""
+    """A cluster that is measured. `node`: the one that clients talk to; `other`: another. `say`: how far a long measure
+    has come."""
 
     cluster: Cluster
     folder: Path
     plan: Plan
+    say: Say
     node: str = "a"
     other: str = "b"
 

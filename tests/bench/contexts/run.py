@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.contexts import documents, edits, healing, raw
-from tests.bench.contexts.plan import Bench, Plan
+from tests.bench.contexts.plan import Bench, Plan, Say
 from tests.bench.contexts.trace import trace
 from tests.bench.figures import Reading
 from tests.cluster.harness import Cluster
 
-Say = Callable[[str], None]
 Measure = Callable[[Bench], Awaitable[list[Reading]]]
 
 REPEATED: Final[dict[str, Measure]] = {
@@ -37,7 +36,7 @@ async def run(folder: Path, plan: Plan, only: str | None, say: Say) -> list[Read
     readings: list[Reading] = []
     async with Cluster(folder / "cluster") as cluster:
         await cluster.wait_for_leader()
-        bench = Bench(cluster, folder, plan)
+        bench = Bench(cluster, folder, plan, say)
         readings += await _rounds(bench, wanted, say, has_yjs=has_yjs)
         if "trace" in wanted:
             readings += await _trace(bench, say, has_yjs=has_yjs)
@@ -70,10 +69,13 @@ async def _trace(bench: Bench, say: Say, *, has_yjs: bool) -> list[Reading]:
     readings: list[Reading] = []
     steps = trace(bench.plan.trace)
     for number in range(1, bench.plan.trace_rounds + 1):
-        say(f"trace, {number} of {bench.plan.trace_rounds}")
+        prefix = f"trace, {number} of {bench.plan.trace_rounds}: "
+        say(prefix + "pycrdt")
         alone = raw.trace_in_pycrdt(steps)
         if has_yjs:
+            say(prefix + "Yjs")
             readings += await raw.trace_in_yjs(steps, bench.folder)
+        say(prefix + "a node")
         through = await edits.whole_trace(bench, steps, f"trace-{number}")
         ratio = through[0].value / alone[0].value
         readings += [*alone, *through, Reading("trace_ratio", ratio, note=alone[0].note)]
