@@ -21,6 +21,7 @@ from tallystick_node.core.chain import extend_digest
 from tallystick_node.core.commands import Command
 from tallystick_node.core.machine import apply
 from tallystick_node.core.outcomes import Applied
+from tallystick_node.storage.closing import closed_on_error
 from tallystick_node.storage.export import ExportStopped, SnapshotFile, export
 from tallystick_node.storage.meta import Meta, load_members, load_meta, save_members, save_meta
 from tallystick_node.storage.others import Others
@@ -82,18 +83,12 @@ class Database:
             DatabaseDamaged: it cannot be read.
             DiskFull: there is no room to make or sync it.
         """
-        sql = open_sql(path, busy_timeout_s=_BUSY_TIMEOUT_S)
-        opened = False
-        try:
+        with closed_on_error(open_sql(path, busy_timeout_s=_BUSY_TIMEOUT_S)) as sql:
             database = cls(path, sql, state_cache_bytes)
             if database.size_bytes <= checked_bytes:
                 verify(sql)
             database.checkpoint()
-            opened = True
-        finally:
-            if not opened:
-                sql.close()
-        return database
+            return database
 
     @property
     def position(self) -> int:
@@ -203,16 +198,11 @@ class Database:
         self._sql.close()
         move()
         self._sql.reopen()
-        opened = False
-        try:
+        with closed_on_error(self._sql):
             prepare(self._sql)
             self._durable_index = 0
             self._tables.reset()
             self._load()
-            opened = True
-        finally:
-            if not opened:
-                self._sql.close()
         self.resume()
         self.checkpoint()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick_node.core.chain import START_DIGEST
+from tallystick_node.storage.closing import closed_on_error
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.lease_rows import LEASE_TABLES
 from tallystick_node.storage.meta import Meta, save_members, save_meta
@@ -87,15 +88,9 @@ def open_sql(path: Path, *, busy_timeout_s: float) -> Sql:
         DatabaseDamaged: it is no database of ours.
         DiskFull: there is no room to make it.
     """
-    sql = Sql(path, busy_timeout_s=busy_timeout_s)
-    opened = False
-    try:
+    with closed_on_error(Sql(path, busy_timeout_s=busy_timeout_s)) as sql:
         prepare(sql)
-        opened = True
-    finally:
-        if not opened:
-            sql.close()
-    return sql
+        return sql
 
 
 def open_frozen(path: Path) -> Sql:
@@ -105,43 +100,26 @@ def open_frozen(path: Path) -> Sql:
         UnknownFormat: another version wrote it.
         DatabaseDamaged: it is no database of ours.
     """
-    sql = Sql(path, busy_timeout_s=0, is_frozen=True)
-    opened = False
-    try:
-        found = _format(sql)
+    with closed_on_error(Sql(path, busy_timeout_s=0, is_frozen=True)) as sql:
+        found = sql.format
         if found != FORMAT:
             raise UnknownFormat(f"{path} has format {found}, and this version takes only copies of format {FORMAT}")
         check_tables(sql, _TABLES)
-        opened = True
-    finally:
-        if not opened:
-            sql.close()
-    return sql
+        return sql
 
 
 def prepare(sql: Sql) -> None:
     """Make a connection just opened ready for use, as `open_sql` does; raises as it does."""
-    found = _format(sql)
+    found = sql.format
     if found > FORMAT:
         raise UnknownFormat(f"{sql.path} has format {found}, this version reads up to {FORMAT}")
-    mode = sql.row("PRAGMA journal_mode = WAL")
-    if mode != ("wal",):
-        raise DatabaseDamaged(sql.path, f"the journal mode is {mode}, not WAL")
-    for pragma in _PRAGMAS:
-        sql.execute(pragma)
+    sql.set_up(_PRAGMAS)
     if found < FORMAT:
         sql.execute("BEGIN IMMEDIATE")
-        _make(sql, _format(sql))
+        _make(sql, sql.format)
         sql.execute(f"PRAGMA user_version = {FORMAT}")
         sql.execute("COMMIT")
     check_tables(sql, _TABLES)
-
-
-def _format(sql: Sql) -> int:
-    row = sql.row("PRAGMA user_version")
-    if row is None:
-        raise DatabaseDamaged(sql.path, "it has no format")
-    return int(row[0])
 
 
 def _make(sql: Sql, found: int) -> None:

@@ -54,6 +54,22 @@ class Sql:
             raise self._translate(error) from error
 
     @property
+    def format(self) -> int:
+        """Which tables it has, as who made them says; 0: it has none yet."""
+        row = self.row("PRAGMA user_version")
+        if row is None:
+            raise DatabaseDamaged(self.path, "it has no format")
+        return int(row[0])
+
+    def set_up(self, pragmas: Iterable[str]) -> None:
+        """Writes to a WAL from now on, and as these say."""
+        mode = self.row("PRAGMA journal_mode = WAL")
+        if mode != ("wal",):
+            raise DatabaseDamaged(self.path, f"the journal mode is {mode}, not WAL")
+        for pragma in pragmas:
+            self.execute(pragma)
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction was begun and not ended."""
         return self._connection.in_transaction

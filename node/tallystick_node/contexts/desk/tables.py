@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from tallystick_node.storage.closing import closed_on_error
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.sql import Sql
 
@@ -70,31 +71,19 @@ def open_sql(folder: Path) -> Sql:
         DiskFull: there is no room to make it.
     """
     path = folder / FILE_NAME
-    sql = Sql(path, busy_timeout_s=_BUSY_TIMEOUT_S)
-    opened = False
-    try:
+    with closed_on_error(Sql(path, busy_timeout_s=_BUSY_TIMEOUT_S)) as sql:
         _prepare(sql)
         if path.stat().st_size <= _LOOK_AT_ALL_BYTES and sql.rows("PRAGMA quick_check(1)") != [("ok",)]:
             raise DatabaseDamaged(path, "SQLite's own look at it failed")
-        opened = True
-    finally:
-        if not opened:
-            sql.close()
-    return sql
+        return sql
 
 
 def _prepare(sql: Sql) -> None:
-    found = sql.row("PRAGMA user_version")
-    if found is None:
-        raise DatabaseDamaged(sql.path, "it has no format")
-    if found[0] > FORMAT:
-        raise UnknownFormat(f"{sql.path} has format {found[0]}, this version reads up to {FORMAT}")
-    mode = sql.row("PRAGMA journal_mode = WAL")
-    if mode != ("wal",):
-        raise DatabaseDamaged(sql.path, f"the journal mode is {mode}, not WAL")
-    for pragma in _PRAGMAS:
-        sql.execute(pragma)
-    if found[0] == 0:
+    found = sql.format
+    if found > FORMAT:
+        raise UnknownFormat(f"{sql.path} has format {found}, this version reads up to {FORMAT}")
+    sql.set_up(_PRAGMAS)
+    if found == 0:
         if sql.row("SELECT name FROM sqlite_schema LIMIT 1") is not None:
             raise DatabaseDamaged(sql.path, "it has tables but no format")
         sql.execute("BEGIN IMMEDIATE")
