@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
     SEQ_NOT_FOUND = "SEQ_NOT_FOUND"
     TIME_NOT_FOUND = "TIME_NOT_FOUND"
     CHECKPOINT_EXISTS = "CHECKPOINT_EXISTS"
+    BRANCH_EXISTS = "BRANCH_EXISTS"
     MEMBER_NOT_FOUND = "MEMBER_NOT_FOUND"
     MEMBER_EXISTS = "MEMBER_EXISTS"
     CONTEXT_NOT_FOUND = "CONTEXT_NOT_FOUND"
@@ -50,6 +51,7 @@ class Reason(enum.StrEnum):
     VERSION_EXISTS = "VERSION_EXISTS"
     SEQ_CONFLICT = "SEQ_CONFLICT"
     EPOCH_CONFLICT = "EPOCH_CONFLICT"
+    BRANCH_IN_USE = "BRANCH_IN_USE"
     WRITER_IN_USE = "WRITER_IN_USE"
     TASK_CLAIMED = "TASK_CLAIMED"
     LEASE_HELD = "LEASE_HELD"
@@ -75,6 +77,7 @@ class Reason(enum.StrEnum):
     DENIED = "DENIED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     STATE_QUOTA = "STATE_QUOTA"
+    BRANCH_QUOTA = "BRANCH_QUOTA"
     CONTEXT_QUOTA = "CONTEXT_QUOTA"
     WRITERS_QUOTA = "WRITERS_QUOTA"
     LEASE_QUOTA = "LEASE_QUOTA"
@@ -254,6 +257,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.CHECKPOINT_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."
     ),
+    Reason.BRANCH_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name, or go on with the branch that has this one."
+    ),
     Reason.MEMBER_NOT_FOUND: Row(
         NotFound, StatusCode.NOT_FOUND, "Check the node id; `tallystick member list` lists the members."
     ),
@@ -273,6 +279,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
     Reason.EPOCH_CONFLICT: Row(
         Conflict, StatusCode.ABORTED, "Describe the context: it is in another epoch than was asked for."
+    ),
+    Reason.BRANCH_IN_USE: Row(
+        Conflict, StatusCode.ABORTED, "Delete the branches that began at this one first; the metadata name one."
     ),
     Reason.WRITER_IN_USE: Row(
         Conflict, StatusCode.ABORTED, "Take a writer id of your own: another replica writes under this one."
@@ -336,6 +345,11 @@ REASONS: Final[Mapping[Reason, Row]] = {
     ),
     Reason.STATE_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the state, or split it over several agents."
+    ),
+    Reason.BRANCH_QUOTA: Row(
+        QuotaExceeded,
+        StatusCode.RESOURCE_EXHAUSTED,
+        "Delete branches that are done with, or fork fewer agents.",
     ),
     Reason.CONTEXT_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the document and compact it, or split it."

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tallystick_node.core import limits
-from tallystick_node.core.commands import Idempotency, Target
+from tallystick_node.core.commands import Idempotency, Operation, Target
 from tallystick_node.core.document import Document
+from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     ContextRecord,
@@ -17,6 +21,7 @@ from tallystick_node.core.outcomes import (
     LeaseRecord,
     MutationDecided,
     StepRecord,
+    StepStatus,
     TurnRecord,
     VersionRecord,
     WritersAllocated,
@@ -102,50 +107,142 @@ class MemoryLeases:
 class MemorySteps:
     """An implementation of `tallystick_node.core.tables.StepTables`."""
 
-    def __init__(self) -> None:
-        self.attempts: dict[tuple[int, str], StepRecord] = {}
-        self.turns: dict[int, TurnRecord] = {}
+    def __init__(self, line: Callable[[LogRecord], list[tuple[LogRecord, int]]]) -> None:
+        self._line = line
+        self.attempts: dict[tuple[int, str, int], StepRecord] = {}
+        self.turns: dict[tuple[int, int], TurnRecord] = {}
 
     def newest(self, log: LogRecord, name: str) -> StepRecord | None:
-        return self.attempts.get((log.number, name))
+        for each, last_seq in self._line(log):
+            own = [at for at in self.attempts if at[:2] == (each.number, name)]
+            shown = [self.attempts[at] for at in sorted(own) if self.attempts[at].begun_seq <= last_seq]
+            if shown and shown[-1].ended_seq > last_seq:
+                return replace(shown[-1], status=StepStatus.BEGUN, ended_seq=0, ended_position=0, ended_unix_ms=0)
+            if shown:
+                return shown[-1]
+        return None
 
     def save(self, log_number: int, record: StepRecord) -> None:
-        self.attempts[log_number, record.name] = record
+        self.attempts[log_number, record.name, record.attempt] = record
 
     def newest_turn(self, log: LogRecord) -> TurnRecord | None:
-        return self.turns.get(log.number)
+        for each, last_seq in self._line(log):
+            own = [at for at in self.turns if at[0] == each.number and at[1] <= last_seq]
+            if own:
+                turn = self.turns[max(own)]
+                return replace(turn, ended_seq=0, ended_position=0) if turn.ended_seq > last_seq else turn
+        return None
 
     def save_turn(self, log_number: int, record: TurnRecord) -> None:
-        self.turns[log_number] = record
+        self.turns[log_number, record.begun_seq] = record
+
+
+class MemoryBranches:
+    """An implementation of `tallystick_node.core.tables.BranchTables`: looks at all events."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        self._tables = tables
+
+    def count(self, namespace: str, agent: str) -> int:
+        return sum(target[:2] == (namespace, agent) for target in self._tables.logs)
+
+    def depth(self, log: LogRecord) -> int:
+        return len(self.line(log)) - 1
+
+    def child(self, log: LogRecord) -> LogRecord | None:
+        children = [each for each in self._tables.logs.values() if each.parent == log.number]
+        return min(children, key=lambda each: each.number, default=None)
+
+    def team(self, namespace: str, prefix: str, branch: str, limit: int) -> list[LogRecord]:
+        logs = sorted(self._tables.logs.values(), key=lambda log: log.target)
+        return [
+            log
+            for log in logs
+            if (log.target.namespace, log.target.branch) == (namespace, branch) and log.target.agent.startswith(prefix)
+        ][:limit]
+
+    def hash_at(self, log: LogRecord, seq: int) -> bytes:
+        return next((event.hash for event in self.mutations(log) if event.seq == seq), b"")
+
+    def seq_at(self, log: LogRecord, position: int) -> int:
+        return max((event.seq for event in self.mutations(log) if event.position <= position), default=0)
+
+    def newest_checkpoint(self, log: LogRecord, seq: int) -> str:
+        names = [event.name for event in self.checkpoints(log) if event.seq <= seq]
+        return names[-1] if names else ""
+
+    def mutations(self, log: LogRecord) -> list[MutationDecided]:
+        """Those of the log and of the past that it shares, oldest first."""
+        return [event for event in self._events(log) if isinstance(event, MutationDecided)]
+
+    def checkpoints(self, log: LogRecord) -> list[CheckpointTaken]:
+        """The same, of checkpoints."""
+        return [event for event in self._events(log) if isinstance(event, CheckpointTaken)]
+
+    def line(self, log: LogRecord) -> list[tuple[LogRecord, int]]:
+        """The log and those whose past it shares, newest first, each with the seq up to which it counts."""
+        line = [(log, log.seq)]
+        while line[-1][0].parent:
+            child, last_seq = line[-1]
+            (parent,) = [each for each in self._tables.logs.values() if each.number == child.parent]
+            line.append((parent, min(last_seq, child.fork_seq)))
+        return line
+
+    def _events(self, log: LogRecord) -> list[Event]:
+        found: list[Event] = []
+        before = self._tables.position + 1
+        for each, last_seq in self.line(log):
+            numbered = zip(self._tables.events, self._tables.of_log, strict=True)
+            own = [event for event, number in numbered if number == each.number and event.position < before]
+            found[:0] = [
+                event
+                for event in own
+                if isinstance(event, (MutationDecided, CheckpointTaken)) and event.seq <= last_seq
+            ]
+            before = min(before, each.fork_position)
+        return found
 
 
 class MemoryTables:
-    """An implementation of `tallystick_node.core.tables.Tables`."""
+    """An implementation of `tallystick_node.core.tables.Tables`. `operations`: those of what a branch replays."""
 
     def __init__(self) -> None:
         self.contexts = MemoryContexts()
         self.leases = MemoryLeases()
-        self.steps = MemorySteps()
+        self.branches = MemoryBranches(self)
+        self.steps = MemorySteps(self.branches.line)
         self.last_log = 0
         self.events: list[Event] = []
+        self.of_log: list[int] = []
+        self.operations: dict[bytes, tuple[Operation, ...]] = {}
         self.logs: dict[Target, LogRecord] = {}
         self.documents: dict[int, Document] = {}
-        self.checkpoints: set[tuple[int, str]] = set()
         self.keys: dict[int, dict[str, tuple[int, Remembered]]] = {}
-        self.deletions: dict[tuple[str, str, str], tuple[AgentDeleted, bytes]] = {}
+        self.deletions: dict[tuple[str, str, str], tuple[AgentDeleted | BranchDeleted, bytes]] = {}
 
     @property
     def position(self) -> int:
         return len(self.events)
 
     def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
+        self._add(0, event)
+
+    def _add(self, log_number: int, event: Event) -> None:
         assert event.position == len(self.events) + 1
         self.events.append(event)
+        self.of_log.append(log_number)
 
     def log(self, target: Target) -> LogRecord | None:
         return self.logs.get(target)
 
     def document(self, log: LogRecord) -> Document:
+        if log.number not in self.documents:
+            document = Document.empty()
+            for event in self.branches.mutations(log):
+                for operation in self.operations.get(event.raw, ()):
+                    apply_operation(document, operation)
+            document.commit()
+            self.documents[log.number] = document
         return self.documents[log.number]
 
     def save_log(self, log: LogRecord, document: Document) -> None:
@@ -155,16 +252,13 @@ class MemoryTables:
 
     def add_mutations(self, log_number: int, events: Sequence[MutationDecided]) -> None:
         for event in events:
-            assert event.position == len(self.events) + 1
-            self.events.append(event)
+            self._add(log_number, event)
 
     def add_checkpoint(self, log_number: int, event: CheckpointTaken) -> None:
-        assert event.position == len(self.events) + 1
-        self.events.append(event)
-        self.checkpoints.add((log_number, event.name))
+        self._add(log_number, event)
 
-    def has_checkpoint(self, log_number: int, name: str) -> bool:
-        return (log_number, name) in self.checkpoints
+    def has_checkpoint(self, log: LogRecord, name: str) -> bool:
+        return any(event.name == name for event in self.branches.checkpoints(log))
 
     def event(self, position: int) -> Event:
         return self.events[position - 1]
@@ -180,13 +274,27 @@ class MemoryTables:
         known = self.keys.get(log_number, {}).get(key)
         return known[1] if known else None
 
+    def add_branch(self, log: LogRecord, event: BranchForked) -> None:
+        self._add(log.number, event)
+        self.last_log = log.number
+        self.logs[log.target] = log
+
     def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
-        assert event.position == len(self.events) + 1
-        self.events.append(event)
+        for target in [target for target in self.logs if target[:2] == log.target[:2]]:
+            del self.logs[target]
+        self._add_deletion(log, event, idempotency)
+
+    def delete_branch(self, log: LogRecord, event: BranchDeleted, idempotency: Idempotency | None) -> None:
         del self.logs[log.target]
+        self._add_deletion(log, event, idempotency)
+
+    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted | BranchDeleted, bytes] | None:
+        return self.deletions.get((target.namespace, target.agent, key))
+
+    def _add_deletion(
+        self, log: LogRecord, event: AgentDeleted | BranchDeleted, idempotency: Idempotency | None
+    ) -> None:
+        self._add(log.number, event)
         if idempotency is not None:
             name = (log.target.namespace, log.target.agent, idempotency.key)
             self.deletions[name] = (event, idempotency.fingerprint)
-
-    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted, bytes] | None:
-        return self.deletions.get((target.namespace, target.agent, key))

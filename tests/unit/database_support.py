@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tallystick.v1 import state_pb2
 from tallystick_node.core.commands import (
+    MAIN,
     AgentCommand,
     Append,
     Checkpoint,
@@ -28,8 +29,8 @@ from tallystick_node.wire.mutations import admit_mutations
 START_MS = 1_700_000_000_000
 
 
-def target(agent: str = "a") -> Target:
-    return Target("demo", agent)
+def target(agent: str = "a", branch: str = MAIN) -> Target:
+    return Target("demo", agent, branch)
 
 
 def set_op(path: str, value: str) -> Operation:
@@ -39,6 +40,7 @@ def set_op(path: str, value: str) -> Operation:
 def append(
     *mutations: list[Operation],
     agent: str = "a",
+    branch: str = MAIN,
     key: str | None = None,
     expected_seq: int | None = None,
     time_ms: int = START_MS,
@@ -53,14 +55,16 @@ def append(
         )
         for operations in mutations
     ]
-    command = Append(time_ms, target(agent), admit_mutations(messages), None, expected_seq, actor="tester")
+    command = Append(time_ms, target(agent, branch), admit_mutations(messages), None, expected_seq, actor="tester")
     keyed = _keyed(command, key)
     assert isinstance(keyed, Append)
     return keyed
 
 
-def checkpoint(name: str, *, agent: str = "a", key: str | None = None, metadata: bytes = b"{}") -> AgentCommand:
-    command = Checkpoint(START_MS, target(agent), name, step=7, metadata=metadata, pending_calls=b"[]")
+def checkpoint(
+    name: str, *, agent: str = "a", branch: str = MAIN, key: str | None = None, metadata: bytes = b"{}"
+) -> AgentCommand:
+    command = Checkpoint(START_MS, target(agent, branch), name, step=7, metadata=metadata, pending_calls=b"[]")
     return _keyed(command, key)
 
 

@@ -10,6 +10,7 @@ Of steps: `begin AGENT STEP [retry=ATTEMPT]`; `complete AGENT STEP ATTEMPT RESUL
 Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
 each of them. Of leases: see `lease_script.py`, and `lease AGENT`.
+Of branches: see `branch_script.py`, and `branches AGENT`; `state AGENT branch=NAME`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tallystick_node.core.commands import (
+    MAIN,
     AllocateWriters,
     Append,
     BeginStep,
@@ -53,6 +55,7 @@ from tallystick_node.core.outcomes import (
     ContextDeleted,
     ContextRecord,
     Deleted,
+    Forked,
     LeaseChanged,
     Refusal,
     StepDecided,
@@ -62,6 +65,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.values import canonical_json, json_size
+from tests.unit.branch_script import BRANCH_VERBS, branch_command, show_branches, show_forked
 from tests.unit.core_tables import MemoryTables
 from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
 
@@ -99,7 +103,9 @@ def _run_block(tables: MemoryTables, commands: str) -> str:
 def _run_line(tables: MemoryTables, line: str) -> str:
     verb, agent, *words = line.split(" ")
     if verb == "state":
-        return _show_state(tables, agent)
+        return _show_state(tables, agent, *(word.removeprefix("branch=") for word in words))
+    if verb == "branches":
+        return show_branches(tables, agent)
     if verb == "context":
         return _show_context(tables, agent, words)
     if verb == "lease":
@@ -108,12 +114,19 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return _run_lease_line(tables, verb, [agent, *words])
     if verb in CONTEXT_VERBS:
         return _run_context_line(tables, verb, [agent, *words])
-    before = _show_state(tables, agent), copy.deepcopy(vars(tables.steps))
-    applied = apply(tables, _command(verb, agent, words))
+    before = _show_state(tables, agent), _decided(tables)
+    command = branch_command(verb, agent, words) if verb in BRANCH_VERBS else _command(verb, agent, words)
+    if isinstance(command, Append):
+        tables.operations.update((mutation.raw, mutation.operations) for mutation in command.mutations)
+    applied = apply(tables, command)
     if isinstance(applied.outcome, Refusal):
-        assert (_show_state(tables, agent), vars(tables.steps)) == before
+        assert (_show_state(tables, agent), _decided(tables)) == before
         assert applied.events == ()
     return _show(applied)
+
+
+def _decided(tables: MemoryTables) -> object:
+    return dict(tables.logs), len(tables.events), dict(tables.steps.attempts), dict(tables.steps.turns)
 
 
 def _run_context_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
@@ -231,6 +244,8 @@ def _show(applied: Applied) -> str:
             return text + (" (replayed)" if done.replayed else "")
         case TurnDecided() as done:
             return f"turn {done.turn}: seq {done.seq} at {done.position}" + (" (replayed)" if done.replayed else "")
+        case Forked() as done:
+            return show_forked(done)
         case ContextChanged() as done:
             return f"{_context_text(done.record)}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextDeleted() as done:
@@ -262,10 +277,11 @@ def _context_text(record: ContextRecord) -> str:
     return f"{record.name} is {record.guid.decode()} in epoch {record.epoch}{seal}, time {record.changed_unix_ms}"
 
 
-def _show_state(tables: MemoryTables, agent: str) -> str:
-    log = tables.log(Target("demo", agent))
+def _show_state(tables: MemoryTables, agent: str, branch: str = MAIN) -> str:
+    log = tables.log(Target("demo", agent, branch))
     if log is None:
         return "no agent"
     document = tables.document(log)
-    assert document.size_bytes == log.state_bytes == json_size(document.root)
+    assert document.size_bytes == json_size(document.root)
+    assert document.size_bytes == log.state_bytes or log.seq == log.fork_seq
     return f"{log.seq} {canonical_json(document.root).decode()}"

@@ -23,10 +23,14 @@ from tallystick_node.core.commands import (
     AllocateWriters,
     Command,
     CreateContext,
+    DeleteBranch,
     DeleteContext,
     ExpireLease,
+    Fork,
+    Idempotency,
     ReleaseLease,
     SaveVersion,
+    Target,
 )
 from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.storage import schema
@@ -54,6 +58,7 @@ RUNS = [
     *(("contexts", "all bits", 16, 5 * part) for part in range(3)),
     *(("leases", "all bits", 16, 5 * part) for part in range(3)),
     *(("steps", "all bits", 16, 5 * part) for part in range(3)),
+    *(("branches", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
 contexts and of one of steps. The state, the change, the step, the first byte."""
@@ -103,6 +108,22 @@ def history_of_leases() -> list[Command]:
     ]
 
 
+def history_of_branches() -> list[Command]:
+    """A branch with a snapshot and one of its own, one that only began, one that is gone."""
+    gone = DeleteBranch(START_MS, Target("demo", "a", "gone"), Idempotency("d", b"fingerprint"))
+    return [
+        append(*[[set_op(f"/n{number}", f'"{number}"')] for number in range(4)]),
+        checkpoint("first"),
+        append([set_op("/n", "1")]),
+        Fork(START_MS, target("a"), "b", 4, Idempotency("k", b"fingerprint")),
+        append([set_op("/b", "1")], branch="b"),
+        Fork(START_MS, Target("demo", "a", "b"), "c"),
+        append(*[[set_op(f"/b{number}", f'"{number}"')] for number in range(4)], branch="b"),
+        Fork(START_MS, target("a"), "gone"),
+        gone,
+    ]
+
+
 @dataclass(frozen=True)
 class Sound:
     """A state as it was written. Of its empty tables, each a page, no byte is changed."""
@@ -122,6 +143,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
         "agents": _written(folder / "agents.db", history(), 8, reads()),
         "leases": _written(folder / "leases.db", history_of_leases(), 4, reads_of_leases()),
         "contexts": _written(folder / "contexts.db", history_of_contexts(), 8, reads_of_contexts()),
+        "branches": _written(folder / "branches.db", history_of_branches(), 9, reads_of_branches()),
         "steps": _written(folder / "steps.db", test_step_database.history(), 7, reads_of_steps()),
     }
 
@@ -177,7 +199,7 @@ def reads() -> list[Read]:
         lambda database: (database.members, database.reads.agent_count, database._tables.last_log),
         lambda database: database.reads.agents("demo", "", "", 100),
         lambda database: database.reads.events(0, 1000),
-        lambda database: database._tables.has_checkpoint(1, "second"),
+        lambda database: database._tables.has_checkpoint(database.reads.log(target("a")), "second"),
         *of_agent("a"),
         *of_agent("c"),
         deletion("b"),
@@ -203,6 +225,35 @@ def reads_of_contexts() -> list[Read]:
         lambda database: _content(database.reads.contexts, alive),
         lambda database: database._tables.contexts.deletion(gone),
         lambda database: database._tables.contexts.newest_deletion("demo", "c1"),
+    ]
+
+
+def reads_of_branches() -> list[Read]:
+    """All that can be asked of branches, and what `apply` looks up."""
+
+    def of_branch(name: str) -> list[Read]:
+        named = Target("demo", "a", name)
+        states: tuple[At, ...] = (Head(), AtSeq(1), AtSeq(4), AtCheckpoint("first"), AtTime(START_MS))
+
+        def state(at: At) -> Read:
+            return lambda database: database.reads.read_state(named, at)
+
+        return [
+            *(state(at) for at in states),
+            lambda database: database.reads.log(named),
+            lambda database: database.reads.mutations(named, 0, 1000),
+            lambda database: database.reads.checkpoints(named, 0, 1000),
+            lambda database: database._tables.branches.child(database.reads.log(named)),
+            lambda database: database._tables.branches.seq_at(database.reads.log(named), 2),
+        ]
+
+    return [
+        lambda database: (database.applied_index, database.applied_term, database.digest, database.position),
+        lambda database: database.reads.events(0, 1000),
+        lambda database: database.reads.branches(target("a"), "", 100),
+        lambda database: database._tables.deletion(target("a"), "d"),
+        lambda database: database._tables.remembered(2, "k"),
+        *(read for name in ("main", "b", "c") for read in of_branch(name)),
     ]
 
 
@@ -351,14 +402,16 @@ def test_a_damaged_copy_is_not_staged(sound: dict[str, Sound], tmp_path: Path) -
     assert stage(tmp_path, path).index == len(history())
 
 
-@pytest.mark.parametrize(("state", "missing"), [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0)])
+@pytest.mark.parametrize(
+    ("state", "missing"), [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0), ("branches", 1)]
+)
 def test_reads_of_the_sound_state(sound: dict[str, Sound], tmp_path: Path, state: str, missing: int) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(sound[state].data)
     found, is_sound = read_all(path, sound[state].reads)
     assert is_sound
     assert None not in found
-    assert found.count(MISSING) == missing  # of agents: one key, and the deletions of those that are there
+    assert found.count(MISSING) == missing  # of agents: one key, and the deletions of those that are there; a child
 
 
 @pytest.mark.parametrize(("state", "change", "step", "first"), RUNS)

@@ -15,13 +15,17 @@ from tallystick_node.core.commands import (
     AgentCommand,
     AllocateWriters,
     Append,
+    BranchCommand,
     Checkpoint,
     Command,
     ContextCommand,
     CreateContext,
     DeleteAgent,
+    DeleteBranch,
     DeleteContext,
     ExpireLease,
+    Fork,
+    ForkTeam,
     Idempotency,
     LeaseCommand,
     ReleaseLease,
@@ -31,6 +35,7 @@ from tallystick_node.core.commands import (
     StartEpoch,
     Target,
 )
+from tallystick_node.wire.branch_commands import keyed_fork
 from tallystick_node.wire.commands import (
     decode_commands,
     encode_command,
@@ -89,7 +94,17 @@ LEASE_COMMANDS: list[LeaseCommand] = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS])
+BRANCH_COMMANDS: list[BranchCommand] = [
+    Fork(7, Target("n", "a"), "b"),
+    Fork(7, Target("n", "a", "b"), "c", 0, KEY, "me"),
+    ForkTeam(7, "n", "", "b", 9),
+    ForkTeam(7, "n", "team/", "c", 9, "b", KEY, "me"),
+    DeleteBranch(7, Target("n", "a", "b")),
+    DeleteBranch(7, Target("n", "a", "b"), KEY, 0, 3, "me"),
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS, *BRANCH_COMMANDS])
 def test_commands_round_trip(command: Command) -> None:
     assert decode_commands(encode_command(command)) == [command]
 
@@ -290,3 +305,30 @@ def test_a_retry_under_another_epoch_is_the_same_request() -> None:
     assert isinstance(decoded, Append)
     assert decoded.epoch == 2
     assert decoded.idempotency == Idempotency("key", fingerprint(first))
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (Fork(7, Target("n", "a", "no spaces"), "b"), "branch"),
+        (Fork(7, Target("n", "a"), "no spaces"), "branch"),
+        (Fork(7, Target("n", "a"), ""), "branch"),
+        (Fork(7, Target("n", "a"), "b", idempotency=Idempotency("k" * 65, b"f" * 16)), "idempotency_key"),
+        (ForkTeam(7, "", "", "b", 9), "namespace"),
+        (ForkTeam(7, "n", "no spaces", "b", 9), "prefix"),
+        (ForkTeam(7, "n", "", "b", 9, source_branch=""), "source_branch"),
+        (DeleteBranch(7, Target("n", "a")), "branch"),
+    ],
+)
+def test_what_is_wrong_with_a_branch_is_refused_before_it_is_proposed(command: BranchCommand, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        encode_command(command)
+    assert refused.value.metadata["field"] == field
+
+
+def test_a_fork_is_the_same_request_whatever_seq_it_led_to() -> None:
+    at_3 = keyed_fork(Fork(7, Target("n", "a"), "b", 3), "k", "checkpoint c")
+    at_5 = keyed_fork(Fork(9, Target("n", "a"), "b", 5, actor="me"), "k", "checkpoint c")
+    other = keyed_fork(Fork(7, Target("n", "a"), "b", 3), "k", "seq 3")
+    assert at_3.idempotency == at_5.idempotency != other.idempotency
+    assert keyed_fork(Fork(7, Target("n", "a"), "b"), "", "head").idempotency is None

@@ -819,6 +819,8 @@ class WatchEvent(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    FORKED_FIELD_NUMBER: _builtins.int
+    BRANCH_DELETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
         """absent with `context`"""
@@ -835,6 +837,10 @@ class WatchEvent(_message.Message):
 
     @_builtins.property
     def lease(self) -> _lease_pb2.LeaseDecided: ...
+    @_builtins.property
+    def forked(self) -> Global___BranchForked: ...
+    @_builtins.property
+    def branch_deleted(self) -> Global___BranchDeleted: ...
     def __init__(
         self,
         *,
@@ -844,12 +850,14 @@ class WatchEvent(_message.Message):
         deleted: Global___AgentDeleted | None = ...,
         context: Global___ContextDecided | None = ...,
         lease: _lease_pb2.LeaseDecided | None = ...,
+        forked: Global___BranchForked | None = ...,
+        branch_deleted: Global___BranchDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -902,6 +910,75 @@ class ContextDecided(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContextDecided: _TypeAlias = ContextDecided  # noqa: Y015
+
+@_typing.final
+class BranchForked(_message.Message):
+    """A branch began. The event's agent is the branch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FORK_SEQ_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """the branch where it began"""
+    fork_seq: _builtins.int
+    """up to here the two are one"""
+    hash: _builtins.bytes
+    """of the mutation there; empty at seq 0"""
+    actor: _builtins.str
+    time_unix_ms: _builtins.int
+    @_builtins.property
+    def revision(self) -> _common_pb2.Revision: ...
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        fork_seq: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+        time_unix_ms: _builtins.int = ...,
+        revision: _common_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fork_seq", b"fork_seq", "hash", b"hash", "parent", b"parent", "revision", b"revision", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BranchForked: _TypeAlias = BranchForked  # noqa: Y015
+
+@_typing.final
+class BranchDeleted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    last_seq: _builtins.int
+    actor: _builtins.str
+    time_unix_ms: _builtins.int
+    @_builtins.property
+    def revision(self) -> _common_pb2.Revision: ...
+    def __init__(
+        self,
+        *,
+        last_seq: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        time_unix_ms: _builtins.int = ...,
+        revision: _common_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "last_seq", b"last_seq", "revision", b"revision", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BranchDeleted: _TypeAlias = BranchDeleted  # noqa: Y015
 
 @_typing.final
 class AgentDeleted(_message.Message):

@@ -12,6 +12,8 @@ from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
 from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     ContextRecord,
@@ -122,6 +124,18 @@ def lease_decided(decided: LeaseDecided) -> lease_pb2.LeaseDecided:
     )
 
 
+def forked(decided: BranchForked) -> state_pb2.BranchForked:
+    """The beginning of a branch."""
+    return state_pb2.BranchForked(
+        parent=decided.parent,
+        fork_seq=decided.seq,
+        hash=decided.hash,
+        actor=decided.actor,
+        time_unix_ms=decided.time_unix_ms,
+        revision=revision(decided.position),
+    )
+
+
 def context_decided(decided: ContextDecided) -> state_pb2.ContextDecided:
     """What was decided of a context; the numbers of the changes are the wire's."""
     return state_pb2.ContextDecided(
@@ -172,6 +186,16 @@ def event(decided: Event) -> state_pb2.WatchEvent:
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), mutation=mutation(decided))
         case CheckpointTaken():
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), checkpoint=checkpoint(decided))
+        case BranchForked():
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), forked=forked(decided))
+        case BranchDeleted():
+            ended = state_pb2.BranchDeleted(
+                last_seq=decided.seq,
+                actor=decided.actor,
+                time_unix_ms=decided.time_unix_ms,
+                revision=revision(decided.position),
+            )
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), branch_deleted=ended)
         case LeaseDecided():
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), lease=lease_decided(decided))
         case ContextDecided():

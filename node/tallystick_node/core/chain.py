@@ -16,7 +16,10 @@ from typing import Final, assert_never
 
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    AgentEvent,
     Applied,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     Event,
@@ -62,6 +65,10 @@ def _hash_event(event: Event) -> bytes:
             return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts))
         case AgentDeleted():
             return _hash_parts(b"deleted", event, ())
+        case BranchForked():
+            return _hash_parts(b"forked", event, (event.parent.encode(), event.hash))
+        case BranchDeleted():
+            return _hash_parts(b"branch deleted", event, ())
         case LeaseDecided():
             lease = b"lease" + _pack_u32(event.change) + _pack_u64(event.epoch) + _pack_u64(event.ttl_ms)
             names = (*event.target, event.holder, event.actor)
@@ -84,6 +91,6 @@ def hash_parts(head: bytes, *parts: bytes) -> bytes:
     return running.digest()
 
 
-def _hash_parts(kind: bytes, event: CheckpointTaken | AgentDeleted, parts: tuple[bytes, ...]) -> bytes:
+def _hash_parts(kind: bytes, event: AgentEvent, parts: tuple[bytes, ...]) -> bytes:
     names = tuple(name.encode() for name in (*event.target, event.actor))
     return hash_parts(kind + _pack_mutation(event.seq, event.time_unix_ms, 0), *names, *parts)

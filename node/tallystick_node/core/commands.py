@@ -272,6 +272,44 @@ class EndTurn:
     actor: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Begin a branch at a point of another log of its agent. `at_seq`: None means where that log ends."""
+
+    time_unix_ms: int
+    source: Target
+    branch: str
+    at_seq: int | None = None
+    idempotency: Idempotency | None = None
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkTeam:
+    """Begin a branch of each agent whose name begins so, each at the seq it had at `position`; of all or of none."""
+
+    time_unix_ms: int
+    namespace: str
+    prefix: str
+    branch: str
+    position: int
+    source_branch: str = MAIN
+    idempotency: Idempotency | None = None
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteBranch:
+    """Remove a branch from which no other began."""
+
+    time_unix_ms: int
+    target: Target
+    idempotency: Idempotency | None = None
+    expected_seq: int | None = None
+    epoch: int = 0
+    actor: str = ""
+
+
 AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
 """On an agent's log. Repeated with its key it is the same."""
 
@@ -284,4 +322,7 @@ StepCommand: TypeAlias = BeginStep | EndStep | BeginTurn | EndTurn
 ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | SealContext | StartEpoch | SaveVersion
 """On shared contexts. Repeated it is, by what it names, the same; but for `AllocateWriters`, which hands out more."""
 
-Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand
+BranchCommand: TypeAlias = Fork | ForkTeam | DeleteBranch
+"""On branches of agents. Repeated with its key it is the same."""
+
+Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand

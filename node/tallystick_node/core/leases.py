@@ -18,6 +18,7 @@ from tallystick_node.core import limits
 from tallystick_node.core.commands import (
     AcquireLease,
     DeleteAgent,
+    DeleteBranch,
     ExpireLease,
     LeaseCommand,
     ReleaseLease,
@@ -67,6 +68,14 @@ def end_with_agent(tables: Tables, command: DeleteAgent) -> tuple[LeaseDecided, 
     """End the leases of an agent that is about to be deleted, those of its branches too."""
     held = tables.leases.held_of_agent(command.target.namespace, command.target.agent)
     return tuple(_change(tables, lease, LeaseChange.RELEASED, command.time_unix_ms, command.actor)[1] for lease in held)
+
+
+def end_with_branch(tables: Tables, command: DeleteBranch) -> tuple[LeaseDecided, ...]:
+    """The same, of one branch."""
+    lease = tables.leases.lease(command.target)
+    if lease is None or not lease.is_held:
+        return ()
+    return (_change(tables, lease, LeaseChange.RELEASED, command.time_unix_ms, command.actor)[1],)
 
 
 def _acquire(tables: Tables, command: AcquireLease) -> Applied:

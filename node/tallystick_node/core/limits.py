@@ -82,6 +82,15 @@ KEYS_REMEMBERED: Final = 1024
 KEYS_PRUNE_STEP: Final = 256
 """Older keys are forgotten this many at a time. Decided."""
 
+AGENT_BRANCHES: Final = 1000
+"""Logs of one agent, `main` among them. Decided: a further branch is refused as `BRANCH_QUOTA`."""
+
+BRANCH_DEPTH: Final = 64
+"""How many branches may follow one from another, `main` not counted. Decided."""
+
+TEAM_AGENTS: Final = 1000
+"""Agents that are forked together. Decided."""
+
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, QuotaExceeded, Refused
-from tallystick_node.core import contexts, leases, limits, rules, steps
+from tallystick_node.core import branches, contexts, leases, limits, rules, steps
 from tallystick_node.core.appending import advanced, decide_mutations
 from tallystick_node.core.commands import (
     MAIN,
@@ -23,9 +23,12 @@ from tallystick_node.core.commands import (
     Checkpoint,
     Command,
     DeleteAgent,
+    DeleteBranch,
     EndStep,
     EndTurn,
     ExpireLease,
+    Fork,
+    ForkTeam,
     Mutation,
     ReleaseLease,
     RenewLease,
@@ -61,6 +64,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return leases.decide(tables, command)
             case BeginStep() | EndStep() | BeginTurn() | EndTurn():
                 return steps.decide(tables, command)
+            case Fork() | ForkTeam() | DeleteBranch():
+                return branches.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:
@@ -128,7 +133,7 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
         event, _ = known
         return Applied(Checkpointed(event.position, event, replayed=True))
     leases.check_epoch(tables, command.target, command.epoch)
-    if tables.has_checkpoint(log.number, command.name):
+    if tables.has_checkpoint(log, command.name):
         raise rules.checkpoint_exists(command.name)
     rules.check_head(command.expected_seq, log.seq)
     document = tables.document(log)
@@ -153,21 +158,16 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
 
 
 def _delete_agent(tables: Tables, command: DeleteAgent) -> Applied:
-    idempotency = command.idempotency
-    if idempotency is not None:
-        known = tables.deletion(command.target, idempotency.key)
-        if known is not None:
-            event, fingerprint = known
-            if fingerprint != idempotency.fingerprint:
-                raise rules.key_reused(idempotency.key)
-            return Applied(Deleted(event.position, event.seq, event.time_unix_ms, replayed=True))
+    known = rules.recall_deletion(tables, command.target, command.idempotency, AgentDeleted)
+    if known is not None:
+        return Applied(Deleted(known.position, known.seq, known.time_unix_ms, replayed=True))
     log = rules.find_log(tables, command.target)
-    if idempotency is not None and tables.remembered(log.number, idempotency.key) is not None:
-        raise rules.key_reused(idempotency.key)
+    branches.check_is_agent(log)
+    rules.check_unused_key(tables, log, command.idempotency)
     leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
     ended = leases.end_with_agent(tables, command)
     time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
     deleted = AgentDeleted(tables.position + 1, command.target, log.seq, time_unix_ms, command.actor)
-    tables.delete_agent(log, deleted, idempotency)
+    tables.delete_agent(log, deleted, command.idempotency)
     return Applied(Deleted(deleted.position, deleted.seq, deleted.time_unix_ms), (*ended, deleted))

@@ -56,6 +56,28 @@ class AgentDeleted(NamedTuple):
     actor: str
 
 
+class BranchForked(NamedTuple):
+    """The beginning of a branch in the decided history: `target`, at the seq of the branch `parent` with this hash."""
+
+    position: int
+    target: Target
+    seq: int
+    time_unix_ms: int
+    actor: str
+    hash: bytes
+    parent: str
+
+
+class BranchDeleted(NamedTuple):
+    """The end of a branch in the decided history. `seq` is where its log ended."""
+
+    position: int
+    target: Target
+    seq: int
+    time_unix_ms: int
+    actor: str
+
+
 class LeaseChange(enum.IntEnum):
     """What was decided of a lease. The numbers are part of the stored format, and the wire's."""
 
@@ -119,7 +141,7 @@ class WritersAllocated:
     actor: str
 
 
-AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted
+AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted
 """Of an agent's log."""
 
 Event: TypeAlias = AgentEvent | LeaseDecided | ContextDecided | WritersAllocated
@@ -148,7 +170,7 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The agent is gone; its log ended at `last_seq`."""
+    """The agent, or the branch, is gone; its log ended at `last_seq`."""
 
     position: int
     last_seq: int
@@ -224,6 +246,15 @@ class TurnDecided:
     turn: int
     seq: int
     time_unix_ms: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """The branches have begun, by name of agent; the position is that of the last."""
+
+    position: int
+    branches: tuple[BranchForked, ...]
     replayed: bool = False
 
 
@@ -363,6 +394,7 @@ Outcome: TypeAlias = (
     Appended
     | Checkpointed
     | Deleted
+    | Forked
     | LeaseChanged
     | StepDecided
     | TurnDecided

@@ -8,10 +8,11 @@ from typing import TypeVar
 from tallystick.errors import AlreadyExists, Conflict, Invalid, NotFound, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.commands import MAIN, Idempotency, Target
-from tallystick_node.core.outcomes import Event
+from tallystick_node.core.outcomes import AgentDeleted, BranchDeleted, Event
 from tallystick_node.core.tables import LogRecord, Remembered, Tables
 
 EventT = TypeVar("EventT", bound=Event)
+DeletionT = TypeVar("DeletionT", AgentDeleted, BranchDeleted)
 
 
 def recall(
@@ -45,6 +46,29 @@ def remember(
         first = following - limits.KEYS_REMEMBERED
         tables.forget_keys(log.number, first)
     return replace(log, first_key=first, next_key=following)
+
+
+def recall_deletion(
+    tables: Tables, target: Target, idempotency: Idempotency | None, kind: type[DeletionT]
+) -> DeletionT | None:
+    """The deletion that the first attempt led to, if this is a retry.
+
+    Raises:
+        Invalid: `KEY_REUSED`, the key was used for another request.
+    """
+    known = tables.deletion(target, idempotency.key) if idempotency is not None else None
+    if idempotency is None or known is None:
+        return None
+    event, fingerprint = known
+    if fingerprint != idempotency.fingerprint or not isinstance(event, kind):
+        raise key_reused(idempotency.key)
+    return event
+
+
+def check_unused_key(tables: Tables, log: LogRecord, idempotency: Idempotency | None) -> None:
+    """Raises `Invalid` (`KEY_REUSED`) when the log remembers the key: whoever calls this remembers it elsewhere."""
+    if idempotency is not None and tables.remembered(log.number, idempotency.key) is not None:
+        raise key_reused(idempotency.key)
 
 
 def check_head(expected_seq: int | None, head_seq: int) -> None:
@@ -81,6 +105,20 @@ def branch_not_found(target: Target) -> NotFound:
         reason=Reason.BRANCH_NOT_FOUND,
         metadata={"agent": target.agent, "branch": target.branch},
     )
+
+
+def branch_exists(target: Target) -> AlreadyExists:
+    """The branch's name is taken."""
+    return AlreadyExists(
+        f"agent {target.agent!r} has a branch {target.branch!r}",
+        reason=Reason.BRANCH_EXISTS,
+        metadata={"agent": target.agent, "branch": target.branch},
+    )
+
+
+def seq_not_found(head_seq: int) -> NotFound:
+    """The log has no such seq."""
+    return NotFound(f"the log ends at {head_seq}", reason=Reason.SEQ_NOT_FOUND, metadata={"head_seq": str(head_seq)})
 
 
 def key_reused(key: str) -> Invalid:

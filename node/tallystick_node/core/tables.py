@@ -16,6 +16,8 @@ from tallystick_node.core.commands import Idempotency, Target
 from tallystick_node.core.document import EMPTY_SIZE_BYTES, Document
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     ContextRecord,
@@ -39,8 +41,11 @@ class LogRecord:
         seq, hash: of its newest mutation.
         time_unix_ms, position: of its newest event.
         checkpoint: name of the newest checkpoint, or empty.
-        log_bytes: all mutations, serialized. state_bytes: the state as compact JSON.
+        log_bytes: all mutations of its own, serialized. state_bytes: the state as compact JSON (of a branch without
+            mutations of its own, that of its parent when it began).
         first_key, next_key: the idempotency keys remembered are those numbered from the one up to the other.
+        parent, fork_seq, fork_position: of a branch: the number of the log at which it began, the seq up to which the
+            two are one, and the position where it began. 0: it is `main`.
     """
 
     number: int
@@ -54,6 +59,9 @@ class LogRecord:
     state_bytes: int = EMPTY_SIZE_BYTES
     first_key: int = 0
     next_key: int = 0
+    parent: int = 0
+    fork_seq: int = 0
+    fork_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,38 @@ class StepTables(Protocol):
         ...
 
 
+class BranchTables(Protocol):
+    """The tables of branches. What is asked of a log is asked of its shared past too."""
+
+    def count(self, namespace: str, agent: str) -> int:
+        """The logs of an agent, `main` among them."""
+        ...
+
+    def depth(self, log: LogRecord) -> int:
+        """How many branches led to this log, itself among them; 0 for `main`."""
+        ...
+
+    def child(self, log: LogRecord) -> LogRecord | None:
+        """The oldest branch that began at this log."""
+        ...
+
+    def team(self, namespace: str, prefix: str, branch: str, limit: int) -> Sequence[LogRecord]:
+        """The logs of that branch of the agents whose names begin so, by name, the first so many."""
+        ...
+
+    def hash_at(self, log: LogRecord, seq: int) -> bytes:
+        """The hash of the mutation at a seq of the log; empty at 0."""
+        ...
+
+    def seq_at(self, log: LogRecord, position: int) -> int:
+        """The seq of the newest mutation that was decided up to that position; 0: there was none."""
+        ...
+
+    def newest_checkpoint(self, log: LogRecord, seq: int) -> str:
+        """The name of the newest checkpoint at or before a seq, or empty."""
+        ...
+
+
 class Tables(Protocol):
     """The tables of one group."""
 
@@ -179,6 +219,11 @@ class Tables(Protocol):
     @property
     def steps(self) -> StepTables:
         """Those of steps and turns."""
+        ...
+
+    @property
+    def branches(self) -> BranchTables:
+        """Those of branches."""
         ...
 
     @property
@@ -220,8 +265,8 @@ class Tables(Protocol):
         """Add an event at the next position, and the checkpoint itself."""
         ...
 
-    def has_checkpoint(self, log_number: int, name: str) -> bool:
-        """Whether that name is taken."""
+    def has_checkpoint(self, log: LogRecord, name: str) -> bool:
+        """Whether that name is taken, in the log or in the past that it shares."""
         ...
 
     def event(self, position: int) -> Event:
@@ -241,10 +286,18 @@ class Tables(Protocol):
         ...
 
     def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
-        """Remove the log and all that hangs on it, add the event at the next position, remember its key by the
-        agent's name."""
+        """Remove the agent's logs and all that hangs on them, add the event at the next position, remember its key by
+        the agent's name."""
         ...
 
-    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted, bytes] | None:
+    def add_branch(self, log: LogRecord, event: BranchForked) -> None:
+        """Begin a branch, and add the event at the next position."""
+        ...
+
+    def delete_branch(self, log: LogRecord, event: BranchDeleted, idempotency: Idempotency | None) -> None:
+        """As `delete_agent`, of one branch."""
+        ...
+
+    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted | BranchDeleted, bytes] | None:
         """The deletion that was asked for with this key, and its fingerprint."""
         ...

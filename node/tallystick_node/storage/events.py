@@ -1,7 +1,7 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
 A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
-and what an event of leases or contexts has besides in its body.
+and what an event of leases or contexts, or the beginning of a branch, has besides in its body.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Final
 from tallystick_node.core.commands import Target
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     Event,
@@ -21,7 +23,7 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lease_rows import lease_decided_of
-from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE, MUTATION, WRITERS
+from tallystick_node.storage.schema import BRANCH_DELETED, CHECKPOINT, CONTEXT, DELETION, FORK, LEASE, MUTATION, WRITERS
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
 
@@ -54,7 +56,7 @@ def event_of(sql: Sql, row: Row) -> Event:
     *columns, stored, namespace, agent, branch = row
     position, log, kind, seq, time_unix_ms, actor, hash_, body = columns
     names: Row = (namespace, agent, branch)
-    if kind == DELETION:
+    if kind in {DELETION, BRANCH_DELETED}:
         names = sql.row("SELECT namespace, agent, branch FROM deletions WHERE position = ?", (position,)) or names
     check_event(sql.path, stored, tuple(columns), *names)
     target = Target(*names)
@@ -64,6 +66,10 @@ def event_of(sql: Sql, row: Row) -> Event:
         return AgentDeleted(position, target, seq, time_unix_ms, actor)
     if kind == LEASE:
         return lease_decided_of(position, seq, time_unix_ms, actor, body)
+    if kind == FORK:
+        return BranchForked(position, target, seq, time_unix_ms, actor, hash_, body.decode())
+    if kind == BRANCH_DELETED:
+        return BranchDeleted(position, target, seq, time_unix_ms, actor)
     if kind == CONTEXT:
         return context_decided_of(position, seq, time_unix_ms, actor, hash_, body)
     if kind == WRITERS:
@@ -109,5 +115,5 @@ def event_bytes(event: Event) -> int:
             return len(event.raw)
         case CheckpointTaken():
             return len(event.metadata) + len(event.pending_calls)
-        case AgentDeleted() | LeaseDecided() | ContextDecided() | WritersAllocated():
+        case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided() | WritersAllocated():
             return 0

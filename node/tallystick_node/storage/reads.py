@@ -17,27 +17,34 @@ from typing import TypeAlias
 
 from tallystick.errors import NotFound, Reason
 from tallystick_node.core import limits, rules
-from tallystick_node.core.commands import Target
+from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecided
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json
-from tallystick_node.storage import snapshots
 from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import (
-    CHECKPOINT_SELECT,
     EVENT_SELECT,
-    MUTATION_SELECT,
-    checkpoint_of,
     event_bytes,
     event_of,
-    mutation_of,
 )
 from tallystick_node.storage.lease_reads import LeaseReads
+from tallystick_node.storage.lineage import (
+    Stretch,
+    checkpoint_named,
+    checkpoints_after,
+    lineage,
+    mutation_at,
+    mutations_after,
+    newest_checkpoint,
+    newest_seq,
+)
+from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
+from tallystick_node.storage.rebuilding import rebuild
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.step_reads import StepReads
-from tallystick_node.storage.tables import LOG_SELECT, SqlTables, log_of
+from tallystick_node.storage.tables import SqlTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,14 @@ class StateRead:
         return hashlib.sha256(self.state).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A log of an agent, and the branch where it began; empty for `main`."""
+
+    log: LogRecord
+    parent: str
+
+
 class Reads:
     """The reads, over the connection of the thread that applies.
 
@@ -124,15 +139,24 @@ class Reads:
             NotFound: the log, seq, checkpoint or time does not exist.
         """
         log = rules.find_log(self._tables, target)
-        seq = self._resolve(log, at)
-        time_unix_ms = self._time_at(log, seq)
-        checkpoint = self._newest_checkpoint(log, seq)
+        line = lineage(self._sql, log)
+        seq = self._resolve(line, at)
+        time_unix_ms = self._time_at(line, seq)
+        checkpoint = newest_checkpoint(self._sql, line, seq) if log.checkpoint else None
         if seq == log.seq:
             state = canonical_json(self._tables.document(log).root)
             return StateRead(seq, state, log.hash, time_unix_ms, checkpoint)
-        rebuilt = snapshots.rebuild(self._sql, log.number, seq)
+        rebuilt = rebuild(self._sql, line, seq)
         self._tables.replayed += rebuilt.replayed
         return StateRead(seq, canonical_json(rebuilt.document.root), rebuilt.hash, time_unix_ms, checkpoint)
+
+    def seq_at(self, target: Target, at: At) -> int:
+        """The seq that a point of a log has.
+
+        Raises:
+            NotFound: the log, seq, checkpoint or time does not exist.
+        """
+        return self._resolve(lineage(self._sql, rules.find_log(self._tables, target)), at)
 
     def log(self, target: Target) -> LogRecord:
         """What is known of a log.
@@ -149,12 +173,7 @@ class Reads:
             NotFound: the log does not exist.
         """
         log = rules.find_log(self._tables, target)
-        rows = self._sql.each(
-            f"{MUTATION_SELECT} AND log = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (log.number, min(after_seq, MAX_INTEGER), limit + 1),
-        )
-        with closing(rows):
-            events = (mutation_of(self._sql, target, row) for row in rows)
+        with closing(mutations_after(self._sql, lineage(self._sql, log), after_seq, limit + 1)) as events:
             page = take_page(events, limit, limits.PAGE_BYTES, event_bytes)
         seqs = [event.seq for event in page.items]
         if seqs != list(range(after_seq + 1, after_seq + 1 + len(seqs))) or page.more != (
@@ -169,7 +188,7 @@ class Reads:
         Raises:
             NotFound: the log or the checkpoint does not exist.
         """
-        return self._checkpoint(rules.find_log(self._tables, target), name)
+        return self._checkpoint(lineage(self._sql, rules.find_log(self._tables, target)), name)
 
     def checkpoints(self, target: Target, after_position: int, limit: int) -> Page[CheckpointTaken]:
         """A log's checkpoints after a position, oldest first.
@@ -177,25 +196,32 @@ class Reads:
         Raises:
             NotFound: the log does not exist.
         """
-        log = rules.find_log(self._tables, target)
-        rows = self._sql.each(
-            f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.position > ? ORDER BY c.position LIMIT ?",
-            (log.number, min(after_position, MAX_INTEGER), limit + 1),
-        )
-        with closing(rows):
-            taken = (checkpoint_of(self._sql, log.number, target, row) for row in rows)
+        line = lineage(self._sql, rules.find_log(self._tables, target))
+        with closing(checkpoints_after(self._sql, line, after_position, limit + 1)) as taken:
             page = take_page(taken, limit, limits.PAGE_BYTES, event_bytes)
         self._check_order([checkpoint.position for checkpoint in page.items], after_position)
         return page
 
     def agents(self, namespace: str, prefix: str, after: str, limit: int) -> Page[LogRecord]:
-        """The logs of a namespace by name of agent, those with the prefix and after the name."""
+        """The agents of a namespace, each by its first branch, by name: those with the prefix and after the name."""
         rows = self._sql.rows(
-            f"{LOG_SELECT} WHERE namespace = ? AND agent >= ? AND agent < ? AND agent > ?"
-            " ORDER BY agent, branch LIMIT ?",
-            (namespace, prefix, prefix + AFTER_ANY_NAME, after, limit + 1),
+            f"{LOG_SELECT} WHERE namespace = ? AND agent >= ? AND agent < ? AND agent > ? AND branch = ?"
+            " ORDER BY agent LIMIT ?",
+            (namespace, prefix, prefix + AFTER_ANY_NAME, after, MAIN, limit + 1),
         )
         return Page([log_of(self._sql, row).record for row in rows[:limit]], len(rows) > limit)
+
+    def branches(self, target: Target, after: str, limit: int) -> Page[Branch]:
+        """The branches of an agent by name, `main` among them, after a name.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        rules.find_log(self._tables, target._replace(branch=MAIN))
+        logs = self._tables.branches.of_agent(target.namespace, target.agent)
+        names = {log.number: log.target.branch for log in logs}
+        found = [Branch(log, names.get(log.parent, "")) for log in logs if log.target.branch > after]
+        return Page(found[:limit], len(found) > limit)
 
     def events(self, after_position: int, limit: int, max_bytes: int = limits.PAGE_BYTES) -> list[Event]:
         """What was decided after a position, in all namespaces, oldest first. Empty only if there is nothing after it.
@@ -216,68 +242,37 @@ class Reads:
         if any(before >= after for before, after in pairwise([after_position, *positions])):
             raise DatabaseDamaged(self._sql.path, f"positions after {after_position} are not in order")
 
-    def _resolve(self, log: LogRecord, at: At) -> int:
+    def _resolve(self, line: Sequence[Stretch], at: At) -> int:
+        head_seq = line[0].last_seq
         match at:
             case Head():
-                return log.seq
+                return head_seq
             case AtSeq():
-                if at.seq > log.seq:
-                    raise NotFound(
-                        f"the log ends at {log.seq}", reason=Reason.SEQ_NOT_FOUND, metadata={"head_seq": str(log.seq)}
-                    )
+                if at.seq > head_seq:
+                    raise rules.seq_not_found(head_seq)
                 return at.seq
             case AtCheckpoint():
-                return self._checkpoint(log, at.name).seq
+                return self._checkpoint(line, at.name).seq
             case AtTime():
-                return self._seq_at_time(log, at.time_unix_ms)
+                return self._seq_at_time(line, at.time_unix_ms)
             case AtLastTurn():
-                return self._tables.steps.last_turn_end(log)
+                return self._tables.steps.last_turn_end(line[0].log)
 
-    def _seq_at_time(self, log: LogRecord, time_unix_ms: int) -> int:
-        """Halves the log: its times never fall."""
-        low, high = 0, log.seq
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._time_at(log, middle) <= time_unix_ms:
-                low = middle
-            else:
-                high = middle - 1
-        if low == 0:
-            raise NotFound(f"the log begins after {time_unix_ms}", reason=Reason.TIME_NOT_FOUND)
-        return low
-
-    def _time_at(self, log: LogRecord, seq: int) -> int:
+    def _seq_at_time(self, line: Sequence[Stretch], time_unix_ms: int) -> int:
+        seq = newest_seq(self._sql, line, lambda mutation: mutation.time_unix_ms <= time_unix_ms)
         if seq == 0:
-            return 0
-        row = self._sql.row(f"{MUTATION_SELECT} AND log = ? AND seq = ?", (log.number, seq))
-        if row is None:
-            raise DatabaseDamaged(self._sql.path, f"log {log.number} lacks its mutation {seq}")
-        mutation = mutation_of(self._sql, log.target, row)
-        if mutation.seq != seq:
-            raise DatabaseDamaged(self._sql.path, f"looking for mutation {seq} leads to {mutation.seq}")
-        return mutation.time_unix_ms
+            raise NotFound(f"the log begins after {time_unix_ms}", reason=Reason.TIME_NOT_FOUND)
+        return seq
 
-    def _checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken:
-        row = self._sql.row(f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.name = ?", (log.number, name))
-        if row is None:
+    def _time_at(self, line: Sequence[Stretch], seq: int) -> int:
+        return mutation_at(self._sql, line, seq).time_unix_ms if seq else 0
+
+    def _checkpoint(self, line: Sequence[Stretch], name: str) -> CheckpointTaken:
+        taken = checkpoint_named(self._sql, line, name)
+        if taken is None:
             raise NotFound(
-                f"agent {log.target.agent!r} has no checkpoint {name!r}",
+                f"agent {line[0].log.target.agent!r} has no checkpoint {name!r}",
                 reason=Reason.CHECKPOINT_NOT_FOUND,
                 metadata={"checkpoint": name},
             )
-        taken = checkpoint_of(self._sql, log.number, log.target, row)
-        if taken.name != name:
-            raise DatabaseDamaged(self._sql.path, f"looking for checkpoint {name!r} leads to {taken.name!r}")
-        return taken
-
-    def _newest_checkpoint(self, log: LogRecord, seq: int) -> CheckpointTaken | None:
-        if not log.checkpoint:
-            return None
-        row = self._sql.row(
-            f"{CHECKPOINT_SELECT} WHERE c.log = ? AND c.seq <= ? ORDER BY c.seq DESC, c.position DESC LIMIT 1",
-            (log.number, seq),
-        )
-        taken = checkpoint_of(self._sql, log.number, log.target, row) if row is not None else None
-        if taken is not None and taken.seq > seq:
-            raise DatabaseDamaged(self._sql.path, f"looking for a checkpoint up to {seq} leads to one at {taken.seq}")
         return taken

@@ -4,7 +4,8 @@ Rules of this file:
 - `PRAGMA user_version` is the format. A newer one is refused, an older one is brought to this one when it is opened; a
   change of the tables raises it.
 - Each row bears a sum of its columns (`sums.py` says what it covers).
-- A deleted agent takes its rows with it, but for the event of its deletion and one row of `deletions`.
+- A deleted agent takes its rows with it, and those of its branches, but for the event of its deletion and one row of
+  `deletions`. So does a deleted branch, of its own.
 - The contents depend on the decided entries alone, not on how they were batched, cached or restarted.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick_node.core.chain import START_DIGEST
+from tallystick_node.storage.branch_rows import BRANCH_TABLES
 from tallystick_node.storage.closing import closed_on_error
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.lease_rows import LEASE_TABLES
@@ -34,6 +36,9 @@ WRITERS: Final = 5
 """Writer ids handed out."""
 LEASE: Final = 6
 """A change of a lease."""
+FORK: Final = 7
+"""A branch began."""
+BRANCH_DELETED: Final = 8
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 
@@ -74,7 +79,7 @@ _CONTEXT_TABLES: Final = (
 FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 """The tables of format 3."""
 
-_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES)
+_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES)
 """What format 4 has besides."""
 
 _TABLES: Final = (*FORMAT_3, *_NEW_TABLES)

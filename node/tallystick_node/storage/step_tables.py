@@ -7,11 +7,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tallystick_node.core.outcomes import StepRecord, TurnRecord
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.lineage import lineage
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.step_rows import (
     STEP_COLUMNS,
@@ -26,14 +27,24 @@ from tallystick_node.storage.step_rows import (
 
 
 class SqlStepTables:
-    """An implementation of `tallystick_node.core.tables.StepTables`."""
+    """An implementation of `tallystick_node.core.tables.StepTables`.
 
-    def __init__(self, sql: Sql) -> None:
+    Args:
+        flush: writes the rows that gathered.
+    """
+
+    def __init__(self, sql: Sql, flush: Callable[[], None]) -> None:
         self._sql = sql
+        self._flush = flush
 
     def lineage(self, log: LogRecord) -> Iterator[tuple[int, int]]:
         """The numbers of the logs whose rows are this log's, its own first, each with the seq up to which it counts."""
-        yield log.number, MAX_INTEGER
+        if not log.parent:
+            yield log.number, MAX_INTEGER
+            return
+        self._flush()
+        for stretch in lineage(self._sql, log):
+            yield stretch.log.number, stretch.last_seq
 
     def newest(self, log: LogRecord, name: str) -> StepRecord | None:
         """See `StepTables`."""
@@ -81,11 +92,6 @@ class SqlStepTables:
                 self._check("a turn", found == number and record.ended_seq > 0)
                 return record.ended_seq
         return 0
-
-    def delete(self, log_number: int) -> None:
-        """All of a log."""
-        self._sql.execute("DELETE FROM steps WHERE log = ?", (log_number,))
-        self._sql.execute("DELETE FROM turns WHERE log = ?", (log_number,))
 
     def _check(self, what: str, is_it: bool) -> None:
         if not is_it:

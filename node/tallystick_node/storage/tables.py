@@ -16,6 +16,9 @@ from tallystick_node.core.commands import MAIN, Idempotency, Target
 from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import (
     AgentDeleted,
+    AgentEvent,
+    BranchDeleted,
+    BranchForked,
     CheckpointTaken,
     ContextDecided,
     Event,
@@ -24,7 +27,8 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.tables import LogRecord, Remembered
-from tallystick_node.storage import snapshots
+from tallystick_node.storage.branch_rows import BRANCH_INSERT, branch_row, forked_body
+from tallystick_node.storage.branch_tables import SqlBranchTables
 from tallystick_node.storage.context_rows import event_body
 from tallystick_node.storage.context_tables import SqlContextTables
 from tallystick_node.storage.errors import DatabaseDamaged
@@ -32,44 +36,29 @@ from tallystick_node.storage.events import EVENT_SELECT, event_of
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
 from tallystick_node.storage.lease_rows import lease_body
 from tallystick_node.storage.lease_tables import SqlLeaseTables
+from tallystick_node.storage.lineage import checkpoint_named, lineage
+from tallystick_node.storage.log_rows import LOG_SELECT, LOG_UPSERT, log_of, log_row
 from tallystick_node.storage.meta import load_meta
-from tallystick_node.storage.schema import CHECKPOINT, CONTEXT, DELETION, LEASE, MUTATION, WRITERS
-from tallystick_node.storage.snapshots import Marks
-from tallystick_node.storage.sql import Row, Sql, Value
+from tallystick_node.storage.rebuilding import rebuild
+from tallystick_node.storage.removal import remove_agent, remove_branch
+from tallystick_node.storage.schema import (
+    BRANCH_DELETED,
+    CHECKPOINT,
+    CONTEXT,
+    DELETION,
+    FORK,
+    LEASE,
+    MUTATION,
+    WRITERS,
+)
+from tallystick_node.storage.snapshots import Marks, marks_of_branch, write_if_due
+from tallystick_node.storage.sql import Sql, Value
 from tallystick_node.storage.step_tables import SqlStepTables
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
-
-_LOG_UPSERT: Final = (
-    "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
-    " seq = excluded.seq, hash = excluded.hash, time_unix_ms = excluded.time_unix_ms, position = excluded.position,"
-    " checkpoint = excluded.checkpoint, log_bytes = excluded.log_bytes, state_bytes = excluded.state_bytes,"
-    " first_key = excluded.first_key, next_key = excluded.next_key, newest_seq = excluded.newest_seq,"
-    " newest_cost = excluded.newest_cost, kept_seq = excluded.kept_seq, kept_cost = excluded.kept_cost,"
-    " sum = excluded.sum"
-)
-
-LOG_SELECT: Final = (
-    "SELECT number, namespace, agent, branch, seq, hash, time_unix_ms, position, checkpoint, log_bytes, state_bytes,"
-    " first_key, next_key, newest_seq, newest_cost, kept_seq, kept_cost, sum FROM logs"
-)
-"""Begins a statement whose rows `log_of` reads."""
 
 _NO_LOG: Final = 0
 _NO_NAMES: Final = (None, None, None)
 """What an event has that is of no log."""
-
-
-def log_of(sql: Sql, row: Row) -> StoredLog:
-    """A log from a row of `LOG_SELECT`.
-
-    Raises:
-        DatabaseDamaged: it is not what was written.
-    """
-    *columns, stored = row
-    number, namespace, agent, branch, *rest = columns
-    check_sum(sql.path, f"the record of log {number}", stored, *columns)
-    record = LogRecord(number, Target(namespace, agent, branch), *rest[:9])
-    return StoredLog(record, Marks(*rest[9:]))
 
 
 class SqlTables:
@@ -83,7 +72,8 @@ class SqlTables:
         self._keys: dict[tuple[int, str], tuple[int, Remembered]] = {}
         self.contexts = SqlContextTables(sql)
         self.leases = SqlLeaseTables(sql)
-        self.steps = SqlStepTables(sql)
+        self.steps = SqlStepTables(sql, self.flush)
+        self.branches = SqlBranchTables(sql, self.flush)
         self.replayed = 0
         self.position = 0
         self.last_log = 0
@@ -114,7 +104,7 @@ class SqlTables:
             self._sql.execute_many("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._keys.clear()
         if self._logs:
-            self._sql.execute_many(_LOG_UPSERT, [_log_row(stored) for stored in self._logs.values()])
+            self._sql.execute_many(LOG_UPSERT, [log_row(stored) for stored in self._logs.values()])
             self._logs.clear()
 
     def log(self, target: Target) -> LogRecord | None:
@@ -127,7 +117,7 @@ class SqlTables:
         document = self._hot.document(log.number)
         if document is None:
             self.flush()
-            rebuilt = snapshots.rebuild(self._sql, log.number, log.seq)
+            rebuilt = rebuild(self._sql, lineage(self._sql, log), log.seq)
             if rebuilt.hash != log.hash:
                 raise DatabaseDamaged(self._sql.path, f"log {log.number}: its record and its last mutation differ")
             self.replayed += rebuilt.replayed
@@ -141,7 +131,7 @@ class SqlTables:
             self.last_log = log.number
             self.agents += log.target.branch == MAIN
         before = self._stored(log.target)
-        marks = snapshots.write_if_due(self._sql, log, document, before.marks if before is not None else Marks())
+        marks = write_if_due(self._sql, log, document, before.marks if before is not None else Marks())
         stored = StoredLog(log, marks)
         self._hot.put_record(stored)
         self._hot.put_document(log.number, document)
@@ -178,12 +168,14 @@ class SqlTables:
             "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*row, row_sum(*row, event.time_unix_ms, event.actor, event.hash)),
         )
-        self.position = event.position
 
-    def has_checkpoint(self, log_number: int, name: str) -> bool:
+    def has_checkpoint(self, log: LogRecord, name: str) -> bool:
         """See `Tables`."""
-        found = self._sql.row("SELECT 1 FROM checkpoints WHERE log = ? AND name = ?", (log_number, name))
-        return found is not None
+        if not log.parent:
+            found = self._sql.row("SELECT 1 FROM checkpoints WHERE log = ? AND name = ?", (log.number, name))
+            return found is not None
+        self.flush()
+        return checkpoint_named(self._sql, lineage(self._sql, log), name) is not None
 
     def event(self, position: int) -> Event:
         """See `Tables`."""
@@ -215,29 +207,30 @@ class SqlTables:
         return Remembered(*columns[3:])
 
     def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
-        """See `Tables`. One statement for each table, however long the log: the loop stands still meanwhile."""
-        self.flush()
-        number = (log.number,)
-        self._sql.execute(
-            "DELETE FROM events WHERE position IN (SELECT position FROM checkpoints WHERE log = ?)", number
-        )
-        self._sql.execute("DELETE FROM events WHERE kind = 1 AND log = ?", number)
-        self._sql.execute("DELETE FROM checkpoints WHERE log = ?", number)
-        self._sql.execute("DELETE FROM snapshots WHERE log = ?", number)
-        self._sql.execute("DELETE FROM keys WHERE log = ?", number)
-        self._sql.execute("DELETE FROM logs WHERE number = ?", number)
-        self.steps.delete(log.number)
-        key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency is not None else (None, None)
-        self._sql.execute(
-            "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?, ?)",
-            _summed((event.position, *event.target, key, fingerprint)),
-        )
-        self._add_event(log.number, DELETION, event, NO_HASH)
-        self._hot.drop(log)
-        self.agents -= log.target.branch == MAIN
-        self.position = event.position
+        """See `Tables`."""
+        for each in self.branches.of_agent(log.target.namespace, log.target.agent):
+            self._hot.drop(each)
+        remove_agent(self._sql, log.target.namespace, log.target.agent)
+        self._add_deletion(log, DELETION, event, idempotency)
+        self.agents -= 1
 
-    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted, bytes] | None:
+    def add_branch(self, log: LogRecord, event: BranchForked) -> None:
+        """See `Tables`."""
+        self._sql.execute(BRANCH_INSERT, branch_row(log))
+        stored = StoredLog(log, marks_of_branch(log))
+        self._hot.put_record(stored)
+        self._logs[log.target] = stored
+        self._add_event(log.number, FORK, event, event.hash, forked_body(event))
+        self.last_log = log.number
+
+    def delete_branch(self, log: LogRecord, event: BranchDeleted, idempotency: Idempotency | None) -> None:
+        """See `Tables`."""
+        self.flush()
+        self._hot.drop(log)
+        remove_branch(self._sql, *log.target)
+        self._add_deletion(log, BRANCH_DELETED, event, idempotency)
+
+    def deletion(self, target: Target, key: str) -> tuple[AgentDeleted | BranchDeleted, bytes] | None:
         """See `Tables`."""
         row = self._sql.row(
             "SELECT * FROM deletions WHERE namespace = ? AND agent = ? AND key = ?",
@@ -249,7 +242,10 @@ class SqlTables:
         position = columns[0]
         check_sum(self._sql.path, f"the deletion at position {position}", stored, *columns)
         event = self.event(position)
-        if not isinstance(event, AgentDeleted) or (*event.target[:2], columns[4]) != (*target[:2], key):
+        if not isinstance(event, (AgentDeleted, BranchDeleted)) or (*event.target[:2], columns[4]) != (
+            *target[:2],
+            key,
+        ):
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
 
@@ -267,12 +263,22 @@ class SqlTables:
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position
 
-    def _add_event(self, log_number: int, kind: int, event: CheckpointTaken | AgentDeleted, hash_: bytes) -> None:
-        """An event without a body."""
+    def _add_deletion(
+        self, log: LogRecord, kind: int, event: AgentDeleted | BranchDeleted, idempotency: Idempotency | None
+    ) -> None:
+        key, fingerprint = (idempotency.key, idempotency.fingerprint) if idempotency is not None else (None, None)
+        self._sql.execute(
+            "INSERT INTO deletions VALUES (?, ?, ?, ?, ?, ?, ?)",
+            _summed((event.position, *event.target, key, fingerprint)),
+        )
+        self._add_event(log.number, kind, event, NO_HASH)
+
+    def _add_event(self, log_number: int, kind: int, event: AgentEvent, hash_: bytes, body: bytes = b"") -> None:
         names = names_of(event.actor, *event.target)
         position, seq, time_unix_ms = event.position, event.seq, event.time_unix_ms
-        total = event_sum(position, log_number, kind, seq, time_unix_ms, hash_, b"", names)
-        self._events.append((position, log_number, kind, seq, time_unix_ms, event.actor, hash_, b"", total))
+        total = event_sum(position, log_number, kind, seq, time_unix_ms, hash_, body, names)
+        self._events.append((position, log_number, kind, seq, time_unix_ms, event.actor, hash_, body, total))
+        self.position = position
 
     def _stored(self, target: Target) -> StoredLog | None:
         found = self._hot.record(target) or self._logs.get(target)
@@ -290,22 +296,3 @@ class SqlTables:
 
 def _summed(row: tuple[Value, ...]) -> tuple[Value, ...]:
     return (*row, row_sum(*row))
-
-
-def _log_row(stored: StoredLog) -> tuple[Value, ...]:
-    record = stored.record
-    row = (
-        record.number,
-        *record.target,
-        record.seq,
-        record.hash,
-        record.time_unix_ms,
-        record.position,
-        record.checkpoint,
-        record.log_bytes,
-        record.state_bytes,
-        record.first_key,
-        record.next_key,
-        *stored.marks,
-    )
-    return _summed(row)

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Final
 
 from tallystick_node.core.limits import FIRST_WRITER
+from tallystick_node.storage.branch_verify import check_branches
 from tallystick_node.storage.context_rows import (
     CONTEXT_SELECT,
     DELETION_SELECT,
@@ -25,11 +26,11 @@ from tallystick_node.storage.context_rows import (
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, event_of
 from tallystick_node.storage.lease_verify import check_leases
+from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
 from tallystick_node.storage.sums import check_sum
-from tallystick_node.storage.tables import LOG_SELECT, log_of
 
 _UNPAIRED: Final = {
     "a context": "SELECT 1 FROM contexts AS c LEFT JOIN bases AS b ON b.guid = c.guid AND b.epoch = c.epoch"
@@ -55,6 +56,7 @@ def verify(sql: Sql) -> None:
     _check_contexts(sql)
     check_leases(sql)
     check_steps(sql)
+    check_branches(sql)
 
 
 def _check_events(sql: Sql) -> None:
@@ -73,7 +75,7 @@ def _check_logs(sql: Sql) -> None:
             log = log_of(sql, row).record
             main_logs += log.target.branch == "main"
             head = sql.row("SELECT hash FROM events WHERE kind = 1 AND log = ? AND seq = ?", (log.number, log.seq))
-            if log.seq and head != (log.hash,):
+            if log.seq > log.fork_seq and head != (log.hash,):
                 raise DatabaseDamaged(sql.path, f"log {log.number}: its record and its last mutation differ")
     if main_logs != load_meta(sql).agents:
         raise DatabaseDamaged(sql.path, f"it holds {main_logs} agents, and says another number")

@@ -2,7 +2,7 @@
 
 Rules of this file:
 - Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`, those on steps and turns in
-  `step_commands.py`.
+  `step_commands.py`, those on branches in `branch_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
   a new owner that asks again with a former one's key gets the answer that was decided.
@@ -27,15 +27,19 @@ from tallystick_node.core.commands import (
     Checkpoint,
     Command,
     DeleteAgent,
+    DeleteBranch,
     EndStep,
     EndTurn,
     ExpireLease,
+    Fork,
+    ForkTeam,
     Idempotency,
     ReleaseLease,
     RenewLease,
     StepCommand,
     Target,
 )
+from tallystick_node.wire.branch_commands import decode_branch_command, encode_branch_command
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
 from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.fields import (
@@ -90,6 +94,8 @@ def encode_command(command: Command) -> bytes:
         return _serialized(encode_lease_command(command))
     if isinstance(command, (Append, Checkpoint, DeleteAgent, BeginStep, EndStep, BeginTurn, EndTurn)):
         return _serialized(_checked(command))
+    if isinstance(command, (Fork, ForkTeam, DeleteBranch)):
+        return _serialized(encode_branch_command(command))
     return _serialized(encode_context_command(command))
 
 
@@ -186,6 +192,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_lease_command(message)
         case "begin_step" | "end_step" | "begin_turn" | "end_turn":
             return decode_step_command(message)
+        case "fork" | "delete_branch":
+            return decode_branch_command(message)
         case _:
             return decode_context_command(message)
 

@@ -146,6 +146,8 @@ class Command(_message.Message):
     RENEW_LEASE_FIELD_NUMBER: _builtins.int
     RELEASE_LEASE_FIELD_NUMBER: _builtins.int
     EXPIRE_LEASE_FIELD_NUMBER: _builtins.int
+    FORK_FIELD_NUMBER: _builtins.int
+    DELETE_BRANCH_FIELD_NUMBER: _builtins.int
     BEGIN_STEP_FIELD_NUMBER: _builtins.int
     END_STEP_FIELD_NUMBER: _builtins.int
     BEGIN_TURN_FIELD_NUMBER: _builtins.int
@@ -181,6 +183,10 @@ class Command(_message.Message):
     @_builtins.property
     def expire_lease(self) -> Global___ExpireLease: ...
     @_builtins.property
+    def fork(self) -> Global___Fork: ...
+    @_builtins.property
+    def delete_branch(self) -> Global___DeleteBranch: ...
+    @_builtins.property
     def begin_step(self) -> Global___BeginStep: ...
     @_builtins.property
     def end_step(self) -> Global___EndStep: ...
@@ -206,16 +212,18 @@ class Command(_message.Message):
         renew_lease: Global___RenewLease | None = ...,
         release_lease: Global___ReleaseLease | None = ...,
         expire_lease: Global___ExpireLease | None = ...,
+        fork: Global___Fork | None = ...,
+        delete_branch: Global___DeleteBranch | None = ...,
         begin_step: Global___BeginStep | None = ...,
         end_step: Global___EndStep | None = ...,
         begin_turn: Global___BeginTurn | None = ...,
         end_turn: Global___EndTurn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "begin_step", "end_step", "begin_turn", "end_turn"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "begin_turn", "end_turn"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -896,3 +904,135 @@ class SaveVersion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SaveVersion: _TypeAlias = SaveVersion  # noqa: Y015
+
+@_typing.final
+class Fork(_message.Message):
+    """Begins a branch, or one for each agent of a team. The key is remembered by the new branches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    branch: _builtins.str
+    """the new one's name"""
+    actor: _builtins.str
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    @_builtins.property
+    def log(self) -> Global___ForkedLog: ...
+    @_builtins.property
+    def team(self) -> Global___ForkedTeam: ...
+    def __init__(
+        self,
+        *,
+        idempotency: Global___Idempotency | None = ...,
+        branch: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        log: Global___ForkedLog | None = ...,
+        team: Global___ForkedTeam | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency", "log", b"log", "source", b"source", "team", b"team"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "branch", b"branch", "idempotency", b"idempotency", "log", b"log", "source", b"source", "team", b"team"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["log", "team"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Fork: _TypeAlias = Fork  # noqa: Y015
+
+@_typing.final
+class ForkedLog(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    AT_SEQ_FIELD_NUMBER: _builtins.int
+    at_seq: _builtins.int
+    """absent: where the log ends when this is decided"""
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        at_seq: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_seq", b"_at_seq", "at_seq", b"at_seq", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_seq", b"_at_seq", "at_seq", b"at_seq", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_seq: _TypeAlias = _typing.Literal["at_seq"]  # noqa: Y015
+    _WhichOneofArgType__at_seq: _TypeAlias = _typing.Literal["_at_seq", b"_at_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_seq) -> _WhichOneofReturnType__at_seq | None: ...
+
+Global___ForkedLog: _TypeAlias = ForkedLog  # noqa: Y015
+
+@_typing.final
+class ForkedTeam(_message.Message):
+    """The agents of a namespace whose names begin so, each as it was at one position of the decided history. All or none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    prefix: _builtins.str
+    branch: _builtins.str
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        branch: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "namespace", b"namespace", "position", b"position", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkedTeam: _TypeAlias = ForkedTeam  # noqa: Y015
+
+@_typing.final
+class DeleteBranch(_message.Message):
+    """Removes a branch from which no other began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    expected_seq: _builtins.int
+    actor: _builtins.str
+    epoch: _builtins.int
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        idempotency: Global___Idempotency | None = ...,
+        expected_seq: _builtins.int | None = ...,
+        actor: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
+    _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
+
+Global___DeleteBranch: _TypeAlias = DeleteBranch  # noqa: Y015
