@@ -152,8 +152,9 @@ async def test_what_ended_otherwise_is_not_proposed(stage: Stage) -> None:
 
 async def test_a_shorter_time_of_the_next_holder_counts(stage: Stage) -> None:
     await stage.passes(TICK_S)
+    stage.database.apply([(1, 1, [append([set_op("/n", "1")])], None)])
     stage.acquire("a", ttl_s=1000)
-    stage.decide(ReleaseLease(START_MS, target("a"), 1))
+    stage.decide(DeleteAgent(START_MS, target("a"), epoch=1))  # ends it without a word of the lease's own
     stage.acquire("a")
     await stage.passes(TTL_S)
     assert stage.ended[-1] == ("a", LeaseChange.EXPIRED, 2)
