@@ -1,43 +1,40 @@
 """Epochs: a document rebuilt without its past, and what comes late from the epoch before.
 
 Rules of this file:
-- The base of an epoch is the content under ids of writer 1, and says in the reserved root what it was made of: the
-  state vector of the sealed document.
+- The base of an epoch is the content under ids of writer 1, and says what it was made of (`sealing`).
 - The content at the seal is kept, with the base: the two are equal, so a change of the one can be made in the other at
   the same places. Each writer has a pair of its own; so what its updates become is the same on any node, as long as
   they are sent again as they were, and merging it twice does no harm.
-- A node that had more than was sealed carries that over itself, under a fresh writer. One that had less keeps no pair:
-  it answers BEHIND to whoever comes late, and another node carries it over.
+- A node that had more than was sealed carries that over itself, as if its authors had sent it now: so it is there once,
+  whatever other nodes had it, and whoever sends it again. Only what builds on others' edits beyond the seal, or is of
+  several, goes under a fresh writer; if another node had it too, it is there twice.
+- A node that had less keeps no pair: it answers BEHIND to whoever comes late, and another node carries it over. All
+  that it had beyond the seal goes under a fresh writer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pycrdt import Map
-
-from tallystick.errors import Invalid, QuotaExceeded, Reason, Unavailable
+from tallystick.errors import Invalid, QuotaExceeded, Reason, TallystickError, Unavailable
 from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.desk.copying import copy_roots
 from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed, guarded
 from tallystick_node.contexts.desk.library import Library, Loaded
 from tallystick_node.contexts.desk.merging import Merger
-from tallystick_node.contexts.desk.rendering import RESERVED_ROOT, check_readable
+from tallystick_node.contexts.desk.rendering import check_readable
 from tallystick_node.contexts.desk.replaying import replay
 from tallystick_node.contexts.desk.rows import DocumentRow, Rows
+from tallystick_node.contexts.desk.sealing import Beyond, Late, mark, parted
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.contexts.limits import BASE_WRITER
 from tallystick_node.contexts.updates import state_vectors
 from tallystick_node.contexts.updates.admission import Origin, admit
-from tallystick_node.contexts.updates.decode import decode
 
 CARRIED_UPDATES: Final = 10_000
 """Updates of one writer that are carried over into one epoch."""
 
-_SEALED: Final = "sealed"
-"""The key in the reserved root: the state vector of what a base was made of."""
 _NO_UPDATE: Final = b"\x00\x00"
 
 
@@ -67,7 +64,7 @@ class Epochs:
         made = Crdt(BASE_WRITER)
         check_readable(loaded.crdt)
         guarded(copy_roots, loaded.crdt, made)
-        guarded(_mark_sealed, made, state_vectors.encode(loaded.vector))
+        guarded(mark, made, loaded.vector, loaded.crdt.deletes())
         base = made.encode()
         made.close()
         return base
@@ -94,14 +91,14 @@ class Epochs:
         admit(start.base, {}, origin=Origin.SEED)
         # A base says what was sealed in the epoch right before it: of an older one it is not known what lies beyond.
         is_next = before.id.epoch == document.epoch - 1
-        old_state, beyond = self._beyond(before, start.base) if is_next else (b"", [])
+        beyond = parted(self._rows, before, start.base) if is_next else Beyond(b"", b"", ())
         self._library.forget(document.guid)
         loaded = self._library.begin(document, before.row.number)
-        self._rows.put_epoch(loaded.row.life, old_state, start.base)
+        self._rows.put_epoch(loaded.row.life, beyond.old_state, start.base)
         self._merger.merge(loaded, start.base, Origin.SEED, edit, start.now_unix_ms)
         done = worker_pb2.Done(changed=True)
-        if beyond:
-            done.merged.CopyFrom(self._carry_own(loaded, start, beyond))
+        if beyond.later:
+            done.merged.CopyFrom(self._carry_own(start, beyond))
         return done
 
     def _find_or_forget(self, guid: bytes) -> Loaded | None:
@@ -111,46 +108,65 @@ class Epochs:
             self._library.forget(guid)
             return None
 
-    def _beyond(self, before: Loaded, base: bytes) -> tuple[bytes, list[bytes]]:
-        """The sealed content, empty if this node cannot have it; and the updates this node had beyond it, behind what
-        they follow."""
-        sealed = _sealed_of(base)
-        if before.vector == sealed:
-            return before.crdt.encode(), []
-        within = Crdt()
-        later: list[bytes] = []
-        row = before.row
-        if (found := self._rows.state(row.life, row.base_number)) is not None:
-            within.apply_all((found[1],))
-        for entry in self._rows.entries(row.life, row.base_number, row.number):
-            if entry.data is None:
+    def _carry_own(self, start: worker_pb2.StartEpoch, beyond: Beyond) -> worker_pb2.Merged:
+        """Carries over what this node had beyond the seal; the last that changed something, with its update if it is
+        the only one."""
+        found: list[worker_pb2.Merged] = []
+        old_updates, made_updates, left = [beyond.state], [start.base], list[bytes]()
+        for late in beyond.later:
+            carried = self._carry_late(late, start) if beyond.old_state else None
+            if carried is None:
+                left.append(late.update)
                 continue
-            if _is_within(entry.data, sealed):
-                within.apply_all((entry.data,))
-            else:
-                later.append(entry.data)
-        state = within.encode()
-        if not later:
-            return b"", []
-        # An update that straddles the seal brings what is sealed too; the rest of it counts as beyond.
-        return (state if within.vector() == sealed else b""), [state, *later]
+            old_updates.append(late.update)
+            if carried.is_novel:
+                made_updates.append(carried.update)
+                found.append(carried)
+        if left:
+            found.append(self._carry_left(start, old_updates, made_updates, left))
+        novel = [merged for merged in found if merged.is_novel]
+        if len(novel) > 1:
+            novel[-1].update = b""
+        return novel[-1] if novel else worker_pb2.Merged()
 
-    def _carry_own(self, loaded: Loaded, start: worker_pb2.StartEpoch, beyond: list[bytes]) -> worker_pb2.Merged:
+    def _carry_late(self, late: Late, start: worker_pb2.StartEpoch) -> worker_pb2.Merged | None:
+        """As if its author sent it now; None: it builds on what is not of that author alone, or cannot be carried."""
+        if late.edit is None or not late.edit.writer:
+            return None
+        loaded = self._library.open(ContextId.of(start.id))
+        try:
+            carried = self.carry_over(loaded, late.update, late.edit, start.now_unix_ms, start.schema, may_clash=True)
+        except TallystickError:
+            return None
+        return None if carried.lacks_state_vector else carried
+
+    def _carry_left(
+        self, start: worker_pb2.StartEpoch, old_updates: list[bytes], made_updates: list[bytes], left: list[bytes]
+    ) -> worker_pb2.Merged:
+        """What is left, under a fresh writer, where all the rest is there."""
         old, mirror = Crdt(), Crdt(start.writer)
-        old.apply_all(beyond[:1])
-        mirror.apply_all((start.base,))
-        update = replay(old, mirror, beyond[1:])
+        old.apply_all(old_updates)
+        mirror.apply_all(made_updates)
+        update = replay(old, mirror, left)
         edit = context_pb2.Edit(writer=start.writer, cause="carried over", time_unix_ms=start.now_unix_ms)
         merged = self._merger.merge(
-            loaded, update, Origin.CLIENT, edit, start.now_unix_ms, schema=start.schema, may_clash=True
-        )
+            self._library.open(ContextId.of(start.id)), update, Origin.CLIENT, edit, start.now_unix_ms,
+            schema=start.schema, may_clash=True,
+        )  # fmt: skip
         merged.update = update
         return merged
 
     # What comes late.
 
     def carry_over(
-        self, loaded: Loaded, update: bytes, edit: context_pb2.Edit, now_unix_ms: int, schema: bytes = b""
+        self,
+        loaded: Loaded,
+        update: bytes,
+        edit: context_pb2.Edit,
+        now_unix_ms: int,
+        schema: bytes = b"",
+        *,
+        may_clash: bool = False,
     ) -> worker_pb2.Merged:
         """Merges what a writer made in the epoch before, as the same change in this one; the schema is minded as for
         any edit of a client.
@@ -175,7 +191,7 @@ class Epochs:
         made = _NO_UPDATE
         if admitted.is_novel:
             made = self._replay(pair, update)
-        merged = self._merger.merge(loaded, made, Origin.CLIENT, edit, now_unix_ms, schema=schema)
+        merged = self._merger.merge(loaded, made, Origin.CLIENT, edit, now_unix_ms, schema=schema, may_clash=may_clash)
         if merged.is_novel:
             merged.update = made
         if admitted.is_novel:
@@ -204,20 +220,3 @@ class Epochs:
             old.apply_all((old_update,))
             mirror.apply_all((new_update,))
         return _Pair(row.life, writer, turns, old, mirror)
-
-
-def _mark_sealed(crdt: Crdt, vector: bytes) -> None:
-    marks: Map[object] = crdt.doc.get(RESERVED_ROOT, type=Map)
-    marks[_SEALED] = vector
-
-
-def _sealed_of(base: bytes) -> dict[int, int]:
-    crdt = Crdt()
-    crdt.apply_all((base,))
-    marks: Map[object] = crdt.doc.get(RESERVED_ROOT, type=Map)
-    vector = marks.get(_SEALED) if _SEALED in marks else None
-    return state_vectors.decode(bytes(vector)) if isinstance(vector, (bytes, bytearray)) else {}
-
-
-def _is_within(update: bytes, vector: Mapping[int, int]) -> bool:
-    return all(ranges[-1][1] <= vector.get(writer, 0) for writer, ranges in decode(update).ranges.items() if ranges)

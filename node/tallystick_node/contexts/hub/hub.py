@@ -233,10 +233,10 @@ class Hub:
             )
             response = await self._port.ask(worker_pb2.Request(start_epoch=request))
             merged = response.done.merged
-            number = merged.number if merged.update else 0
+            number = merged.number if merged.is_novel else 0
             self.acks.moved(document, number)
             self.audience.move(document, number)
-            if merged.update:
+            if merged.is_novel:
                 self._tell(document, merged, merged.update, None, is_local=True)
 
         self.chores.add(document.guid, start)

@@ -187,14 +187,80 @@ def test_what_a_node_had_beyond_the_seal_is_carried_over_by_itself(asker: Asker,
     asker.merge(replica.set("t9", "only here"))
     asker.merge(replica.edit(lambda: replica.sequence().append("only here")))
     done = start(asker, base)
-    assert set(decode(done.merged.update).ranges) == {FRESH}
+    assert done.merged.is_novel
+    assert not done.merged.update  # there are two: who wants them asks for a diff
     content = json.loads(asker.json(epoch=2))
     assert content["tasks"]["t9"] == "only here"
     assert content["notes"] == [1, "two", 3, "only here"]
     start(there, base)
-    there.merge(done.merged.update, epoch=2, origin=worker_pb2.ORIGIN_PEER)
+    there.merge(asker.whole(epoch=2), epoch=2, origin=worker_pb2.ORIGIN_PEER)
     assert there.json(epoch=2) == asker.json(epoch=2)
     assert there.describe(epoch=2).digest == asker.describe(epoch=2).digest
+    there.desk.close()
+
+
+def beyond(asker: Asker, folder: Path) -> tuple[Asker, Replica, bytes]:
+    """Another node with the same document, its author, and the base of the next epoch."""
+    folder.mkdir()
+    there, replica = Asker(folder), filled()
+    for node in (asker, there):
+        node.merge(replica.doc.get_update())
+    return there, replica, rebuild(there)
+
+
+def test_what_several_nodes_had_beyond_the_seal_and_its_author_sends_again_is_there_once(
+    asker: Asker, tmp_path: Path
+) -> None:
+    there, replica, base = beyond(asker, tmp_path / "other")
+    late = replica.edit(lambda: replica.sequence().append("late"))
+    asker.merge(late, cause="planned")
+    there.merge(late, origin=worker_pb2.ORIGIN_PEER)  # pushed after the seal
+    made = [start(node, base, writer=FRESH + number).merged for number, node in enumerate((asker, there))]
+    assert {frozenset(decode(merged.update).ranges) for merged in made} == {frozenset({FIRST})}
+    assert (made[0].edit.actor, made[0].edit.cause, made[0].edit.writer) == ("ada", "planned", FIRST)
+    assert not there.merge(made[0].update, epoch=2, origin=worker_pb2.ORIGIN_PEER).is_novel
+    for node in (asker, there):
+        assert not node.merge(late, epoch=2, carry_over=True).is_novel
+        assert json.loads(node.json(epoch=2))["notes"] == [1, "two", 3, "late"]
+    assert there.describe(epoch=2).digest == asker.describe(epoch=2).digest
+    there.desk.close()
+
+
+def test_a_deletion_beyond_the_seal_is_carried_over(asker: Asker, tmp_path: Path) -> None:
+    there, replica, base = beyond(asker, tmp_path / "other")
+    asker.merge(replica.edit(lambda: replica.map().pop("t1")))
+    made = start(asker, base).merged
+    assert "t1" not in json.loads(asker.json(epoch=2))["tasks"]
+    assert asker.merge(replica.set("t2", 1), epoch=2, carry_over=True).is_novel  # it still knows what was sealed
+    start(there, base)
+    assert "t1" in json.loads(there.json(epoch=2))["tasks"]
+    there.merge(made.update, epoch=2, origin=worker_pb2.ORIGIN_PEER)
+    assert "t1" not in json.loads(there.json(epoch=2))["tasks"]
+    there.desk.close()
+
+
+def test_a_deletion_that_a_node_lacked_is_not_undone(asker: Asker, tmp_path: Path) -> None:
+    there, replica, _ = beyond(asker, tmp_path / "other")
+    there.merge(replica.edit(lambda: replica.map().pop("t1")))
+    base = rebuild(there)
+    assert not start(asker, base).merged.is_novel
+    start(there, base)
+    assert asker.json(epoch=2) == there.json(epoch=2)
+    with pytest.raises(Refused, match="BEHIND"):  # what late edits build on is not quite what it had
+        asker.merge(replica.set("t2", 1), epoch=2, carry_over=True)
+    there.desk.close()
+
+
+def test_what_builds_on_others_beyond_the_seal_goes_under_a_fresh_writer(asker: Asker, tmp_path: Path) -> None:
+    there, replica, base = beyond(asker, tmp_path / "other")
+    other = Replica(FIRST + 1)
+    asker.merge(replica.edit(lambda: replica.sequence().append("a")))
+    other.hear(asker.whole())
+    asker.merge(other.edit(lambda: other.sequence().append("b")), writer=FIRST + 1)
+    asker.merge(replica.edit(lambda: replica.sequence().insert(0, "c")))
+    assert start(asker, base).merged.is_novel
+    assert json.loads(asker.json(epoch=2))["notes"] == ["c", 1, "two", 3, "a", "b"]
+    assert set(decode(asker.whole(epoch=2)).ranges) == {BASE_WRITER, FIRST, FRESH}
     there.desk.close()
 
 
