@@ -8,6 +8,7 @@ the same names, parameters and docstrings:
     def f(...) -> Agent                 def f(...) -> SyncAgent        and so for every class that has a twin
     def f(...) of a class of `ON_LOOP`  def f(...)                     called on the client's own thread; so is d[key]
     async with, __aenter__, __aexit__   with, __enter__, __exit__
+    async def f(g) of `CALLED_HERE`     def f(g)                       calls g on the thread that called f
 
 Rules of this file: only the source is read, nothing is imported, so that a stale or missing sync.py does no harm; the
 same source gives the same text.
@@ -30,6 +31,8 @@ CLASSES: Final = (
     ("_client", "Client"),
     ("_agent", "Agent"),
     ("history/history", "History"),
+    ("steps/steps", "Steps"),
+    ("steps/turn", "Turn"),
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
@@ -59,6 +62,8 @@ COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", 
 """Bases that twins have too."""
 SKIPPED: Final = frozenset({("Context", "doc")})
 """Members without a twin: what they give belongs to the thread of the event loop."""
+CALLED_HERE: Final = {("Agent", "step"): ("effect", "on_ambiguous")}
+"""Methods that call what the caller hands in, on the caller's own thread, and the parameters that those are."""
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""
 FACTORY: Final = ("_client", "connect")
@@ -161,8 +166,11 @@ def _method(node: Function, owner: str, used: set[str]) -> str:
         used.update(["overload", *_names(node.returns)])
         return f"    @overload\n    def {node.name}({_signature(node, used)}) -> {ast.unparse(node.returns)}: ...\n"
     is_property = "property" in decorators
-    inner = f"self._inner.{node.name}" + ("" if is_property else f"({_arguments(node)})")
-    if isinstance(node, ast.AsyncFunctionDef) and not _is_generator(node):
+    called = CALLED_HERE.get((owner, node.name), ())
+    inner = f"self._inner.{node.name}" + ("" if is_property else f"({_arguments(node, called)})")
+    if called:
+        inner = f"self._portal.run_with(lambda here: {inner})"
+    elif isinstance(node, ast.AsyncFunctionDef) and not _is_generator(node):
         inner = f"self._portal.run({inner})"
     elif node.name == "__iter__":
         inner = "iter(self._portal.call(lambda: list(self._inner)))"
@@ -203,11 +211,15 @@ def _signature(node: Function, used: set[str]) -> str:
     return ast.unparse(node.args)
 
 
-def _arguments(node: Function) -> str:
-    """The parameters, handed on."""
-    positional = [item.arg for item in (*node.args.posonlyargs, *node.args.args) if item.arg != "self"]
+def _arguments(node: Function, called: tuple[str, ...] = ()) -> str:
+    """The parameters, handed on; those that are called here as such."""
+
+    def handed(item: ast.arg) -> str:
+        return f"here({item.arg})" if item.arg in called else item.arg
+
+    positional = [handed(item) for item in (*node.args.posonlyargs, *node.args.args) if item.arg != "self"]
     starred = [f"*{node.args.vararg.arg}"] if node.args.vararg else []
-    named = [f"{item.arg}={item.arg}" for item in node.args.kwonlyargs]
+    named = [f"{item.arg}={handed(item)}" for item in node.args.kwonlyargs]
     rest = [f"**{node.args.kwarg.arg}"] if node.args.kwarg else []
     return ", ".join([*positional, *starred, *named, *rest])
 

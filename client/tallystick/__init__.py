@@ -41,7 +41,7 @@ from tallystick.errors import (
 )
 
 if TYPE_CHECKING:
-    from tallystick import contexts, history, ops, sync
+    from tallystick import contexts, history, ops, steps, sync
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
     from tallystick._json import JSON, JSONLike
@@ -76,9 +76,12 @@ if TYPE_CHECKING:
     from tallystick.contexts.cursor import Cursor
     from tallystick.history.history import History, MergeResult
     from tallystick.leases.lease import Lease
+    from tallystick.steps.steps import Steps
+    from tallystick.steps.turn import Turn
+    from tallystick.steps.values import Happened, Step, StepStatus
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
-_SUBMODULES: Final = frozenset({"contexts", "history", "ops", "sync"})
+_SUBMODULES: Final = frozenset({"contexts", "history", "ops", "steps", "sync"})
 _NAMES: Final = {
     "_agent": ("Agent",),
     "_client": ("Client", "connect"),
@@ -91,6 +94,9 @@ _NAMES: Final = {
     "contexts.cursor": ("Cursor",),
     "leases.lease": ("Lease",),
     "history.history": ("History", "MergeResult"),
+    "steps.steps": ("Steps",),
+    "steps.turn": ("Turn",),
+    "steps.values": ("Happened", "Step", "StepStatus"),
     "_values": (
         "AgentInfo",
         "Appended",
@@ -154,6 +160,7 @@ __all__ = [
     "Denied",
     "EndpointStatus",
     "Event",
+    "Happened",
     "History",
     "Invalid",
     "JSONLike",
@@ -182,7 +189,11 @@ __all__ = [
     "Snapshot",
     "StaleOwner",
     "StateDigest",
+    "Step",
+    "StepStatus",
+    "Steps",
     "TallystickError",
+    "Turn",
     "Unavailable",
     "Undecided",
     "__version__",
@@ -190,5 +201,6 @@ __all__ = [
     "contexts",
     "history",
     "ops",
+    "steps",
     "sync",
 ]

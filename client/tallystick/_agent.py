@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from tallystick import _convert
 from tallystick._calls import AnswerT, Calls, Method
-from tallystick._json import JSONLike, encode
+from tallystick._json import JSON, JSONLike, encode
 from tallystick._methods import (
     append_method,
     checkpoint_method,
@@ -46,6 +46,10 @@ from tallystick.history.changes import StateChange
 from tallystick.history.history import History, Point
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
+from tallystick.steps.steps import Steps
+from tallystick.steps.turn import OnOpen, Turn
+from tallystick.steps.writer import Writer
 from tallystick.v1 import common_pb2, lease_pb2, state_pb2
 
 PAGE: Final = 500
@@ -67,6 +71,8 @@ class Agent:
         self._actor = actor
         self._consistency = consistency
         self._fence = Fence()
+        self._writer = Writer(calls, self._ref, self._fence, actor)
+        self._steps = Steps(self._writer, consistency)
 
     @property
     def name(self) -> str:
@@ -87,6 +93,11 @@ class Agent:
     def history(self) -> History:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return History(self)
+
+    @property
+    def steps(self) -> Steps:
+        """Its steps: begin, complete, fail, list, load. `step` does it all at once."""
+        return self._steps
 
     async def append(
         self,
@@ -176,6 +187,62 @@ class Agent:
         """
         return AppendStream(self._calls, self._ref, self._fence, actor=self._actor, window=window, timeout_s=timeout_s)
 
+    async def step(
+        self,
+        name: str,
+        effect: Effect,
+        *args: object,
+        on_ambiguous: OnAmbiguous = "raise",
+        on_failed: OnFailed = "raise",
+        cause: str = "",
+        timeout_s: float | None = None,
+    ) -> JSON:
+        """Does something once: begun in the log before it happens, completed with its result after.
+
+        A program that died goes through its steps again: a completed one returns its result without happening again,
+        one that was begun is ambiguous, for nobody knows whether it happened, and is settled as `on_ambiguous` says.
+        An exception of the effect is recorded, and goes on. Steps may run at the same time.
+
+        Example:
+            rows = await agent.step("copy-2", copy_batch, 2)
+
+        Args:
+            name: unique among the agent's steps.
+            effect: called with `args`; may be a coroutine function. If it has a parameter `effect_key`, it gets one
+                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 512 KiB at
+                most (keep what is larger elsewhere, and its address here), which is returned as it will be read back.
+            on_ambiguous: `"raise"`; `"retry"` (for effects that may happen twice); `"fail"`; or a function that looks,
+                gets the `Step`, and answers `Happened(result)`, or None if it did not happen: then it is retried.
+            on_failed: of a step that failed before: `"raise"`, or `"retry"`.
+            timeout_s: of each call to the nodes; the effect takes as long as it takes.
+
+        Raises:
+            Conflict: `STEP_AMBIGUOUS` or `STEP_FAILED`, and it is to be raised.
+            Invalid: the result is not JSON, or too large: the step stays ambiguous, for the effect has happened.
+            StaleOwner: another holds the lease.
+        """
+        rules = Rules(on_ambiguous, on_failed, cause, timeout_s)
+        return await run(self._steps, name, effect, args, rules)
+
+    def turn(
+        self, *, note: JSONLike = None, on_open: OnOpen = "raise", cause: str = "", timeout_s: float | None = None
+    ) -> Turn:
+        """What the agent does between two rests: `async with agent.turn(): ...`. One is open at a time.
+
+        It ends with the block; an exception leaves it open, as the agent's death does. `rehydrate(at_turn=True)` is the
+        state at the end of the last turn that was ended, with what dangles beside it.
+
+        Args:
+            note: what it is about, for the record.
+            on_open: of a turn that was left open: `"raise"`, `"resume"` (go on with it) or `"abandon"` (leave it as it
+                is, and begin another).
+
+        Raises, when the block is entered:
+            Conflict: `TURN_CONFLICT`, another turn is open; the metadata name the seq that began it.
+            StaleOwner: another holds the lease.
+        """
+        return Turn(self._writer, note=note, on_open=on_open, cause=cause, timeout_s=timeout_s)
+
     async def checkpoint(
         self,
         name: str,
@@ -232,6 +299,7 @@ class Agent:
         )
         answer = await self._write(delete_agent_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
+        self._steps.forget()
         return _convert.revision(answer.revision)
 
     async def read(
@@ -240,20 +308,22 @@ class Agent:
         checkpoint: str | None = None,
         seq: int | None = None,
         time: datetime | None = None,
+        at_turn: bool = False,
         tail: int = 0,
         consistency: Consistency | None = None,
         timeout_s: float | None = None,
     ) -> Snapshot:
-        """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it).
+        """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it), a turn.
 
         Args:
+            at_turn: where the last turn that was ended ends; the tail is what came after it. See `rehydrate`.
             tail: also return the mutations after the newest checkpoint, at most this many (limit 1000).
             consistency: what the read promises; None: what the client was made with.
 
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
         """
-        request = self._at(checkpoint, seq, time)
+        request = self._at(checkpoint, seq, time, at_turn=at_turn)
         request.tail_limit = tail
         return _convert.snapshot(await self._read(request, consistency, timeout_s))
 
@@ -289,6 +359,7 @@ class Agent:
         checkpoint: str | None = None,
         seq: int | None = None,
         time: datetime | None = None,
+        at_turn: bool = False,
         tail: int = DEFAULT_TAIL,
         missing_ok: bool = True,
         consistency: Consistency | None = None,
@@ -298,6 +369,10 @@ class Agent:
 
         An agent that has no log yet starts at seq 0 with the state `{}`; `missing_ok=False` makes that `NotFound`.
 
+        Args:
+            at_turn: the state where the last turn that was ended ends (at seq 0 if none was), and as the tail what
+                dangles: all that came after it. `Snapshot.open_turn` names the turn that was left open.
+
         Raises:
             NotFound: the point of the log does not exist.
         """
@@ -305,7 +380,13 @@ class Agent:
         while True:
             try:
                 return await self.read(
-                    checkpoint=checkpoint, seq=seq, time=time, tail=tail, consistency=consistency, timeout_s=timeout_s
+                    checkpoint=checkpoint,
+                    seq=seq,
+                    time=time,
+                    at_turn=at_turn,
+                    tail=tail,
+                    consistency=consistency,
+                    timeout_s=timeout_s,
                 )
             except NotFound as error:
                 if not (missing_ok and at_head and error.reason is Reason.AGENT_NOT_FOUND):
@@ -358,9 +439,11 @@ class Agent:
         answer = await self._calls.read(get_checkpoint_method, request, consistency=consistency, timeout_s=timeout_s)
         return _convert.checkpoint(answer.checkpoint)
 
-    def _at(self, checkpoint: str | None, seq: int | None, time: datetime | None) -> state_pb2.ReadRequest:
-        if sum(point is not None for point in (checkpoint, seq, time)) > 1:
-            raise Invalid("at most one of checkpoint, seq and time", metadata={"field": "at"})
+    def _at(
+        self, checkpoint: str | None, seq: int | None, time: datetime | None, *, at_turn: bool = False
+    ) -> state_pb2.ReadRequest:
+        if sum(point is not None for point in (checkpoint, seq, time)) + at_turn > 1:
+            raise Invalid("at most one of checkpoint, seq, time and at_turn", metadata={"field": "at"})
         request = state_pb2.ReadRequest(agent=self._ref)
         if checkpoint is not None:
             request.checkpoint = checkpoint
@@ -368,6 +451,8 @@ class Agent:
             request.seq = seq
         elif time is not None:
             request.time_unix_ms = to_unix_ms(time)
+        elif at_turn:
+            request.last_turn = True
         return request
 
     async def _read(

@@ -15,13 +15,14 @@ import grpc
 
 from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
-from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, lease_pb2_grpc, state_pb2_grpc
+from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, lease_pb2_grpc, state_pb2_grpc, step_pb2_grpc
 
 if TYPE_CHECKING:
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
+    from tallystick.v1.step_pb2_grpc import StepServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
@@ -82,6 +83,7 @@ class Endpoint:
         self._members: MemberServiceAsyncStub | None = None
         self._contexts: ContextServiceAsyncStub | None = None
         self._leases: LeaseServiceAsyncStub | None = None
+        self._steps: StepServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -117,6 +119,13 @@ class Endpoint:
         if self._leases is None:
             raise RuntimeError("not connected")
         return self._leases
+
+    @property
+    def steps(self) -> StepServiceAsyncStub:
+        """The calls of the step service; the channel is open."""
+        if self._steps is None:
+            raise RuntimeError("not connected")
+        return self._steps
 
     def is_connected(self) -> bool:
         """A call may leave now."""
@@ -160,6 +169,7 @@ class Endpoint:
             self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
             self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
             self._leases = lease_pb2_grpc.LeaseServiceStub(self._channel)
+            self._steps = step_pb2_grpc.StepServiceStub(self._channel)
         return self._channel
 
 

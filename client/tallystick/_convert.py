@@ -177,6 +177,7 @@ def snapshot(message: state_pb2.ReadResponse) -> Snapshot:
         tail=tuple(map(decided, message.tail)),
         tail_truncated=message.tail_truncated,
         age_ms=message.header.age_ms,
+        open_turn=message.open_turn,
     )
 
 

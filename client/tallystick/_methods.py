@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
     from tallystick.v1 import state_pb2 as state
+    from tallystick.v1 import step_pb2 as step
 
 
 def append_method(endpoint: Endpoint) -> Unary[state.AppendRequest, state.AppendResponse]:
@@ -174,3 +175,33 @@ def verify_contexts_method(endpoint: Endpoint) -> Unary[context.VerifyContextsRe
 def compact_context_method(endpoint: Endpoint) -> Unary[context.CompactContextRequest, context.CompactContextResponse]:
     """ContextService.CompactContext."""
     return endpoint.contexts.CompactContext
+
+
+def begin_step_method(endpoint: Endpoint) -> Unary[step.BeginStepRequest, step.BeginStepResponse]:
+    """StepService.BeginStep."""
+    return endpoint.steps.BeginStep
+
+
+def end_step_method(endpoint: Endpoint) -> Unary[step.EndStepRequest, step.EndStepResponse]:
+    """StepService.EndStep."""
+    return endpoint.steps.EndStep
+
+
+def get_step_method(endpoint: Endpoint) -> Unary[step.GetStepRequest, step.GetStepResponse]:
+    """StepService.GetStep."""
+    return endpoint.steps.GetStep
+
+
+def list_steps_method(endpoint: Endpoint) -> Unary[step.ListStepsRequest, step.ListStepsResponse]:
+    """StepService.ListSteps."""
+    return endpoint.steps.ListSteps
+
+
+def begin_turn_method(endpoint: Endpoint) -> Unary[step.BeginTurnRequest, step.TurnResponse]:
+    """StepService.BeginTurn."""
+    return endpoint.steps.BeginTurn
+
+
+def end_turn_method(endpoint: Endpoint) -> Unary[step.EndTurnRequest, step.TurnResponse]:
+    """StepService.EndTurn."""
+    return endpoint.steps.EndTurn

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
+import queue
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar, cast
 
 from tallystick.errors import Reason, Unavailable, Undecided
 
@@ -59,6 +61,26 @@ class Portal:
         """
         return self.run(_called(function))
 
+    def run_with(self, make: Callable[[Here], Coroutine[object, None, T]]) -> T:
+        """Waits for a coroutine that calls back: what `here` was given is called by the thread that waits.
+
+        A signal that interrupts such a call cancels the coroutine, as it does while it waits.
+
+        Raises: as `run`.
+        """
+        errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        future = self._submit(make(Here(self._loop, errands.put)))
+        future.add_done_callback(lambda _: errands.put(None))
+        try:
+            while (errand := errands.get()) is not None:
+                errand()
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Undecided("the client was closed before the answer came") from None
+        except BaseException:
+            future.cancel()
+            raise
+
     def close(self, last: Callable[[], Coroutine[object, None, None]]) -> None:
         """Runs this last coroutine, ends all others and the thread. A second time does nothing."""
         with self._lock:
@@ -76,6 +98,36 @@ class Portal:
                 return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         coroutine.close()
         raise Unavailable("the client is closed", reason=Reason.STOPPING)
+
+
+class Here:
+    """Has functions of a caller called by that caller's thread, while the loop's waits for what they return."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Callable[[], None]], None]) -> None:
+        self._loop = loop
+        self._send = send
+
+    def __call__(self, given: T) -> T:
+        """A coroutine function in place of a function; anything else as it is."""
+        if not callable(given):
+            return given
+
+        async def called(*args: object, **kwargs: object) -> object:
+            answer: asyncio.Future[object] = self._loop.create_future()
+            self._send(lambda: self._run(answer, lambda: given(*args, **kwargs)))
+            return await answer
+
+        functools.update_wrapper(called, given)
+        return cast("T", called)
+
+    def _run(self, answer: asyncio.Future[object], function: Callable[[], object]) -> None:
+        """On the caller's thread. What is no `Exception` is the caller's own, and goes up there."""
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - it is raised where the function was called
+            self._loop.call_soon_threadsafe(_fail, answer, error)
+        else:
+            self._loop.call_soon_threadsafe(_answer, answer, result)
 
 
 class SyncIterator(Generic[T]):
@@ -135,6 +187,16 @@ class SyncIterator(Generic[T]):
             self._step.cancel()
             await asyncio.wait((self._step,))
         await self._inner.aclose()
+
+
+def _answer(future: asyncio.Future[object], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[object], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 async def _called(function: Callable[[], T]) -> T:

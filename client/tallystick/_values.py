@@ -234,9 +234,11 @@ class Snapshot:
         revision: watch after this one, and nothing that follows the state is missed.
         hash: of the mutation at `seq`; empty at 0.
         checkpoint: the newest at or before `seq`.
-        tail: the mutations after that checkpoint (or from the beginning), oldest first.
+        tail: the mutations after that checkpoint (or from the beginning), oldest first; of a read `at_turn`, those
+            after the turn.
         tail_truncated: there are more than the tail holds; `Agent.log` lists them.
         age_ms: of a local read: how long ago its node last heard from a leader.
+        open_turn: of a read `at_turn`: the seq that began the turn that was left open; 0: none is.
     """
 
     state: JSON
@@ -248,6 +250,7 @@ class Snapshot:
     tail: tuple[DecidedMutation, ...] = ()
     tail_truncated: bool = False
     age_ms: int = 0
+    open_turn: int = 0
 
     @property
     def time(self) -> datetime | None:

@@ -70,6 +70,10 @@ from tallystick.history.changes import StateChange
 from tallystick.history.history import History, MergeResult, Point
 from tallystick.history.merging import MergeResolver
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.steps.running import Effect, OnAmbiguous, OnFailed
+from tallystick.steps.steps import BegunStep, Steps
+from tallystick.steps.turn import OnOpen, Turn
+from tallystick.steps.values import Step, StepError
 
 
 def connect(
@@ -354,6 +358,11 @@ class SyncAgent:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return SyncHistory(self._portal, self._inner.history)
 
+    @property
+    def steps(self) -> SyncSteps:
+        """Its steps: begin, complete, fail, list, load. `step` does it all at once."""
+        return SyncSteps(self._portal, self._inner.steps)
+
     def append(
         self,
         *operations: Operation,
@@ -451,6 +460,71 @@ class SyncAgent:
         """
         return SyncAppendStream(self._portal, self._inner.stream(window=window, timeout_s=timeout_s))
 
+    def step(
+        self,
+        name: str,
+        effect: Effect,
+        *args: object,
+        on_ambiguous: OnAmbiguous = "raise",
+        on_failed: OnFailed = "raise",
+        cause: str = "",
+        timeout_s: float | None = None,
+    ) -> JSON:
+        """Does something once: begun in the log before it happens, completed with its result after.
+
+        A program that died goes through its steps again: a completed one returns its result without happening again,
+        one that was begun is ambiguous, for nobody knows whether it happened, and is settled as `on_ambiguous` says.
+        An exception of the effect is recorded, and goes on. Steps may run at the same time.
+
+        Example:
+            rows = agent.step("copy-2", copy_batch, 2)
+
+        Args:
+            name: unique among the agent's steps.
+            effect: called with `args`; may be a coroutine function. If it has a parameter `effect_key`, it gets one
+                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 512 KiB at
+                most (keep what is larger elsewhere, and its address here), which is returned as it will be read back.
+            on_ambiguous: `"raise"`; `"retry"` (for effects that may happen twice); `"fail"`; or a function that looks,
+                gets the `Step`, and answers `Happened(result)`, or None if it did not happen: then it is retried.
+            on_failed: of a step that failed before: `"raise"`, or `"retry"`.
+            timeout_s: of each call to the nodes; the effect takes as long as it takes.
+
+        Raises:
+            Conflict: `STEP_AMBIGUOUS` or `STEP_FAILED`, and it is to be raised.
+            Invalid: the result is not JSON, or too large: the step stays ambiguous, for the effect has happened.
+            StaleOwner: another holds the lease.
+        """
+        return self._portal.run_with(
+            lambda here: self._inner.step(
+                name,
+                here(effect),
+                *args,
+                on_ambiguous=here(on_ambiguous),
+                on_failed=on_failed,
+                cause=cause,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def turn(
+        self, *, note: JSONLike = None, on_open: OnOpen = "raise", cause: str = "", timeout_s: float | None = None
+    ) -> SyncTurn:
+        """What the agent does between two rests: `with agent.turn(): ...`. One is open at a time.
+
+        It ends with the block; an exception leaves it open, as the agent's death does. `rehydrate(at_turn=True)` is the
+        state at the end of the last turn that was ended, with what dangles beside it.
+
+        Args:
+            note: what it is about, for the record.
+            on_open: of a turn that was left open: `"raise"`, `"resume"` (go on with it) or `"abandon"` (leave it as it
+                is, and begin another).
+
+        Raises, when the block is entered:
+            Conflict: `TURN_CONFLICT`, another turn is open; the metadata name the seq that began it.
+            StaleOwner: another holds the lease.
+        """
+        return SyncTurn(self._portal, self._inner.turn(note=note, on_open=on_open, cause=cause, timeout_s=timeout_s))
+
     def checkpoint(
         self,
         name: str,
@@ -505,13 +579,15 @@ class SyncAgent:
         checkpoint: str | None = None,
         seq: int | None = None,
         time: datetime | None = None,
+        at_turn: bool = False,
         tail: int = 0,
         consistency: Consistency | None = None,
         timeout_s: float | None = None,
     ) -> Snapshot:
-        """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it).
+        """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it), a turn.
 
         Args:
+            at_turn: where the last turn that was ended ends; the tail is what came after it. See `rehydrate`.
             tail: also return the mutations after the newest checkpoint, at most this many (limit 1000).
             consistency: what the read promises; None: what the client was made with.
 
@@ -520,7 +596,13 @@ class SyncAgent:
         """
         return self._portal.run(
             self._inner.read(
-                checkpoint=checkpoint, seq=seq, time=time, tail=tail, consistency=consistency, timeout_s=timeout_s
+                checkpoint=checkpoint,
+                seq=seq,
+                time=time,
+                at_turn=at_turn,
+                tail=tail,
+                consistency=consistency,
+                timeout_s=timeout_s,
             )
         )
 
@@ -558,6 +640,7 @@ class SyncAgent:
         checkpoint: str | None = None,
         seq: int | None = None,
         time: datetime | None = None,
+        at_turn: bool = False,
         tail: int = DEFAULT_TAIL,
         missing_ok: bool = True,
         consistency: Consistency | None = None,
@@ -567,6 +650,10 @@ class SyncAgent:
 
         An agent that has no log yet starts at seq 0 with the state `{}`; `missing_ok=False` makes that `NotFound`.
 
+        Args:
+            at_turn: the state where the last turn that was ended ends (at seq 0 if none was), and as the tail what
+                dangles: all that came after it. `Snapshot.open_turn` names the turn that was left open.
+
         Raises:
             NotFound: the point of the log does not exist.
         """
@@ -575,6 +662,7 @@ class SyncAgent:
                 checkpoint=checkpoint,
                 seq=seq,
                 time=time,
+                at_turn=at_turn,
                 tail=tail,
                 missing_ok=missing_ok,
                 consistency=consistency,
@@ -745,6 +833,178 @@ class SyncHistory:
             NotFound: the agent, or the point of its log, does not exist.
         """
         return self._portal.run(self._inner.drift(state, at=at, timeout_s=timeout_s))
+
+
+class SyncSteps:
+    """The steps of one agent. Made by `Agent.steps`; `Agent.step` does it all at once.
+
+    Every method may raise `Unavailable` (nothing happened); a write may raise `Undecided` (it may have been applied:
+    ask again with `error.metadata["idempotency_key"]`), and `StaleOwner` (another holds the lease).
+    """
+
+    def __init__(self, portal: Portal, inner: Steps) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def begin(
+        self,
+        name: str,
+        *,
+        retry_of: int = 0,
+        input_digest: bytes = b"",
+        cause: str = "",
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> BegunStep:
+        """Begins a step, unless it was begun before: then it is answered as it is, and nothing happens.
+
+        Args:
+            retry_of: the attempt that was begun or failed, and that this one follows. Of two that retry at once, one is
+                granted the new attempt.
+            input_digest: of what it is begun with, for the record: at most 64 bytes.
+            cause: what led to it.
+
+        Raises:
+            NotFound: `retry_of` names an attempt at a step that was never begun.
+            Invalid: a name or a limit.
+        """
+        return self._portal.run(
+            self._inner.begin(
+                name,
+                retry_of=retry_of,
+                input_digest=input_digest,
+                cause=cause,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def complete(
+        self,
+        name: str,
+        attempt: int,
+        result: JSONLike = None,
+        *,
+        cause: str = "",
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Step:
+        """Ends an attempt with what it returned, for good.
+
+        Raises:
+            Conflict: another attempt is under way, or it has ended.
+            NotFound: the step was never begun.
+            Invalid: the result is not JSON, or larger than 512 KiB.
+        """
+        return self._portal.run(
+            self._inner.complete(
+                name, attempt, result, cause=cause, idempotency_key=idempotency_key, timeout_s=timeout_s
+            )
+        )
+
+    def fail(
+        self,
+        name: str,
+        attempt: int,
+        error: StepError | BaseException,
+        *,
+        cause: str = "",
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Step:
+        """Ends an attempt with why it failed: its effect did not happen. It can be begun anew.
+
+        Args:
+            error: an exception is told by its type and text; the text is cut to 16 KiB.
+
+        Raises:
+            Conflict: another attempt is under way, or it has ended.
+            NotFound: the step was never begun.
+        """
+        return self._portal.run(
+            self._inner.fail(name, attempt, error, cause=cause, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        )
+
+    def get(self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> Step:
+        """A step as it is.
+
+        Raises:
+            NotFound: the agent does not exist, or the step was never begun.
+        """
+        return self._portal.run(self._inner.get(name, consistency=consistency, timeout_s=timeout_s))
+
+    def list(
+        self, *, results: bool = False, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[Step]:
+        """The steps, by name, as far as they were begun. `timeout_s` limits the fetch of each page.
+
+        Args:
+            results: with what came of each.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return SyncIterator(
+            self._portal, self._inner.list(results=results, consistency=consistency, timeout_s=timeout_s)
+        )
+
+    def load(self, *, timeout_s: float | None = None) -> int:
+        """Loads what the completed steps returned, so that `Agent.step` answers them without asking anybody.
+
+        For an agent that is resumed: its program runs through the steps that it did, and they cost nothing. What does
+        not fit into 64 MiB is asked for when it is needed. Returns how many are loaded.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return self._portal.run(self._inner.load(timeout_s=timeout_s))
+
+    def loaded(self, name: str) -> bytes | None:
+        """What a completed step returned, as JSON text, if it was loaded."""
+        return self._inner.loaded(name)
+
+    def forget(self) -> None:
+        """Forgets what was loaded; for a new agent of the same name."""
+        self._inner.forget()
+
+
+class SyncTurn:
+    """A turn: what an agent does between two rests. Made by `Agent.turn`; used as `with`.
+
+    It ends with the block, or by `end`; an exception leaves it open, and the next one finds it so.
+    """
+
+    def __init__(self, portal: Portal, inner: Turn) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.run(self._inner.__aexit__(kind, error, trace))
+
+    @property
+    def seq(self) -> int:
+        """Its name: the seq of the mutation that began it."""
+        return self._inner.seq
+
+    @property
+    def is_resumed(self) -> bool:
+        """It was left open before, and goes on."""
+        return self._inner.is_resumed
+
+    def end(self, note: JSONLike = None) -> None:
+        """Ends the turn before the block does. `note`: what came of it.
+
+        Raises:
+            Conflict: it is not open any more: another abandoned it.
+            StaleOwner: another holds the lease.
+        """
+        self._portal.run(self._inner.end(note))
 
 
 class SyncMembers:
@@ -2014,8 +2274,10 @@ __all__ = [
     "SyncPresence",
     "SyncRegisterView",
     "SyncSetView",
+    "SyncSteps",
     "SyncStoredContext",
     "SyncTextView",
     "SyncTransaction",
+    "SyncTurn",
     "connect",
 ]

@@ -27,6 +27,7 @@ from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
+from tallystick_node.api.step_service import StepService
 from tallystick_node.config.values import NodeConfig, TLSConfig
 from tallystick_node.consensus.digests import ReplicaDivergedError
 from tallystick_node.consensus.members import Member, Members, from_proto
@@ -53,6 +54,7 @@ from tallystick_node.sharing import AmongNodes, Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
 from tallystick_node.status import NodeStatus
+from tallystick_node.step_store import StepStore
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DiskFull, StorageError
 from tallystick_node.storage.identity import Identity
@@ -186,6 +188,7 @@ class Node:
                 self._contexts, self._sharing.merged, self._sharing.verifying, self._sharing.compacting, headers
             ),
             LeaseService(leases, headers),
+            StepService(StepStore(self._access, self._database.reads.steps, self._host.unix_ms), headers),
         )
 
     def _make_web_server(self) -> WebServer:

@@ -34,7 +34,7 @@ from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.pages import Page
-from tallystick_node.storage.reads import At, Reads, StateRead
+from tallystick_node.storage.reads import At, AtLastTurn, Reads, StateRead
 from tallystick_node.wire.commands import encode_request, join_commands
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.mutations import admit_mutations
@@ -63,11 +63,16 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Rehydrated:
-    """A state, and the mutations since its newest checkpoint as far as they were asked for."""
+    """A state, and the mutations since its newest checkpoint as far as they were asked for.
+
+    At the end of the last turn they are those since then, and `open_turn` is the seq that began the turn that is open,
+    or 0.
+    """
 
     state: StateRead
     tail: list[MutationDecided]
     tail_truncated: bool
+    open_turn: int = 0
 
 
 class Store:
@@ -177,7 +182,8 @@ class Store:
     # Reads.
 
     async def read(self, target: Target, at: At, read_from: ReadFrom, tail_limit: int) -> Rehydrated:
-        """The state at head, a seq, a checkpoint or a time, with the newest checkpoint before and what came after it.
+        """The state at head, a seq, a checkpoint, a time or the end of the last turn, with the newest checkpoint before
+        and what came after it.
 
         Raises:
             NotFound: the agent, branch, seq, checkpoint or time does not exist.
@@ -187,6 +193,8 @@ class Store:
         tail_limit = page_items("tail_limit", tail_limit) if tail_limit else 0
         await self._access.ready(read_from)
         state = self._access.looked_up(lambda: self._reads.read_state(target, at))
+        if isinstance(at, AtLastTurn):
+            return self._access.looked_up(lambda: self._since_turn(target, state, tail_limit))
         if not tail_limit:
             return Rehydrated(state, [], tail_truncated=False)
         first = state.checkpoint.seq if state.checkpoint is not None else 0
@@ -194,6 +202,13 @@ class Store:
         tail = [mutation for mutation in page.items if mutation.seq <= state.seq]
         reached = tail[-1].seq if tail else first
         return Rehydrated(state, tail, tail_truncated=reached < state.seq)
+
+    def _since_turn(self, target: Target, state: StateRead, tail_limit: int) -> Rehydrated:
+        log = self._reads.log(target)
+        page = (
+            self._reads.mutations(target, state.seq, tail_limit) if tail_limit else Page([], more=log.seq > state.seq)
+        )
+        return Rehydrated(state, page.items, page.more, self._reads.steps.open_turn(log))
 
     async def mutations(self, target: Target, after_seq: int, limit: int, read_from: ReadFrom) -> Page[MutationDecided]:
         """A page of a log. Raises as `read`."""

@@ -105,6 +105,14 @@ def test_without_a_turn_the_last_one_ends_before_everything(tmp_path: Path) -> N
     database.close()
 
 
+def test_of_the_turns_that_ended_the_last_one_counts(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db")
+    apply_each(database, begin_turn(), end_turn(1), begin_turn(), end_turn(3), append([set_op("/n", "1")]))
+    assert database.reads.read_state(target(), AtLastTurn()).seq == 4
+    assert database.reads.steps.open_turn(database.reads.log(target())) == 0
+    database.close()
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "state.db")
     with pytest.raises(NotFound) as caught:

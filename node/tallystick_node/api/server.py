@@ -19,12 +19,15 @@ from tallystick.v1 import (
     lease_pb2_grpc,
     state_pb2,
     state_pb2_grpc,
+    step_pb2,
+    step_pb2_grpc,
 )
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.state_service import StateService
+from tallystick_node.api.step_service import StepService
 from tallystick_node.host import Host
 
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
@@ -36,6 +39,7 @@ MAX_RESPONSE_BYTES: Final = 24 * 1024 * 1024
 _STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
 _CONTEXTS: Final = context_pb2.DESCRIPTOR.services_by_name["ContextService"].full_name
 _LEASES: Final = lease_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name
+_STEPS: Final = step_pb2.DESCRIPTOR.services_by_name["StepService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -70,6 +74,7 @@ class ClientServer:
         members: MemberService | None = None,
         contexts: ContextService | None = None,
         leases: LeaseService | None = None,
+        steps: StepService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -84,6 +89,9 @@ class ClientServer:
         if leases is not None:
             lease_pb2_grpc.add_LeaseServiceServicer_to_server(leases, self._server)
             services.append(_LEASES)
+        if steps is not None:
+            step_pb2_grpc.add_StepServiceServicer_to_server(steps, self._server)
+            services.append(_STEPS)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -102,7 +110,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

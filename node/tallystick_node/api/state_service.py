@@ -15,7 +15,7 @@ from tallystick_node.api.header import Headers, read_from
 from tallystick_node.core.outcomes import Appended
 from tallystick_node.feed.batch import Filter
 from tallystick_node.leases.store import LeaseStore
-from tallystick_node.storage.reads import At, AtCheckpoint, AtSeq, AtTime, Head
+from tallystick_node.storage.reads import At, AtCheckpoint, AtLastTurn, AtSeq, AtTime, Head
 from tallystick_node.store import Store, Write
 
 STREAM_TIMEOUT_S: Final = 5.0
@@ -66,6 +66,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             checkpoint=messages.checkpoint(state.checkpoint) if state.checkpoint is not None else None,
             tail=[messages.mutation(mutation) for mutation in found.tail],
             tail_truncated=found.tail_truncated,
+            open_turn=found.open_turn,
         )
 
     @calls.unary
@@ -169,6 +170,8 @@ def _at(request: state_pb2.ReadRequest) -> At:
             return AtCheckpoint(request.checkpoint)
         case "time_unix_ms":
             return AtTime(request.time_unix_ms)
+        case "last_turn" if request.last_turn:
+            return AtLastTurn()
         case _:
             return Head()
 

@@ -1,4 +1,4 @@
-"""`tallystick agent ls | log | show`: what agents did and know. What works on a history is in `history.py`."""
+"""`tallystick agent ls | log | show`: what agents did and know. Histories are in `history.py`, steps in `steps.py`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tallystick_node.cli.output import (
     write_json,
 )
 from tallystick_node.cli.printable import printable
+from tallystick_node.cli.steps import show_steps
 
 T = TypeVar("T")
 _LIMIT = click.IntRange(1, 100_000)
@@ -197,5 +198,5 @@ async def _show(
     out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
 
 
-for _command in (show_diff, undo, redo, revert, export_log):
+for _command in (show_diff, undo, redo, revert, export_log, show_steps):
     agent.add_command(_command)

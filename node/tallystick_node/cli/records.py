@@ -16,6 +16,7 @@ from tallystick import (
     Operation,
     OperationKind,
     Snapshot,
+    Step,
 )
 from tallystick_node.cli.output import clock, compact_json
 
@@ -95,6 +96,26 @@ def snapshot(snapshot: Snapshot) -> Record:
         "revision": str(snapshot.revision),
         "checkpoint": None if snapshot.checkpoint is None else checkpoint(snapshot.checkpoint),
         "state": snapshot.state,
+    }
+
+
+def step(found: Step) -> Record:
+    """A step, as its newest attempt."""
+    error = found.error
+    return {
+        "step": found.name,
+        "status": str(found.status),
+        "attempt": found.attempt,
+        "effect_key": found.effect_key,
+        "actor": found.actor,
+        "epoch": found.epoch,
+        "begun_seq": found.begun_seq,
+        "begun": clock(found.begun),
+        "ended_seq": found.ended_seq or None,
+        "ended": None if found.ended is None else clock(found.ended),
+        "revision": str(found.revision),
+        "result": found.result,
+        "error": None if error is None else {"type": error.type, "message": error.message},
     }
 
 
