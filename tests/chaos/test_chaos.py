@@ -1,4 +1,4 @@
-"""Chaos in short: a minute of random faults under load, and not one promise broken. The long run is `make chaos`."""
+"""Chaos in short: half a minute of faults under load, and not one promise broken. The long run is `make chaos`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from tests.chaos import report
 from tests.chaos.nemesis import Kind
 from tests.chaos.run import Chaos
 
-DURATION_S: Final = 60.0
-SEED: Final = 5  # its first five rounds have every kind of fault, and kill a majority
+SEED: Final = 1374  # its first three rounds have every kind of fault, and kill a majority
+LONG_SEED: Final = 5
 
 pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(480)]
 
 
-async def test_no_promise_is_broken_by_a_minute_of_faults(tmp_path: Path) -> None:
-    figures = await Chaos(tmp_path, seed=SEED, duration_s=DURATION_S, nodes=3, say=lambda _: None).run()
+@pytest.mark.parametrize(("seed", "duration_s"), [(SEED, 30.0), pytest.param(LONG_SEED, 60.0, marks=pytest.mark.long)])
+async def test_no_promise_is_broken_by_faults(tmp_path: Path, seed: int, duration_s: float) -> None:
+    figures = await Chaos(tmp_path, seed=seed, duration_s=duration_s, nodes=3, say=lambda _: None).run()
     said = report.text(figures, report.rows(figures))
     assert figures.is_clean, said
     assert set(figures.faults) >= {Kind.KILL, Kind.PAUSE}, said
