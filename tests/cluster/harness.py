@@ -78,13 +78,15 @@ class Cluster(LocalProcesses):
         return f"demo-{self._begun}" if self._begun else "demo"
 
     async def begin(self) -> Self:
-        """The cluster for the next test: all links are mended, all nodes run and are equal, and nobody has written to
-        the namespace."""
+        """The cluster for the next test, whatever the former one left: all links are mended, all nodes run and are
+        equal, and nobody has written to the namespace."""
         self.heal()
         for node in self.nodes.values():
             node.resume()
-        down = [node_id for node_id, node in self.nodes.items() if not node.is_running]
+        up = {status.node_id for status in await self.statuses()}
+        down = self.others(*up)
         if down:
+            self.kill(*down)  # one that does not answer may be ending
             await self.start(*down)
         await self.wait_for_leader()
         await self.wait_equal()
