@@ -23,6 +23,7 @@ from tallystick.peer.v1.peer_pb2 import LinkStatus, RaftMessage
 from tallystick_node.consensus.transport import Receiver
 from tallystick_node.host import Host, RealHost
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
+from tallystick_node.peers.cancelling import raise_if_cancelled
 from tallystick_node.peers.channel import open_channel
 from tallystick_node.peers.counters import LinkCounters, Refusal
 from tallystick_node.peers.frames import MESSAGE_BYTES
@@ -107,7 +108,9 @@ class PeerLink:
         try:
             while True:
                 self._refusal = None
-                self._note_failure(await self._dial(channel))
+                why = await self._dial(channel)
+                raise_if_cancelled()
+                self._note_failure(why)
                 await asyncio.sleep(self._backoff.next_s())
         finally:
             await channel.close(None)

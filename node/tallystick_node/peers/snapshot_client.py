@@ -19,6 +19,7 @@ import grpc
 
 from tallystick.peer.v1.peer_pb2 import SnapshotRequest
 from tallystick_node.host import Host, RealHost
+from tallystick_node.peers.cancelling import raise_if_cancelled
 from tallystick_node.peers.channel import open_channel
 from tallystick_node.peers.counters import Refusal
 from tallystick_node.peers.identity import LocalNode, to_metadata
@@ -111,6 +112,7 @@ async def fetch_snapshot(
     except BadPartError as error:
         raise SnapshotFailed(f"node {peer_id} sent a bad snapshot: {error}") from error
     except grpc.aio.AioRpcError as error:
+        raise_if_cancelled()
         raise SnapshotFailed(f"no snapshot of node {peer_id}: {describe(error)}", refusal_of(error)) from error
     except OSError as error:
         raise SnapshotFailed(f"cannot write {target}: {error.strerror}") from error

@@ -6,6 +6,7 @@ import grpc
 
 from tallystick.errors import Reason, Unavailable
 from tallystick.peer.v1.peer_pb2 import CompareContextsReply, CompareContextsRequest
+from tallystick_node.peers.cancelling import raise_if_cancelled
 from tallystick_node.peers.contexts.limits import COMPARE_TIMEOUT_S
 from tallystick_node.peers.identity import LocalNode, to_metadata
 from tallystick_node.peers.options import COMPARE_METHOD, PEER_SERVICE
@@ -36,6 +37,7 @@ class Comparer:
         try:
             return await call
         except grpc.aio.AioRpcError as error:
+            raise_if_cancelled()
             why = f"node {self._peer_id} does not compare: {describe(error)}"
             raise Unavailable(why, reason=Reason.UNREACHABLE) from error
         finally:

@@ -21,6 +21,7 @@ from tallystick.peer.v1.peer_pb2 import ContextFrame, ContextReply
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.host import Host
 from tallystick_node.peers.backoff import BACKOFF_MAX_S, Backoff
+from tallystick_node.peers.cancelling import raise_if_cancelled
 from tallystick_node.peers.contexts.diffs import Diffs
 from tallystick_node.peers.contexts.outbox import Outbox
 from tallystick_node.peers.contexts.seams import Documents, Here
@@ -93,6 +94,7 @@ class ContextLink:
         """Hold the stream until cancelled."""
         while True:
             why = await self._dial(channel)
+            raise_if_cancelled()
             if why != self.last_failure:
                 self.last_failure = why
                 extra = {"event": "context_link_down", "peer_id": self.peer_id, "why": why}
