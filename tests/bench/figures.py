@@ -44,6 +44,8 @@ FIGURES: Final = (
     Figure("stream_echo_ms", "raw: gRPC stream, 256 bytes there and back, p50", "ms"),
     Figure("append_ms", "append, one after another, p50", "ms", 2.5, raw=("fdatasync_ms", "echo_ms")),
     Figure("append_p99_ms", "append, one after another, p99", "ms"),
+    Figure("lease_append_ms", "append under a lease, one after another, p50", "ms"),
+    Figure("lease_ratio", "append under a lease over one without, in turns", "x", 1.05),
     Figure("append_rate", f"appends, {CALLERS} callers", "1/s", 1500, higher_is_better=True, raw=("echo_rate",)),
     Figure("stream_rate", "AppendStream, mutations", "1/s", 20_000, higher_is_better=True),
     Figure("stream_single_rate", "AppendStream, requests of one mutation", "1/s", higher_is_better=True),

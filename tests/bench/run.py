@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench import failover, fleet, raw, reads, writes
+from tests.bench import failover, fleet, leases, raw, reads, writes
 from tests.bench.bench import Bench, Plan, mutation
 from tests.bench.figures import Reading
 from tests.cluster.harness import Cluster
@@ -41,6 +41,7 @@ REPEATED: Final = (
     Measure("fdatasync", _fdatasync),
     Measure("echo", _echoes),
     Measure("append", writes.one_after_another),
+    Measure("lease", leases.under_lease),
     Measure("callers", writes.many_callers),
     Measure("stream", writes.one_stream),
     Measure("singles", writes.one_stream_of_single),

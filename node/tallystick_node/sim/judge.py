@@ -21,7 +21,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict, steps
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import contexts, editing
+from tallystick_node.sim import contexts, editing, leases
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.workload import (
     KEYS,
@@ -80,6 +80,8 @@ async def recover(cluster: SimCluster, records: Records) -> None:
         if any(info.name == editing.NAME for info in documents.there):
             for complaint in await editing.judge(cluster, records.edits, living):
                 _fail("documents", complaint)
+        for complaint in await leases.broken(client, records.leases, RECOVERY_S):
+            _fail("leases", complaint)
         for complaint in await contexts.broken(client, documents, records.contexts):
             _fail("contexts", complaint)
     judge(records, log)

@@ -1,5 +1,5 @@
-"""A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; and contexts
-that come and go.
+"""A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
+that come and go; and holders of leases.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -17,14 +17,15 @@ from typing import Final, Literal
 
 from tallystick import Client, Consistency, Revision, ops
 from tallystick._agent import Agent
-from tallystick._values import Appended, CheckpointEvent, ContextEvent, MutationEvent
+from tallystick._values import Appended, CheckpointEvent, ContextEvent, LeaseEvent, MutationEvent
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import contexts, editing
+from tallystick_node.sim import contexts, editing, leases
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
 from tallystick_node.sim.editing import Editor, EditRecords
+from tallystick_node.sim.leases import Holder, LeaseRecords
 
 NAMESPACE: Final = "demo"
 WORKERS: Final = 4
@@ -60,6 +61,7 @@ class Records:
         watched: what the watch gave of agents, in order.
         contexts: of contexts, as they are decided.
         edits: of the one that is edited.
+        leases: of agents that have an owner.
     """
 
     history: History = field(default_factory=History)
@@ -68,6 +70,7 @@ class Records:
     watched: list[Event] = field(default_factory=list)
     contexts: ContextRecords = field(default_factory=ContextRecords)
     edits: EditRecords = field(default_factory=EditRecords)
+    leases: LeaseRecords = field(default_factory=LeaseRecords)
 
 
 class Workload:
@@ -85,6 +88,9 @@ class Workload:
             for number in range(WORKERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._work(f"worker-{number}", rng))
+            for number in range(leases.HOLDERS + 1):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._own(f"holder-{number}", rng, knows_leases=number < leases.HOLDERS))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -100,8 +106,15 @@ class Workload:
                     self.records.watched.append(watched_mutation(event.agent, event.mutation.revision.position))
                 elif isinstance(event, CheckpointEvent):
                     self.records.watched.append(watched_checkpoint(event.agent, event.checkpoint.revision.position))
+                elif isinstance(event, LeaseEvent):
+                    self.records.leases.watched.append(event)
                 elif isinstance(event, ContextEvent):
                     self.records.contexts.watched.append(event)
+
+    async def _own(self, name: str, rng: random.Random, *, knows_leases: bool) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            holder = Holder(self._cluster, self.records.leases, name, rng)
+            await (holder.run if knows_leases else holder.run_without)(client, self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
