@@ -241,3 +241,19 @@ def test_an_agent_object_has_one_lease_and_a_lease_is_used_once() -> None:
                 await lease.__aenter__()
 
     run(scenario)
+
+
+def test_of_two_blocks_of_one_object_the_later_one_gives_the_lease_back() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            agent = client.agent("worker")
+            one, other = agent.lease(ttl_s=TTL_S, wait_s=60), agent.lease(ttl_s=TTL_S, wait_s=60)
+            entering = {asyncio.create_task(lease.__aenter__()) for lease in (one, other)}
+            done, waiting = await asyncio.wait(entering, return_when=asyncio.FIRST_COMPLETED)
+            await freeze(next(task.result() for task in done))
+            with pytest.raises(Invalid):
+                await next(iter(waiting))
+            info = await agent.describe_lease()
+            assert (info.epoch, info.change) == (2, LeaseChange.RELEASED)
+
+    run(scenario)

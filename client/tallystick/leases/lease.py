@@ -81,8 +81,12 @@ class Lease:
             raise RuntimeError("a lease is used once")
         self._fence.check_free()
         await self._acquire()
-        self._fence.take(self)
         self._keeping = asyncio.create_task(self._keep())
+        try:
+            self._fence.take(self)
+        except Invalid:  # another block of the same object came first
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
