@@ -267,6 +267,41 @@ def test_what_is_new_under_a_known_number_says_that_the_log_began_anew() -> None
     assert not coverage.holds("a", D1, 1)
 
 
+def test_numbers_of_a_log_of_another_name_are_others() -> None:
+    coverage = Coverage(lambda _node_id, _document: False)
+    coverage.diffed("a", D1, 9, b"old", is_novel=True)
+    assert coverage.holds("a", D1, 9, b"old")
+    assert not coverage.holds("a", D1, 9, b"new")
+    coverage.pushed("a", D1, 10, b"new", is_novel=True)
+    assert not coverage.holds("a", D1, 1, b"new")
+    assert not coverage.holds("a", D1, 1, b"old")
+    coverage.diffed("a", D1, 3, b"new", is_novel=False)
+    coverage.pushed("a", D1, 4, b"new", is_novel=True)
+    assert coverage.holds("a", D1, 4, b"new")
+    coverage.pushed("a", D1, 1, b"third", is_novel=True)
+    assert coverage.holds("a", D1, 1, b"third")
+
+
+async def test_who_waits_for_a_log_is_not_told_of_another() -> None:
+    coverage = Coverage(lambda _node_id, _document: True)
+    waiting = asyncio.create_task(coverage.catch_up("a", D1, 2, b"old"))
+    await asyncio.sleep(0)
+    coverage.diffed("a", D1, 5, b"new", is_novel=True)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    coverage.diffed("a", D1, 2, b"old", is_novel=True)
+    async with asyncio.timeout(5):
+        await waiting
+
+
+def test_offers_name_their_log() -> None:
+    outbox = Outbox()
+    outbox.push(peer_pb2.ContextPush(id=D1.to_proto(), number=3, log=b"name", update=b"x"), 10)
+    outbox.sends(D2, 4, b"other")
+    outbox.open()
+    assert {push.number: push.log for push in outbox.take_frame().pushes} == {3: b"name", 4: b"other"}
+
+
 def test_coverage_is_bounded_and_keeps_what_is_used() -> None:
     coverage = Coverage(lambda _node_id, _document: False, max_documents=3)
     for number in range(3):

@@ -12,7 +12,7 @@ import orjson
 from tallystick.errors import Invalid, Reason
 from tallystick.v1 import context_pb2
 
-_BYTES = ("guid", "state_vector", "deletes_digest")
+_BYTES = ("guid", "state_vector", "deletes_digest", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Cursor:
         deletes_digest: equal: the same deletions; empty: not known.
         node_id: the node whose number follows, or "".
         number: of that node's update log of the document.
+        log: names that log.
     """
 
     guid: bytes
@@ -34,6 +35,7 @@ class Cursor:
     deletes_digest: bytes = b""
     node_id: str = ""
     number: int = 0
+    log: bytes = b""
 
     def to_json(self) -> str:
         """The cursor as JSON text, for a message to another agent or a checkpoint's metadata."""
@@ -50,13 +52,16 @@ class Cursor:
         """
         try:
             fields = orjson.loads(text)
-            raw = {name: base64.b64decode(fields[name], validate=True) for name in _BYTES}
+            raw = {
+                name: base64.b64decode(fields.get(name, "") if name == "log" else fields[name], validate=True)
+                for name in _BYTES
+            }
             epoch, node_id, number = fields["epoch"], fields["node_id"], fields["number"]
         except (orjson.JSONDecodeError, KeyError, TypeError, binascii.Error) as error:
             raise Invalid(f"not a cursor: {error}", reason=Reason.INVALID_JSON) from error
         if not (isinstance(epoch, int) and isinstance(node_id, str) and isinstance(number, int)):
             raise Invalid("not a cursor: a field has another type", reason=Reason.INVALID_JSON)
-        return cls(raw["guid"], epoch, raw["state_vector"], raw["deletes_digest"], node_id, number)
+        return cls(raw["guid"], epoch, raw["state_vector"], raw["deletes_digest"], node_id, number, raw["log"])
 
     @classmethod
     def of(cls, message: context_pb2.Cursor) -> Self:
@@ -68,6 +73,7 @@ class Cursor:
             message.deletes_digest,
             message.node_id,
             message.number,
+            message.log,
         )
 
     def message(self) -> context_pb2.Cursor:
@@ -79,4 +85,5 @@ class Cursor:
             deletes_digest=self.deletes_digest,
             node_id=self.node_id,
             number=self.number,
+            log=self.log,
         )

@@ -127,6 +127,7 @@ class Cursor(_message.Message):
     DELETES_DIGEST_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     guid: _builtins.bytes
     epoch: _builtins.int
     state_vector: _builtins.bytes
@@ -137,6 +138,8 @@ class Cursor(_message.Message):
     """whose number follows"""
     number: _builtins.int
     """of that node's update log of the document"""
+    log: _builtins.bytes
+    """names that log: under another name its numbers are others"""
     def __init__(
         self,
         *,
@@ -146,10 +149,11 @@ class Cursor(_message.Message):
         deletes_digest: _builtins.bytes = ...,
         node_id: _builtins.str = ...,
         number: _builtins.int = ...,
+        log: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes_digest", b"deletes_digest", "epoch", b"epoch", "guid", b"guid", "node_id", b"node_id", "number", b"number", "state_vector", b"state_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes_digest", b"deletes_digest", "epoch", b"epoch", "guid", b"guid", "log", b"log", "node_id", b"node_id", "number", b"number", "state_vector", b"state_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +158,7 @@ class SimHost:
         self._databases: list[SimDatabase] = []
         self._identities: list[Identity] = []
         self._documents: list[SimDocuments] = []
+        self._drawn = itertools.count()
         self.files: FileSystem = SimDisk(machine.files)
 
     def clock(self) -> float:
@@ -170,6 +173,10 @@ class SimHost:
     def random_bytes(self, count: int) -> bytes:
         """See `Host`."""
         return self._rng.randbytes(count)
+
+    def _some_bytes(self, count: int) -> bytes:
+        """For what is drawn when documents are opened: others at each time, and the same in each run of a seed."""
+        return hashlib.sha256(f"{self._machine.name} {self.clock()} {next(self._drawn)}".encode()).digest()[:count]
 
     def open_syncer(self) -> Syncing:
         """See `Host`."""
@@ -198,7 +205,7 @@ class SimHost:
         del has_peers
         documents = SimDocuments(
             folder,
-            open_desk,
+            lambda at: open_desk(at, self._some_bytes),
             clock=self.clock,
             sync_s=self._machine.thread_s,
             is_stuck=lambda: self._machine.is_stuck,

@@ -689,9 +689,12 @@ class ContextPush(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """of the sender's update log; rises with each push of a document"""
     update: _builtins.bytes
+    log: _builtins.bytes
+    """names the log that the number is of: as in a cursor"""
     @_builtins.property
     def id(self) -> Global___ContextId: ...
     @_builtins.property
@@ -703,10 +706,11 @@ class ContextPush(_message.Message):
         number: _builtins.int = ...,
         update: _builtins.bytes = ...,
         edit: _context_pb2.Edit | None = ...,
+        log: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "id", b"id", "number", b"number", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "id", b"id", "log", b"log", "number", b"number", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -725,10 +729,13 @@ class ContextDiff(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     IS_LAST_FIELD_NUMBER: _builtins.int
     EDITS_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """the sender's log up to here is in it"""
     data: _builtins.bytes
     is_last: _builtins.bool
+    log: _builtins.bytes
+    """with the last: names the log that the number is of"""
     @_builtins.property
     def id(self) -> Global___ContextId: ...
     @_builtins.property
@@ -743,10 +750,11 @@ class ContextDiff(_message.Message):
         data: _builtins.bytes = ...,
         is_last: _builtins.bool = ...,
         edits: _abc.Iterable[_context_pb2.Edit] | None = ...,
+        log: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "edits", b"edits", "id", b"id", "is_last", b"is_last", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "edits", b"edits", "id", b"id", "is_last", b"is_last", "log", b"log", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -288,6 +288,7 @@ class Merged(_message.Message):
     LACKS_STATE_VECTOR_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
     WEB_WRITERS_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     DELETES_DIGEST_FIELD_NUMBER: _builtins.int
     is_novel: _builtins.bool
     """false: all of it was known, nothing was stored"""
@@ -299,6 +300,8 @@ class Merged(_message.Message):
     """what to hand on, where it is not what came (carried over, repeats)"""
     lacks_state_vector: _builtins.bytes
     """set: it needs what is not here and was not merged; ask for what follows this"""
+    log: _builtins.bytes
+    """names the update log"""
     deletes_digest: _builtins.bytes
     """as in a cursor; of the last merge of a document in a batch, where it costs little"""
     @_builtins.property
@@ -319,11 +322,12 @@ class Merged(_message.Message):
         lacks_state_vector: _builtins.bytes = ...,
         edit: _context_pb2.Edit | None = ...,
         web_writers: _abc.Iterable[_builtins.int] | None = ...,
+        log: _builtins.bytes = ...,
         deletes_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes_digest", b"deletes_digest", "edit", b"edit", "is_novel", b"is_novel", "lacks_state_vector", b"lacks_state_vector", "number", b"number", "state_vector", b"state_vector", "update", b"update", "web_writers", b"web_writers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletes_digest", b"deletes_digest", "edit", b"edit", "is_novel", b"is_novel", "lacks_state_vector", b"lacks_state_vector", "log", b"log", "number", b"number", "state_vector", b"state_vector", "update", b"update", "web_writers", b"web_writers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -178,7 +178,7 @@ class MergedContexts:
         if is_covered(described.cursor, document, wanted, hub.node_id, hub.coverage):
             return described.cursor
         changed = asyncio.Event()
-        catching_up = asyncio.create_task(hub.coverage.catch_up(wanted.node_id, document, wanted.number))
+        catching_up = asyncio.create_task(hub.coverage.catch_up(wanted.node_id, document, wanted.number, wanted.log))
         catching_up.add_done_callback(lambda _: changed.set())
         try:
             with hub.audience.subscribe(document, changed.set) as subscription:

@@ -3,8 +3,8 @@
 Rules of this file:
 - A document covers a cursor if its state vector does, and the deletions are the same or this node has the update log
   that the cursor's number is of, up to that number: its own, or another node's as far as `peers` knows.
-- A number alone is not believed where there is a state vector too: a node whose disk was put back to an older state
-  gives numbers again.
+- A number alone is not believed where there is a state vector too, and never one of a log of another name: a node whose
+  documents were put back to an older state gives numbers again, under another name.
 - Deletions do not show in state vectors. A cursor that names a log and no digest is covered by that log alone; one that
   names neither says nothing of deletions.
 - A cursor of an older epoch is covered: each epoch begins with what all voters had, and what a node had beyond that it
@@ -36,9 +36,10 @@ def is_covered(
     held, asked = state_vectors.decode(present.state_vector), state_vectors.decode(wanted.state_vector)
     if not state_vectors.covers(held, asked):
         return False
-    if wanted.number and wanted.node_id == node_id and present.number >= wanted.number:
-        return True
-    if wanted.number and wanted.node_id != node_id and coverage.holds(wanted.node_id, document, wanted.number):
+    if wanted.number and wanted.node_id == node_id:
+        if present.log == wanted.log and present.number >= wanted.number:
+            return True
+    elif wanted.number and coverage.holds(wanted.node_id, document, wanted.number, wanted.log):
         return True
     says_deletions = bool(wanted.deletes_digest)
     if says_deletions and present.deletes_digest != wanted.deletes_digest:

@@ -214,6 +214,7 @@ class Editing:
             deletes_digest=merged.deletes_digest,
             node_id=self._hub.node_id,
             number=merged.number,
+            log=merged.log,
         )
         return None
 

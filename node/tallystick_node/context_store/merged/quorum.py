@@ -42,14 +42,14 @@ class Quorum:
         self._waiting.append(_Waiting(number, document, cursor))
         self._added.set()
 
-    def moved(self, document: ContextId, number: int) -> None:
+    def moved(self, document: ContextId, number: int, log: bytes) -> None:
         """All of it is in the new epoch, under this number of this node's log at the latest."""
         if self._reaching is not None:
             self._reaching.cancel()
         if self._waiting:
             last = self._waiting[-1]
             cursor = context_pb2.Cursor(
-                guid=document.guid, epoch=document.epoch, node_id=self._hub.node_id, number=number
+                guid=document.guid, epoch=document.epoch, node_id=self._hub.node_id, number=number, log=log
             )
             self._waiting = deque([_Waiting(last.number, document, cursor)])
 
@@ -60,7 +60,8 @@ class Quorum:
                 self._added.clear()
                 await self._added.wait()
             first = self._waiting[0]
-            self._reaching = asyncio.create_task(self._hub.reached_quorum(first.document, first.cursor.number))
+            reaching = self._hub.reached_quorum(first.document, first.cursor.number, first.cursor.log)
+            self._reaching = asyncio.create_task(reaching)
             try:
                 await asyncio.wait((self._reaching,))
             finally:

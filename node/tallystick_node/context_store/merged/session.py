@@ -185,6 +185,7 @@ class Session:
             state_vector=item.state_vector,
             node_id=self._parts.hub.node_id,
             number=item.number,
+            log=item.log,
         )
         pushed = context_pb2.SyncPushed(update=item.update, edit=item.edit, cursor=cursor)
         return context_pb2.SyncResponse(pushed=pushed)
@@ -192,7 +193,7 @@ class Session:
     def _moved(self, item: Moved) -> context_pb2.SyncResponse | None:
         self._is_moved = True
         self._lacking_from = None
-        self._quorum.moved(item.document, item.number)
+        self._quorum.moved(item.document, item.number, item.log)
         record = self._parts.following.record(self._document.guid)
         if record is None:
             return None

@@ -29,3 +29,18 @@ def cursor_of(loaded: Loaded) -> context_pb2.Cursor:
         deletes_digest=loaded.deletes_digest(),
         number=loaded.row.number,
     )
+
+
+def name_logs(response: worker_pb2.Response, log: bytes) -> None:
+    """Says of which log the numbers of an answer are."""
+    match response.WhichOneof("body"):
+        case "merged":
+            response.merged.log = log
+        case "done" if response.done.HasField("merged"):
+            response.done.merged.log = log
+        case "described":
+            response.described.cursor.log = log
+        case "data" if response.data.HasField("cursor"):
+            response.data.cursor.log = log
+        case _:
+            return

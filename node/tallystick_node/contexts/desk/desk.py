@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from tallystick.errors import Invalid, Overloaded, Reason, TallystickError
 from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts import limits
 from tallystick_node.contexts.desk import damage
-from tallystick_node.contexts.desk.answers import WRITING, refusal
+from tallystick_node.contexts.desk.answers import WRITING, name_logs, refusal
 from tallystick_node.contexts.desk.blaming import Blamer
 from tallystick_node.contexts.desk.comparing import Comparer
 from tallystick_node.contexts.desk.crdt import Crdt, CrdtFailed
@@ -53,6 +54,7 @@ class Desk:
         clock: seconds that never go back: what is handed over in parts is kept for a time.
         loaded_bytes, loaded_documents: what is kept in memory.
         history_updates, history_bytes: what is kept of a document's history.
+        random_bytes: gives so many.
 
     Raises:
         DatabaseDamaged: `damage.put_aside` makes room for an empty one.
@@ -69,10 +71,11 @@ class Desk:
         loaded_documents: int = limits.LOADED_DOCUMENTS,
         history_updates: int = limits.HISTORY_UPDATES,
         history_bytes: int = limits.HISTORY_BYTES,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._folder = folder
         Crdt().close()  # with its first document pycrdt imports asyncio: better now than while a client waits
-        self._rows, self._sums = damage.open_rows(folder)
+        self._rows, self._sums, self._log = damage.open_rows(folder, random_bytes)
         self._library = Library(self._rows, self._sums, loaded_bytes=loaded_bytes, loaded_documents=loaded_documents)
         self._outgoing = Outgoing(clock)
         self._incoming = Incoming(clock)
@@ -197,6 +200,7 @@ class Desk:
                 response = refusal(error)
             except (RowDamaged, CrdtFailed):
                 response = refusal(self._damaged(request, body))
+        name_logs(response, self._log)
         response.id = request.id
         return response
 

@@ -214,6 +214,20 @@ class Rows:
             (floor, row_sum(floor)),
         )
 
+    # The name of all logs.
+
+    def log_name(self) -> tuple[bytes, bytes] | None:
+        """It, and which opening has the database. Raises RowDamaged."""
+        row = self._sql.row("SELECT name, opening, sum FROM log")
+        if row is None:
+            return None
+        _check(row[2], row[0], row[1])
+        return row[0], row[1]
+
+    def put_log_name(self, name: bytes, opening: bytes) -> None:
+        """Another one, or another opening."""
+        self._write("INSERT OR REPLACE INTO log VALUES (1, ?, ?, ?)", (name, opening, row_sum(name, opening)))
+
     # The update log.
 
     def add(self, life: int, number: int, edit: context_pb2.Edit, data: bytes | None) -> None:

@@ -34,7 +34,13 @@ _PRAGMAS: Final = (
     "PRAGMA journal_size_limit = 67108864",
 )
 
+_LOG_TABLE: Final = """CREATE TABLE log (
+        id INTEGER PRIMARY KEY CHECK (id = 1), name BLOB NOT NULL, opening BLOB NOT NULL,
+        sum INTEGER NOT NULL) STRICT"""
+"""See `naming`."""
+
 _TABLES: Final = (
+    _LOG_TABLE,
     # floor: numbers of what begins to be held from now on lie above it, so that none is given twice.
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), floor INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT",
     """CREATE TABLE documents (
@@ -92,5 +98,8 @@ def _prepare(sql: Sql) -> None:
         sql.execute(f"PRAGMA user_version = {FORMAT}")
         sql.execute("COMMIT")
     known = {row[0] for row in sql.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+    if found and _LOG_TABLE not in known:  # databases of format 1 were made without it
+        sql.execute(_LOG_TABLE)
+        known.add(_LOG_TABLE)
     if not known.issuperset(_TABLES):
         raise DatabaseDamaged(sql.path, "its tables are not those of its format")

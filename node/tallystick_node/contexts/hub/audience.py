@@ -71,14 +71,14 @@ class Audience:
             for subscription in opened.subscribers:
                 subscription.lag()
 
-    def move(self, document: ContextId, number: int) -> None:
-        """A document is in a new epoch. `number`: up to which this node's update log there is carried over."""
+    def move(self, document: ContextId, number: int, log: bytes = b"") -> None:
+        """A document is in a new epoch. `number`: up to which this node's update log there, `log`, is carried over."""
         opened = self._open.get(document.guid)
         if opened is not None:
             opened.number = 0
             for subscription in opened.subscribers:
                 if subscription.document.epoch < document.epoch:
-                    subscription.move(document, number)
+                    subscription.move(document, number, log)
 
     def end(self, guid: bytes, error: TallystickError) -> None:
         """A document is gone."""

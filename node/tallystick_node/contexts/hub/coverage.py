@@ -11,11 +11,11 @@ from tallystick_node.contexts.ids import ContextId
 class Coverage(Protocol):
     """What this node holds of other nodes' update logs."""
 
-    def holds(self, node_id: str, document: ContextId, number: int, /) -> bool:
-        """Whether that node's log of this document is here, on disk, up to `number`, as far as is known."""
+    def holds(self, node_id: str, document: ContextId, number: int, log: bytes = b"", /) -> bool:
+        """Whether that node's log of this name is here, on disk, up to `number`, as far as is known."""
         ...
 
-    async def catch_up(self, node_id: str, document: ContextId, number: int, /) -> None:
+    async def catch_up(self, node_id: str, document: ContextId, number: int, log: bytes = b"", /) -> None:
         """Returns once it is; asks that node for it now. The caller bounds it with a timeout."""
         ...
 
@@ -23,12 +23,12 @@ class Coverage(Protocol):
 class NoCoverage:
     """`Coverage` of a node without peers: nothing is known of others, and nothing will come."""
 
-    def holds(self, node_id: str, document: ContextId, number: int) -> bool:
+    def holds(self, node_id: str, document: ContextId, number: int, log: bytes = b"") -> bool:
         """See `Coverage`."""
-        del node_id, document, number
+        del node_id, document, number, log
         return False
 
-    async def catch_up(self, node_id: str, document: ContextId, number: int) -> None:
+    async def catch_up(self, node_id: str, document: ContextId, number: int, log: bytes = b"") -> None:
         """See `Coverage`."""
-        del node_id, document, number
+        del node_id, document, number, log
         await asyncio.get_running_loop().create_future()

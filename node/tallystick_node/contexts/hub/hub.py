@@ -49,6 +49,8 @@ class LocalEdit(NamedTuple):
     number: int
     update: bytes
     edit: context_pb2.Edit
+    log: bytes = b""
+    """The name of the log that the number is of."""
 
 
 LocalListener: TypeAlias = Callable[[LocalEdit], None]
@@ -173,12 +175,12 @@ class Hub:
         """A peer has on disk what this node pushed of a document up to `number`, and all of its log up to `whole`."""
         self.acks.note(peer_id, document, number, whole)
 
-    async def reached_quorum(self, document: ContextId, number: int) -> None:
+    async def reached_quorum(self, document: ContextId, number: int, log: bytes = b"") -> None:
         """Returns once a majority has this node's log up to `number`. Raises NotFound: the document was deleted."""
         if number == 0:
             return
         if not self.acks.knows(document):
-            self._tell_peers(LocalEdit(document, number, b"", context_pb2.Edit()))
+            self._tell_peers(LocalEdit(document, number, b"", context_pb2.Edit(), log))
         await self.acks.reached(document, number)
 
     # What is decided.
@@ -235,7 +237,7 @@ class Hub:
             merged = response.done.merged
             number = merged.number if merged.is_novel else 0
             self.acks.moved(document, number)
-            self.audience.move(document, number)
+            self.audience.move(document, number, merged.log)
             if merged.is_novel:
                 self._tell(document, merged, merged.update, None, is_local=True)
 
@@ -340,10 +342,12 @@ class Hub:
         if merged.is_novel and not update:
             self.audience.lag(document.guid)  # it came in parts, and is not at hand
         elif merged.is_novel:
-            self.audience.push(document, Pushed(merged.number, update, merged.edit, merged.state_vector), sender)
+            pushed = Pushed(merged.number, update, merged.edit, merged.state_vector, merged.log)
+            self.audience.push(document, pushed, sender)
         if is_local:
             self.acks.merged(document, merged.number, is_novel=merged.is_novel)
-            self._tell_peers(LocalEdit(document, merged.number, update if merged.is_novel else b"", merged.edit))
+            told = update if merged.is_novel else b""
+            self._tell_peers(LocalEdit(document, merged.number, told, merged.edit, merged.log))
 
     def _tell_peers(self, edit: LocalEdit) -> None:
         for listener in self._on_local:

@@ -30,6 +30,7 @@ class Pushed(NamedTuple):
     update: bytes
     edit: context_pb2.Edit
     state_vector: bytes
+    log: bytes = b""
 
 
 class Lagging(NamedTuple):
@@ -42,6 +43,7 @@ class Moved(NamedTuple):
 
     document: ContextId
     number: int
+    log: bytes = b""
 
 
 Item: TypeAlias = Pushed | Lagging | Moved
@@ -131,10 +133,10 @@ class Subscription:
         self._size_bytes = 0
         self._wake()
 
-    def move(self, document: ContextId, number: int) -> None:
+    def move(self, document: ContextId, number: int, log: bytes = b"") -> None:
         """The document is in another epoch: what waits of the old one is in the new one's content."""
         self.document = document
-        self._items = deque([Moved(document, number)])
+        self._items = deque([Moved(document, number, log)])
         self._size_bytes = 0
         self._wake()
 

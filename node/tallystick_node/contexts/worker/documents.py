@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tallystick_node.contexts.desk import damage
@@ -9,13 +11,13 @@ from tallystick_node.contexts.desk.desk import Desk
 from tallystick_node.contexts.worker.process import Handler
 
 
-def open_desk(folder: Path) -> Handler:
+def open_desk(folder: Path, random_bytes: Callable[[int], bytes] = os.urandom) -> Handler:
     """The documents in a folder.
 
     Raises:
         DatabaseDamaged, UnknownFormat: it cannot be opened.
     """
-    return Desk(folder)
+    return Desk(folder, random_bytes=random_bytes)
 
 
 def put_aside(folder: Path) -> Path:

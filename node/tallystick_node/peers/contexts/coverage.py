@@ -3,9 +3,9 @@
 Rules of this file:
 - A node's log up to n is here if a diff up to n was merged, or if it was here up to n - 1 and the push of n was merged:
   a node does not push what it had from others, so a number that was skipped ends what is known.
-- The numbers of a node's log of a document may begin anew (it had lost it). That shows by something new under a number
-  A node that has started again may have an older disk, and another worker of this
-  one an empty one: nothing is known either.
+- The numbers of a node's log of a document may begin anew (it had lost it). That shows by the log's name, or by
+  something new under a number. A node that has started again may have an older disk, and another worker of this one an
+  empty one: nothing is known either.
 - Bounded: what was not looked at for longest goes first. Whatever is not known is learnt again by asking for a diff.
 """
 
@@ -13,9 +13,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.peers.contexts.limits import COVERED_DOCUMENTS
+
+
+class _Known(NamedTuple):
+    """How far a log of this name is here."""
+
+    log: bytes
+    number: int
+
+
+_NOTHING: Final = _Known(b"", 0)
 
 
 class Coverage:
@@ -36,25 +47,26 @@ class Coverage:
         self._worker_of = worker_of
         self._worker = 0
         self._max_documents = max_documents
-        self._numbers: dict[tuple[str, ContextId], int] = {}  # those used last are last
-        self._waiting: dict[tuple[str, ContextId], list[tuple[int, asyncio.Future[None]]]] = {}
+        self._numbers: dict[tuple[str, ContextId], _Known] = {}  # those used last are last
+        self._waiting: dict[tuple[str, ContextId], list[tuple[_Known, asyncio.Future[None]]]] = {}
 
-    def holds(self, node_id: str, document: ContextId, number: int) -> bool:
-        """Whether that node's log of this document is here, on disk, up to `number`, as far as is known."""
-        return self._of(node_id, document) >= number
+    def holds(self, node_id: str, document: ContextId, number: int, log: bytes = b"") -> bool:
+        """Whether that node's log of this name is here, on disk, up to `number`, as far as is known."""
+        known = self._of(node_id, document)
+        return known.log == log and known.number >= number
 
-    async def catch_up(self, node_id: str, document: ContextId, number: int) -> None:
+    async def catch_up(self, node_id: str, document: ContextId, number: int, log: bytes = b"") -> None:
         """Returns once it is; asks that node for it now. The caller bounds it with a timeout."""
-        if self.holds(node_id, document, number):
+        if self.holds(node_id, document, number, log):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault((node_id, document), [])
-        waiting.append((number, future))
+        waiting.append((_Known(log, number), future))
         try:
             self._ask(node_id, document)
             await future
         finally:
-            waiting.remove((number, future))
+            waiting.remove((_Known(log, number), future))
             if not waiting and self._waiting.get((node_id, document)) is waiting:
                 del self._waiting[node_id, document]
 
@@ -62,19 +74,20 @@ class Coverage:
         """Documents that somebody waits for: a node that was not reached is asked once it is."""
         return [document for waited_id, document in self._waiting if waited_id == node_id]
 
-    def pushed(self, node_id: str, document: ContextId, number: int, *, is_novel: bool) -> None:
+    def pushed(self, node_id: str, document: ContextId, number: int, log: bytes = b"", *, is_novel: bool) -> None:
         """An edit of that node, under its number, is here."""
         known = self._of(node_id, document)
-        if number <= known and is_novel:
+        is_same = known.log == log
+        if number == (known.number + 1 if is_same else 1):
+            self._set(node_id, document, _Known(log, number))
+        elif not is_same or (number <= known.number and is_novel):
             self._numbers.pop((node_id, document), None)
-        elif number == known + 1:
-            self._set(node_id, document, number)
 
-    def diffed(self, node_id: str, document: ContextId, number: int, *, is_novel: bool) -> None:
+    def diffed(self, node_id: str, document: ContextId, number: int, log: bytes = b"", *, is_novel: bool) -> None:
         """A diff of that node up to this number is here."""
         known = self._of(node_id, document)
-        if number > known or (number < known and is_novel):
-            self._set(node_id, document, number)
+        if known.log != log or number > known.number or (number < known.number and is_novel):
+            self._set(node_id, document, _Known(log, number))
 
     def forget_node(self, node_id: str) -> None:
         """It has started again."""
@@ -84,21 +97,22 @@ class Coverage:
         """The document was lost here."""
         self._numbers = {key: number for key, number in self._numbers.items() if key[1].guid != guid}
 
-    def _of(self, node_id: str, document: ContextId) -> int:
+    def _of(self, node_id: str, document: ContextId) -> _Known:
         worker = self._worker_of()
         if worker != self._worker:
             self._worker = worker
             self._numbers.clear()
-        number = self._numbers.pop((node_id, document), 0)
-        if number:
-            self._numbers[node_id, document] = number
-        return number
+        known = self._numbers.pop((node_id, document), None)
+        if known is None:
+            return _NOTHING
+        self._numbers[node_id, document] = known
+        return known
 
-    def _set(self, node_id: str, document: ContextId, number: int) -> None:
+    def _set(self, node_id: str, document: ContextId, known: _Known) -> None:
         self._numbers.pop((node_id, document), None)
-        self._numbers[node_id, document] = number
+        self._numbers[node_id, document] = known
         if len(self._numbers) > self._max_documents:
             del self._numbers[next(iter(self._numbers))]
         for wanted, future in self._waiting.get((node_id, document), ()):
-            if wanted <= number and not future.done():
+            if wanted.log == known.log and wanted.number <= known.number and not future.done():
                 future.set_result(None)

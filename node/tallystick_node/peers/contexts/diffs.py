@@ -105,10 +105,11 @@ class Diffs:
             response = await self._documents.ask(document.guid, worker_pb2.Request(part=part))
             data = response.data.data
             offset += len(data)
-        self._outbox.sends(document, head.cursor.number)
+        self._outbox.sends(document, head.cursor.number, head.cursor.log)
         last = peer_pb2.ContextDiff(
-            id=document.to_proto(), number=head.cursor.number, data=data, is_last=True, edits=_newest(head.edits)
-        )
+            id=document.to_proto(), number=head.cursor.number, data=data, is_last=True,
+            edits=_newest(head.edits), log=head.cursor.log,
+        )  # fmt: skip
         await self._put(last)
         self.made += 1
 

@@ -100,7 +100,7 @@ class ContextExchange:
     def push(self, local: LocalEdit) -> None:
         """An edit that this node took, or (without an update) a document whose ack is wanted: to every member."""
         push = peer_pb2.ContextPush(
-            id=local.document.to_proto(), number=local.number, update=local.update, edit=local.edit
+            id=local.document.to_proto(), number=local.number, update=local.update, edit=local.edit, log=local.log
         )
         size_bytes = push.ByteSize()
         worker = self._around.worker_of()

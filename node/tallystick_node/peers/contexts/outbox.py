@@ -40,6 +40,7 @@ class _Unacked:
     pushed: int
     sent: int
     offered: int = 0
+    log: bytes = b""
 
 
 class Outbox:
@@ -92,7 +93,7 @@ class Outbox:
             return  # to be found by comparing
         before = self._unacked.get(document)
         offered = before.offered if before is not None and before.sent <= push.number else 0
-        self._unacked[document] = _Unacked(push.number, push.number, offered)
+        self._unacked[document] = _Unacked(push.number, push.number, offered, push.log)
         is_begun = document in self._begun or push.number == 1
         self._begin(document)
         if not self._open:
@@ -111,13 +112,13 @@ class Outbox:
         """An edit may have been merged here without being pushed: the next one of each document goes as an offer."""
         self._begun.clear()
 
-    def sends(self, document: ContextId, number: int) -> None:
+    def sends(self, document: ContextId, number: int, log: bytes = b"") -> None:
         """A diff up to this number is on its way: its ack is awaited like that of an edit."""
         unacked = self._unacked.get(document)
         if unacked is not None:
-            unacked.sent = max(unacked.sent, number)
+            unacked.sent, unacked.log = max(unacked.sent, number), log
         elif len(self._unacked) < self._max_documents:
-            self._unacked[document] = _Unacked(0, number)
+            self._unacked[document] = _Unacked(0, number, log=log)
 
     def acked(self, document: ContextId, number: int, whole: int = 0) -> int | None:
         """The peer has what was pushed of a document up to this number, and all of it up to `whole`: the newest edit
@@ -174,7 +175,7 @@ class Outbox:
             unacked = self._unacked.get(document)
             if unacked is not None:
                 unacked.offered = unacked.sent
-                frame.pushes.add(id=document.to_proto(), number=unacked.sent)
+                frame.pushes.add(id=document.to_proto(), number=unacked.sent, log=unacked.log)
                 room_items -= 1
         while self._pushes and room_items and (self._pushes[0][1] <= room_bytes or not frame.pushes):
             push, size_bytes = self._pushes.popleft()

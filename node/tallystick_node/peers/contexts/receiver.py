@@ -166,20 +166,20 @@ class Receiver:
         if epoch > document.epoch:
             return
         if epoch < document.epoch or not push.update:
-            self._offered(document, push.number)
+            self._offered(document, push.number, push.log)
             return
         merged = await self._merge(document, worker_pb2.Merge(update=push.update, edit=push.edit))
         if merged is None:
             self._fails(document, push.number)
             return
-        self._taking.coverage.pushed(self._peer_id, document, push.number, is_novel=merged.is_novel)
+        self._taking.coverage.pushed(self._peer_id, document, push.number, push.log, is_novel=merged.is_novel)
         self._counters.novel += merged.is_novel
         number = self._owed.merged(document, push.number)
         if number:
             self._replies.ack(document, number)
 
-    def _offered(self, document: ContextId, number: int) -> None:
-        if self._taking.coverage.holds(self._peer_id, document, number):
+    def _offered(self, document: ContextId, number: int, log: bytes) -> None:
+        if self._taking.coverage.holds(self._peer_id, document, number, log):
             self._replies.ack(document, number, whole=number)
         else:
             self._fails(document, number)
@@ -243,12 +243,12 @@ class Receiver:
                 return  # a part was lost with the worker
             merged = await self._merge(document, worker_pb2.Merge(staged=staged.handle, edits=part.edits))
         if merged is not None:
-            self._diffed(document, part.number, merged)
+            self._diffed(document, part.number, part.log, merged)
 
-    def _diffed(self, document: ContextId, number: int, merged: worker_pb2.Merged) -> None:
+    def _diffed(self, document: ContextId, number: int, log: bytes, merged: worker_pb2.Merged) -> None:
         self._counters.diffs += 1
         self._counters.novel += merged.is_novel
-        self._taking.coverage.diffed(self._peer_id, document, number, is_novel=merged.is_novel)
+        self._taking.coverage.diffed(self._peer_id, document, number, log, is_novel=merged.is_novel)
         reached = self._owed.answered(document, number, self._now_s())
         if reached:
             self._replies.ack(document, reached, whole=number)

@@ -10,7 +10,7 @@ import pytest
 
 from tallystick.v1 import context_pb2
 from tallystick.worker.v1 import worker_pb2
-from tallystick_node.contexts.desk import damage
+from tallystick_node.contexts.desk import damage, naming
 from tallystick_node.contexts.desk import limits as own
 from tallystick_node.contexts.desk.desk import Desk
 from tallystick_node.contexts.desk.rows import Rows
@@ -235,3 +235,68 @@ def test_a_newer_format_is_refused(asker: Asker) -> None:
 
 def test_forgetting_what_is_not_there(asker: Asker) -> None:
     assert not forget(asker).changed
+
+
+def log_of(asker: Asker) -> bytes:
+    """The name of its logs, as cursors say it."""
+    described = asker.ask(worker_pb2.Request(describe=worker_pb2.Describe(id=context_id()))).described
+    return described.cursor.log
+
+
+def copy_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith(FILE_NAME)}
+
+
+def test_an_old_copy_gives_its_numbers_under_another_name(asker: Asker) -> None:
+    replica = Replica()
+    name = asker.merge(replica.set("a", 1)).log
+    assert len(name) == 8
+    assert log_of(asker) == name
+    asker.desk.close()
+    old = copy_of(asker.folder)
+    asker.desk = Desk(asker.folder)
+    assert log_of(asker) == name
+    gone = asker.merge(replica.edit(lambda: replica.map().pop("a")))
+    assert (gone.number, gone.log) == (2, name)
+    asker.desk.close()
+    for path in copy_of(asker.folder):
+        (asker.folder / path).unlink()
+    for path, data in old.items():
+        (asker.folder / path).write_bytes(data)
+    asker.desk = Desk(asker.folder)
+    again = asker.merge(Replica(FIRST + 1).set("b", 1), writer=FIRST + 1)
+    assert again.number == 2
+    assert again.log not in (name, b"")
+    asker.reopen()
+    assert log_of(asker) == again.log
+
+
+def test_what_is_begun_anew_has_another_name_and_numbers_from_far_above(asker: Asker) -> None:
+    replica = Replica()
+    before = asker.merge(replica.set("a", 1))
+    asker.desk.close()
+    damage.put_aside(asker.folder)
+    asker.desk = Desk(asker.folder)
+    after = asker.merge(replica.doc.get_update())
+    assert after.log not in (before.log, b"")
+    assert 2**24 < after.number <= 2**25
+    asker.reopen()
+    assert log_of(asker) == after.log
+
+
+def test_without_the_mark_beside_it_or_with_a_damaged_name_it_gets_another(asker: Asker) -> None:
+    names = [log_of(asker)]
+    (asker.folder / naming.BESIDE_NAME).unlink()
+    asker.reopen()
+    names.append(log_of(asker))
+    alter(asker, "UPDATE log SET name = x'00'")
+    names.append(log_of(asker))
+    assert len(set(names)) == 3
+
+
+def test_a_database_without_a_name_is_given_one(asker: Asker) -> None:
+    asker.merge(Replica().set("a", 1))
+    asker.desk._rows._sql.execute("DROP TABLE log")
+    asker.reopen()
+    assert log_of(asker)
+    assert asker.json() == b'{"tasks":{"a":1}}'

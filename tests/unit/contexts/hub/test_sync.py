@@ -333,6 +333,8 @@ async def test_the_acks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     [
         (context_pb2.Cursor(node_id="a", number=1), True),
         (context_pb2.Cursor(node_id="a", number=2), False),
+        (context_pb2.Cursor(node_id="a", number=1, log=b"before"), False),
+        (context_pb2.Cursor(node_id="a", number=1, log=b"before", state_vector=HELD), False),
         (context_pb2.Cursor(node_id="a", number=1, state_vector=b"\x01\x07\x01"), False),
         (context_pb2.Cursor(node_id="b", number=1), False),
         (context_pb2.Cursor(node_id="b", number=9, state_vector=Replica().state_vector), False),
@@ -343,6 +345,8 @@ async def test_the_acks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     ids=[
         "own number",
         "own number to come",
+        "own number of a log of another name",
+        "own number of a log of another name with a state vector",
         "own number of before its disk was put back",
         "unknown log",
         "unknown log with a state vector",
