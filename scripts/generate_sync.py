@@ -60,7 +60,7 @@ BASE: Final = ("contexts/views/roots", "View")
 """What is inherited from it is handed on too."""
 COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", "MutableSet"})
 """Bases that twins have too."""
-SKIPPED: Final = frozenset({("Context", "doc")})
+SKIPPED: Final = frozenset({("Client", "outside"), ("Context", "doc")})
 """Members without a twin: what they give belongs to the thread of the event loop."""
 CALLED_HERE: Final = {("Agent", "step"): ("effect", "on_ambiguous")}
 """Methods that call what the caller hands in, on the caller's own thread, and the parameters that those are."""

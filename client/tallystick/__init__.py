@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from tallystick.steps.steps import Steps
     from tallystick.steps.turn import Turn
     from tallystick.steps.values import Happened, Step, StepStatus
+    from tallystick.supervising import Supervisor, supervise
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
 _SUBMODULES: Final = frozenset({"contexts", "history", "ops", "steps", "sync"})
@@ -94,6 +95,7 @@ _NAMES: Final = {
     "contexts.cursor": ("Cursor",),
     "leases.lease": ("Lease",),
     "history.history": ("History", "MergeResult"),
+    "supervising": ("Supervisor", "supervise"),
     "steps.steps": ("Steps",),
     "steps.turn": ("Turn",),
     "steps.values": ("Happened", "Step", "StepStatus"),
@@ -192,6 +194,7 @@ __all__ = [
     "Step",
     "StepStatus",
     "Steps",
+    "Supervisor",
     "TallystickError",
     "Turn",
     "Unavailable",
@@ -202,5 +205,6 @@ __all__ = [
     "history",
     "ops",
     "steps",
+    "supervise",
     "sync",
 ]

@@ -133,6 +133,11 @@ class Client:
             self._calls.session.saw(revision)
 
     @property
+    def outside(self) -> Outside:
+        """What it takes from its machine: clock, randomness, keys, channels."""
+        return self._calls.outside
+
+    @property
     def members(self) -> Members:
         """Who is of the cluster, and changing it."""
         return self._members
