@@ -20,6 +20,7 @@ import grpc
 from tallystick.errors import NoLeader
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.access import Access
+from tallystick_node.api.branch_service import BranchService
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.header import Headers
@@ -28,6 +29,7 @@ from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
+from tallystick_node.branch_store import BranchStore
 from tallystick_node.config.values import NodeConfig, TLSConfig
 from tallystick_node.consensus.digests import ReplicaDivergedError
 from tallystick_node.consensus.members import Member, Members, from_proto
@@ -189,6 +191,7 @@ class Node:
             ),
             LeaseService(leases, headers),
             StepService(StepStore(self._access, self._database.reads.steps, self._host.unix_ms), headers),
+            BranchService(BranchStore(self._access, self._database.reads, self._host.unix_ms), headers),
         )
 
     def _make_web_server(self) -> WebServer:

@@ -26,7 +26,7 @@ from tallystick.v1 import common_pb2 as tallystick_dot_v1_dot_common__pb2
 from tallystick.v1 import state_pb2 as tallystick_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atallystick/v1/branch.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\x1a\x19tallystick/v1/state.proto\"\xb0\x01\n\x0b\x46orkRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0e\n\x06\x62ranch\x18\x02 \x01(\t\x12\r\n\x03seq\x18\x03 \x01(\x04H\x00\x12\x14\n\ncheckpoint\x18\x04 \x01(\tH\x00\x12\x16\n\x0ctime_unix_ms\x18\x05 \x01(\x04H\x00\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\n\x02\x61t\"\xa4\x01\n\x0c\x46orkResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12&\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1b.tallystick.v1.BranchForked\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\xae\x01\n\x0f\x46orkTeamRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x15\n\rsource_branch\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\t\x12)\n\x08revision\x18\x05 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"\x80\x01\n\x10\x46orkTeamResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12+\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x19.tallystick.v1.TeamBranch\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"a\n\nTeamBranch\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x06\x66orked\x18\x02 \x01(\x0b\x32\x1b.tallystick.v1.BranchForked\"\x88\x01\n\x13ListBranchesRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"\xd9\x01\n\nBranchInfo\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x10\n\x08\x66ork_seq\x18\x03 \x01(\x04\x12\x0b\n\x03seq\x18\x04 \x01(\x04\x12\x0c\n\x04hash\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ms\x18\x06 \x01(\x04\x12\x12\n\ncheckpoint\x18\x07 \x01(\t\x12)\n\x08revision\x18\x08 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x11\n\tlog_bytes\x18\t \x01(\x04\"\x80\x01\n\x14ListBranchesResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12+\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x19.tallystick.v1.BranchInfo\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xa0\x01\n\x13\x44\x65leteBranchRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\tB\x0f\n\r_expected_seq\"\x82\x01\n\x14\x44\x65leteBranchResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12)\n\x08revision\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x32\xcf\x02\n\rBranchService\x12?\n\x04\x46ork\x12\x1a.tallystick.v1.ForkRequest\x1a\x1b.tallystick.v1.ForkResponse\x12K\n\x08\x46orkTeam\x12\x1e.tallystick.v1.ForkTeamRequest\x1a\x1f.tallystick.v1.ForkTeamResponse\x12W\n\x0cListBranches\x12\".tallystick.v1.ListBranchesRequest\x1a#.tallystick.v1.ListBranchesResponse\x12W\n\x0c\x44\x65leteBranch\x12\".tallystick.v1.DeleteBranchRequest\x1a#.tallystick.v1.DeleteBranchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atallystick/v1/branch.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\x1a\x19tallystick/v1/state.proto\"\xc5\x01\n\x0b\x46orkRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0e\n\x06\x62ranch\x18\x02 \x01(\t\x12\r\n\x03seq\x18\x03 \x01(\x04H\x00\x12\x14\n\ncheckpoint\x18\x04 \x01(\tH\x00\x12\x16\n\x0ctime_unix_ms\x18\x05 \x01(\x04H\x00\x12\x13\n\tlast_turn\x18\x08 \x01(\x08H\x00\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\n\x02\x61t\"\xa4\x01\n\x0c\x46orkResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12&\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1b.tallystick.v1.BranchForked\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\xae\x01\n\x0f\x46orkTeamRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x15\n\rsource_branch\x18\x03 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x04 \x01(\t\x12)\n\x08revision\x18\x05 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"\x80\x01\n\x10\x46orkTeamResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12+\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x19.tallystick.v1.TeamBranch\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"a\n\nTeamBranch\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x06\x66orked\x18\x02 \x01(\x0b\x32\x1b.tallystick.v1.BranchForked\"\x88\x01\n\x13ListBranchesRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"\xd9\x01\n\nBranchInfo\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x10\n\x08\x66ork_seq\x18\x03 \x01(\x04\x12\x0b\n\x03seq\x18\x04 \x01(\x04\x12\x0c\n\x04hash\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ms\x18\x06 \x01(\x04\x12\x12\n\ncheckpoint\x18\x07 \x01(\t\x12)\n\x08revision\x18\x08 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x11\n\tlog_bytes\x18\t \x01(\x04\"\x80\x01\n\x14ListBranchesResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12+\n\x08\x62ranches\x18\x02 \x03(\x0b\x32\x19.tallystick.v1.BranchInfo\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xa0\x01\n\x13\x44\x65leteBranchRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x0c\x65xpected_seq\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\tB\x0f\n\r_expected_seq\"\x82\x01\n\x14\x44\x65leteBranchResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12)\n\x08revision\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x32\xcf\x02\n\rBranchService\x12?\n\x04\x46ork\x12\x1a.tallystick.v1.ForkRequest\x1a\x1b.tallystick.v1.ForkResponse\x12K\n\x08\x46orkTeam\x12\x1e.tallystick.v1.ForkTeamRequest\x1a\x1f.tallystick.v1.ForkTeamResponse\x12W\n\x0cListBranches\x12\".tallystick.v1.ListBranchesRequest\x1a#.tallystick.v1.ListBranchesResponse\x12W\n\x0c\x44\x65leteBranch\x12\".tallystick.v1.DeleteBranchRequest\x1a#.tallystick.v1.DeleteBranchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.v1.branch_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FORKREQUEST']._serialized_start=101
-  _globals['_FORKREQUEST']._serialized_end=277
-  _globals['_FORKRESPONSE']._serialized_start=280
-  _globals['_FORKRESPONSE']._serialized_end=444
-  _globals['_FORKTEAMREQUEST']._serialized_start=447
-  _globals['_FORKTEAMREQUEST']._serialized_end=621
-  _globals['_FORKTEAMRESPONSE']._serialized_start=624
-  _globals['_FORKTEAMRESPONSE']._serialized_end=752
-  _globals['_TEAMBRANCH']._serialized_start=754
-  _globals['_TEAMBRANCH']._serialized_end=851
-  _globals['_LISTBRANCHESREQUEST']._serialized_start=854
-  _globals['_LISTBRANCHESREQUEST']._serialized_end=990
-  _globals['_BRANCHINFO']._serialized_start=993
-  _globals['_BRANCHINFO']._serialized_end=1210
-  _globals['_LISTBRANCHESRESPONSE']._serialized_start=1213
-  _globals['_LISTBRANCHESRESPONSE']._serialized_end=1341
-  _globals['_DELETEBRANCHREQUEST']._serialized_start=1344
-  _globals['_DELETEBRANCHREQUEST']._serialized_end=1504
-  _globals['_DELETEBRANCHRESPONSE']._serialized_start=1507
-  _globals['_DELETEBRANCHRESPONSE']._serialized_end=1637
-  _globals['_BRANCHSERVICE']._serialized_start=1640
-  _globals['_BRANCHSERVICE']._serialized_end=1975
+  _globals['_FORKREQUEST']._serialized_end=298
+  _globals['_FORKRESPONSE']._serialized_start=301
+  _globals['_FORKRESPONSE']._serialized_end=465
+  _globals['_FORKTEAMREQUEST']._serialized_start=468
+  _globals['_FORKTEAMREQUEST']._serialized_end=642
+  _globals['_FORKTEAMRESPONSE']._serialized_start=645
+  _globals['_FORKTEAMRESPONSE']._serialized_end=773
+  _globals['_TEAMBRANCH']._serialized_start=775
+  _globals['_TEAMBRANCH']._serialized_end=872
+  _globals['_LISTBRANCHESREQUEST']._serialized_start=875
+  _globals['_LISTBRANCHESREQUEST']._serialized_end=1011
+  _globals['_BRANCHINFO']._serialized_start=1014
+  _globals['_BRANCHINFO']._serialized_end=1231
+  _globals['_LISTBRANCHESRESPONSE']._serialized_start=1234
+  _globals['_LISTBRANCHESRESPONSE']._serialized_end=1362
+  _globals['_DELETEBRANCHREQUEST']._serialized_start=1365
+  _globals['_DELETEBRANCHREQUEST']._serialized_end=1525
+  _globals['_DELETEBRANCHRESPONSE']._serialized_start=1528
+  _globals['_DELETEBRANCHRESPONSE']._serialized_end=1658
+  _globals['_BRANCHSERVICE']._serialized_start=1661
+  _globals['_BRANCHSERVICE']._serialized_end=1996
 # @@protoc_insertion_point(module_scope)

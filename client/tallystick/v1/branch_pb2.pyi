@@ -29,6 +29,7 @@ class ForkRequest(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    LAST_TURN_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     branch: _builtins.str
@@ -37,6 +38,8 @@ class ForkRequest(_message.Message):
     checkpoint: _builtins.str
     time_unix_ms: _builtins.int
     """the last mutation at or before this time"""
+    last_turn: _builtins.bool
+    """where the last turn that was ended ends"""
     idempotency_key: _builtins.str
     actor: _builtins.str
     @_builtins.property
@@ -51,14 +54,15 @@ class ForkRequest(_message.Message):
         seq: _builtins.int = ...,
         checkpoint: _builtins.str = ...,
         time_unix_ms: _builtins.int = ...,
+        last_turn: _builtins.bool = ...,
         idempotency_key: _builtins.str = ...,
         actor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at", b"at", "checkpoint", b"checkpoint", "last_turn", b"last_turn", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "at", b"at", "branch", b"branch", "checkpoint", b"checkpoint", "idempotency_key", b"idempotency_key", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "at", b"at", "branch", b"branch", "checkpoint", b"checkpoint", "idempotency_key", b"idempotency_key", "last_turn", b"last_turn", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["seq", "checkpoint", "time_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType_at: _TypeAlias = _typing.Literal["seq", "checkpoint", "time_unix_ms", "last_turn"]  # noqa: Y015
     _WhichOneofArgType_at: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_at) -> _WhichOneofReturnType_at | None: ...
 

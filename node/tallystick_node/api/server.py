@@ -11,6 +11,8 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from tallystick.v1 import (
+    branch_pb2,
+    branch_pb2_grpc,
     cluster_pb2,
     cluster_pb2_grpc,
     context_pb2,
@@ -22,6 +24,7 @@ from tallystick.v1 import (
     step_pb2,
     step_pb2_grpc,
 )
+from tallystick_node.api.branch_service import BranchService
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.lease_service import LeaseService
@@ -40,6 +43,7 @@ _STATE: Final = state_pb2.DESCRIPTOR.services_by_name["StateService"].full_name
 _CONTEXTS: Final = context_pb2.DESCRIPTOR.services_by_name["ContextService"].full_name
 _LEASES: Final = lease_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name
 _STEPS: Final = step_pb2.DESCRIPTOR.services_by_name["StepService"].full_name
+_BRANCHES: Final = branch_pb2.DESCRIPTOR.services_by_name["BranchService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -75,6 +79,7 @@ class ClientServer:
         contexts: ContextService | None = None,
         leases: LeaseService | None = None,
         steps: StepService | None = None,
+        branches: BranchService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -92,6 +97,9 @@ class ClientServer:
         if steps is not None:
             step_pb2_grpc.add_StepServiceServicer_to_server(steps, self._server)
             services.append(_STEPS)
+        if branches is not None:
+            branch_pb2_grpc.add_BranchServiceServicer_to_server(branches, self._server)
+            services.append(_BRANCHES)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -110,7 +118,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:
