@@ -13,12 +13,14 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from tallystick import _convert
+from tallystick._branches import Branches
 from tallystick._calls import AnswerT, Calls, Method
 from tallystick._json import JSON, JSONLike, encode
 from tallystick._methods import (
     append_method,
     checkpoint_method,
     delete_agent_method,
+    delete_branch_method,
     describe_lease_method,
     get_checkpoint_method,
     list_agents_method,
@@ -29,7 +31,9 @@ from tallystick._methods import (
 )
 from tallystick._stream import DEFAULT_WINDOW, AppendStream
 from tallystick._values import (
+    MAIN,
     Appended,
+    BranchInfo,
     Checkpoint,
     Consistency,
     DecidedMutation,
@@ -50,12 +54,18 @@ from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps
 from tallystick.steps.turn import OnOpen, Turn
 from tallystick.steps.writer import Writer
-from tallystick.v1 import common_pb2, lease_pb2, state_pb2
+from tallystick.v1 import branch_pb2, common_pb2, lease_pb2, state_pb2
 
 PAGE: Final = 500
 DEFAULT_TAIL: Final = 100
 
-WriteT = TypeVar("WriteT", state_pb2.AppendRequest, state_pb2.CheckpointRequest, state_pb2.DeleteAgentRequest)
+WriteT = TypeVar(
+    "WriteT",
+    state_pb2.AppendRequest,
+    state_pb2.CheckpointRequest,
+    state_pb2.DeleteAgentRequest,
+    branch_pb2.DeleteBranchRequest,
+)
 
 
 class Agent:
@@ -65,14 +75,17 @@ class Agent:
     ask again with `error.metadata["idempotency_key"]`). `timeout_s` limits the whole call, retries included.
     """
 
-    def __init__(self, calls: Calls, *, namespace: str, name: str, actor: str, consistency: Consistency) -> None:
+    def __init__(
+        self, calls: Calls, *, namespace: str, name: str, actor: str, consistency: Consistency, branch: str = MAIN
+    ) -> None:
         self._calls = calls
-        self._ref = common_pb2.AgentRef(namespace=namespace, agent=name)
+        self._ref = common_pb2.AgentRef(namespace=namespace, agent=name, branch=branch if branch != MAIN else "")
         self._actor = actor
         self._consistency = consistency
         self._fence = Fence()
         self._writer = Writer(calls, self._ref, self._fence, actor)
         self._steps = Steps(self._writer, consistency)
+        self._branches = Branches(calls, self._ref, actor)
 
     @property
     def name(self) -> str:
@@ -87,7 +100,7 @@ class Agent:
     @property
     def branch(self) -> str:
         """The branch of its log."""
-        return self._ref.branch or "main"
+        return self._ref.branch or MAIN
 
     @property
     def history(self) -> History:
@@ -284,11 +297,12 @@ class Agent:
     async def delete(
         self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
     ) -> Revision:
-        """Removes the agent: its log, its state and its checkpoints.
+        """Removes the agent: its log, its state, its checkpoints, and all of its branches.
 
         Raises:
             NotFound: the agent does not exist.
             Conflict: the log does not end at `expected_seq`.
+            Invalid: this is a branch; `delete_branch` removes that alone.
         """
         request = state_pb2.DeleteAgentRequest(
             agent=self._ref,
@@ -298,6 +312,81 @@ class Agent:
             actor=self._actor,
         )
         answer = await self._write(delete_agent_method, request, timeout_s)
+        self._calls.session.saw(answer.revision)
+        self._steps.forget()
+        return _convert.revision(answer.revision)
+
+    async def fork(
+        self,
+        branch: str,
+        *,
+        at: Point = None,
+        at_turn: bool = False,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Agent:
+        """Begins a branch here: another way to go on, which shares the past up to that point. It costs a record.
+
+        What is appended to the one afterwards is not seen by the other. Checkpoints and steps of the shared past are
+        those of the branch too.
+
+        Example:
+            trial = await agent.fork("try-b", at="batch-1")
+            await trial.append(ops.set("/plan", "b"))
+
+        Args:
+            branch: its name, unique among the agent's branches.
+            at: a seq, the name of a checkpoint, a time, or None for where the log ends.
+            at_turn: instead, where the last turn that was ended ends.
+
+        Returns:
+            The agent on that branch, as `client.agent(name, branch=branch)` gives it.
+
+        Raises:
+            AlreadyExists: the agent has a branch of that name.
+            NotFound: the agent, this branch, or the point does not exist.
+            QuotaExceeded: the agent has too many branches, or too many began one at another.
+        """
+        if at is not None and at_turn:
+            raise Invalid("at most one of at and at_turn", metadata={"field": "at"})
+        await self._branches.fork(branch, at, at_turn=at_turn, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        return Agent(
+            self._calls,
+            namespace=self.namespace,
+            name=self.name,
+            actor=self._actor,
+            consistency=self._consistency,
+            branch=branch,
+        )
+
+    def branches(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> AsyncGenerator[BranchInfo, None]:
+        """The agent's branches by name, `main` among them. `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return self._branches.list(consistency or self._consistency, timeout_s)
+
+    async def delete_branch(
+        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> Revision:
+        """Removes this branch: what was appended to it, not what it shares with others. `main` goes with the agent.
+
+        Raises:
+            NotFound: the agent or the branch does not exist.
+            Conflict: `BRANCH_IN_USE`, another branch began at this one; or the log does not end at `expected_seq`.
+            Invalid: it is `main`.
+        """
+        request = branch_pb2.DeleteBranchRequest(
+            agent=self._ref,
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
+            expected_seq=expected_seq,
+            epoch=self._fence.epoch,
+            actor=self._actor,
+        )
+        answer = await self._write(delete_branch_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
         self._steps.forget()
         return _convert.revision(answer.revision)
@@ -376,7 +465,7 @@ class Agent:
         Raises:
             NotFound: the point of the log does not exist.
         """
-        at_head = checkpoint is None and seq is None and time is None
+        at_head = checkpoint is None and seq is None and time is None and self.branch == MAIN
         while True:
             try:
                 return await self.read(

@@ -15,9 +15,17 @@ import grpc
 
 from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
-from tallystick.v1 import cluster_pb2_grpc, context_pb2_grpc, lease_pb2_grpc, state_pb2_grpc, step_pb2_grpc
+from tallystick.v1 import (
+    branch_pb2_grpc,
+    cluster_pb2_grpc,
+    context_pb2_grpc,
+    lease_pb2_grpc,
+    state_pb2_grpc,
+    step_pb2_grpc,
+)
 
 if TYPE_CHECKING:
+    from tallystick.v1.branch_pb2_grpc import BranchServiceAsyncStub
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
@@ -83,6 +91,7 @@ class Endpoint:
         self._members: MemberServiceAsyncStub | None = None
         self._contexts: ContextServiceAsyncStub | None = None
         self._leases: LeaseServiceAsyncStub | None = None
+        self._branches: BranchServiceAsyncStub | None = None
         self._steps: StepServiceAsyncStub | None = None
 
     @property
@@ -127,6 +136,13 @@ class Endpoint:
             raise RuntimeError("not connected")
         return self._steps
 
+    @property
+    def branches(self) -> BranchServiceAsyncStub:
+        """The calls of the branch service; the channel is open."""
+        if self._branches is None:
+            raise RuntimeError("not connected")
+        return self._branches
+
     def is_connected(self) -> bool:
         """A call may leave now."""
         channel = self._channel
@@ -169,6 +185,7 @@ class Endpoint:
             self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
             self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
             self._leases = lease_pb2_grpc.LeaseServiceStub(self._channel)
+            self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
         return self._channel
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tallystick import _convert
 from tallystick._agent import PAGE, Agent
+from tallystick._branches import fork_team
 from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint, parse_address
 from tallystick._contexts import Contexts
@@ -20,12 +21,12 @@ from tallystick._methods import list_agents_method, list_leases_method, status_m
 from tallystick._outside import Machine, Outside
 from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
-from tallystick._values import AgentInfo, Consistency, ContextInfo, Event, LeaseInfo, Revision
+from tallystick._values import MAIN, AgentInfo, Consistency, ContextInfo, Event, ForkedEvent, LeaseInfo, Revision
 from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
-from tallystick.v1 import cluster_pb2, context_pb2, lease_pb2, state_pb2
+from tallystick.v1 import branch_pb2, cluster_pb2, context_pb2, lease_pb2, state_pb2
 
 if TYPE_CHECKING:
     from tallystick.contexts.context import Context
@@ -142,11 +143,56 @@ class Client:
         """Who is of the cluster, and changing it."""
         return self._members
 
-    def agent(self, name: str) -> Agent:
-        """The agent of this name, whether it exists yet or not; nothing is sent."""
+    def agent(self, name: str, *, branch: str = MAIN) -> Agent:
+        """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""
         return Agent(
-            self._calls, namespace=self._namespace, name=name, actor=self._actor, consistency=self._consistency
+            self._calls,
+            namespace=self._namespace,
+            name=name,
+            actor=self._actor,
+            consistency=self._consistency,
+            branch=branch,
         )
+
+    async def fork_team(
+        self,
+        prefix: str,
+        branch: str,
+        revision: Revision | None = None,
+        *,
+        source_branch: str = MAIN,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> tuple[ForkedEvent, ...]:
+        """Begins a branch of each agent whose name begins so, each as it was at one revision: all of them, or none.
+
+        Example:
+            for forked in await client.fork_team("crew/", "what-if", snapshot.revision):
+                agent = client.agent(forked.agent, branch=forked.branch)
+
+        Args:
+            prefix: of agents' names; "" for all of the namespace.
+            branch: the name of the new branches.
+            revision: agents that began later are left out; None: now.
+            source_branch: where the new ones begin; agents without it are left out.
+
+        Returns:
+            What was begun, by name of agent.
+
+        Raises:
+            AlreadyExists: one of the agents has a branch of that name.
+            NotFound: there was no such agent.
+            QuotaExceeded: more than 1,000 agents, or one of them has too many branches.
+        """
+        request = branch_pb2.ForkTeamRequest(
+            namespace=self._namespace,
+            prefix=prefix,
+            source_branch=source_branch,
+            branch=branch,
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
+            actor=self._actor,
+        )
+        return await fork_team(self._calls, request, revision, timeout_s)
 
     def agents(
         self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
@@ -277,6 +323,8 @@ class Client:
         timeout_s: float | None = None,
     ) -> AsyncGenerator[Event, None]:
         """What is decided, each event once and in order, from any node; it resumes elsewhere when a node fails.
+
+        Of an agent it is all branches; an event names its own.
 
         Args:
             agent: only this agent; or

@@ -11,8 +11,11 @@ from google.protobuf.message import DecodeError
 
 from tallystick._json import decode
 from tallystick._values import (
+    MAIN,
     AgentInfo,
     Appended,
+    BranchDeletedEvent,
+    BranchInfo,
     Checkpoint,
     CheckpointEvent,
     ContextChange,
@@ -21,6 +24,7 @@ from tallystick._values import (
     DecidedMutation,
     DeletedEvent,
     Event,
+    ForkedEvent,
     LeaseChange,
     LeaseEvent,
     LeaseInfo,
@@ -33,7 +37,7 @@ from tallystick._values import (
     StateDigest,
 )
 from tallystick.errors import Corrupt
-from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
+from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, state_pb2
 
 _KINDS: Final = {
     OperationKind.SET: state_pb2.OPERATION_KIND_SET,
@@ -243,6 +247,36 @@ def lease_event(agent: common_pb2.AgentRef, message: lease_pb2.LeaseDecided) -> 
     )
 
 
+def branch_info(message: branch_pb2.BranchInfo) -> BranchInfo:
+    """A branch in a list."""
+    return BranchInfo(
+        agent=message.agent.agent,
+        name=message.agent.branch,
+        parent=message.parent,
+        fork_seq=message.fork_seq,
+        seq=message.seq,
+        hash=message.hash,
+        time_unix_ms=message.time_unix_ms,
+        checkpoint=message.checkpoint,
+        revision=revision(message.revision),
+        log_size_bytes=message.log_bytes,
+    )
+
+
+def forked_event(agent: common_pb2.AgentRef, message: state_pb2.BranchForked) -> ForkedEvent:
+    """The beginning of a branch."""
+    return ForkedEvent(
+        agent=agent.agent,
+        branch=agent.branch,
+        parent=message.parent,
+        fork_seq=message.fork_seq,
+        hash=message.hash,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
 def context_info(message: context_pb2.ContextInfo) -> ContextInfo:
     """A context, as it was decided."""
     return ContextInfo(
@@ -287,13 +321,20 @@ def event(message: state_pb2.WatchEvent) -> Event:
     agent, kind = message.agent.agent, message.WhichOneof("event")
     if kind == "mutation":
         entry = decided(message.mutation)
-        return MutationEvent(agent, entry, entry.revision)
+        return MutationEvent(agent, entry, entry.revision, message.agent.branch or MAIN)
     if kind == "checkpoint":
         point = checkpoint(message.checkpoint)
-        return CheckpointEvent(agent, point, point.revision)
+        return CheckpointEvent(agent, point, point.revision, message.agent.branch or MAIN)
     if kind == "deleted":
         end = message.deleted
         return DeletedEvent(agent, end.last_seq, end.actor, end.time_unix_ms, revision(end.revision))
+    if kind == "forked":
+        return forked_event(message.agent, message.forked)
+    if kind == "branch_deleted":
+        gone = message.branch_deleted
+        return BranchDeletedEvent(
+            agent, message.agent.branch, gone.last_seq, gone.actor, gone.time_unix_ms, revision(gone.revision)
+        )
     if kind == "lease":
         return lease_event(message.agent, message.lease)
     if kind == "context":

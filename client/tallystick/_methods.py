@@ -9,6 +9,7 @@ from tallystick._channel import Endpoint
 if TYPE_CHECKING:
     from grpc.aio import UnaryUnaryMultiCallable as Unary
 
+    from tallystick.v1 import branch_pb2 as branch
     from tallystick.v1 import cluster_pb2 as cluster
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
@@ -205,3 +206,23 @@ def begin_turn_method(endpoint: Endpoint) -> Unary[step.BeginTurnRequest, step.T
 def end_turn_method(endpoint: Endpoint) -> Unary[step.EndTurnRequest, step.TurnResponse]:
     """StepService.EndTurn."""
     return endpoint.steps.EndTurn
+
+
+def fork_method(endpoint: Endpoint) -> Unary[branch.ForkRequest, branch.ForkResponse]:
+    """BranchService.Fork."""
+    return endpoint.branches.Fork
+
+
+def fork_team_method(endpoint: Endpoint) -> Unary[branch.ForkTeamRequest, branch.ForkTeamResponse]:
+    """BranchService.ForkTeam."""
+    return endpoint.branches.ForkTeam
+
+
+def list_branches_method(endpoint: Endpoint) -> Unary[branch.ListBranchesRequest, branch.ListBranchesResponse]:
+    """BranchService.ListBranches."""
+    return endpoint.branches.ListBranches
+
+
+def delete_branch_method(endpoint: Endpoint) -> Unary[branch.DeleteBranchRequest, branch.DeleteBranchResponse]:
+    """BranchService.DeleteBranch."""
+    return endpoint.branches.DeleteBranch

@@ -14,6 +14,9 @@ from typing import Final
 from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick.errors import Invalid, Reason
 
+MAIN: Final = "main"
+"""The branch where an agent begins."""
+
 STATE: Final = "state"
 """The kind of a mutation that changes the state; any other word is a custom event."""
 
@@ -343,6 +346,38 @@ class AgentInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchInfo:
+    """A branch in a list.
+
+    Attributes:
+        agent: whose it is.
+        name: `main` is the one where the agent began.
+        parent: the branch where it began; "" for `main`.
+        fork_seq: up to here it is its parent's.
+        seq: where it ends.
+        checkpoint: its newest, or "".
+        revision: of its newest event.
+        log_size_bytes: of its own mutations.
+    """
+
+    agent: str
+    name: str
+    parent: str
+    fork_seq: int
+    seq: int
+    hash: bytes
+    time_unix_ms: int
+    checkpoint: str
+    revision: Revision
+    log_size_bytes: int
+
+    @property
+    def time(self) -> datetime:
+        """When its newest event was proposed."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class ContextInfo:
     """A shared context, as it was decided.
 
@@ -378,6 +413,7 @@ class MutationEvent:
     agent: str
     mutation: DecidedMutation
     revision: Revision
+    branch: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +423,7 @@ class CheckpointEvent:
     agent: str
     checkpoint: Checkpoint
     revision: Revision
+    branch: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +431,50 @@ class DeletedEvent:
     """A watched agent was deleted; its log ended at `last_seq`."""
 
     agent: str
+    last_seq: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was deleted, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedEvent:
+    """A branch of a watched agent began.
+
+    Attributes:
+        branch: its name.
+        parent: the branch where it began.
+        fork_seq: up to here the two are one.
+        hash: of the mutation there; empty at 0.
+        actor: who began it.
+    """
+
+    agent: str
+    branch: str
+    parent: str
+    fork_seq: int
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it began, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchDeletedEvent:
+    """A branch of a watched agent was deleted; its log ended at `last_seq`."""
+
+    agent: str
+    branch: str
     last_seq: int
     actor: str
     time_unix_ms: int
@@ -467,7 +548,7 @@ class ContextEvent:
         return to_time(self.time_unix_ms)
 
 
-Event = MutationEvent | CheckpointEvent | DeletedEvent | LeaseEvent | ContextEvent
+Event = MutationEvent | CheckpointEvent | DeletedEvent | ForkedEvent | BranchDeletedEvent | LeaseEvent | ContextEvent
 """What a watch yields."""
 
 

@@ -31,13 +31,16 @@ from tallystick._status import EndpointStatus, MemberInfo, NodeStatus
 from tallystick._stream import DEFAULT_WINDOW, AppendStream, PendingAppend
 from tallystick._tls import TLS
 from tallystick._values import (
+    MAIN,
     AgentInfo,
     Appended,
+    BranchInfo,
     Checkpoint,
     Consistency,
     ContextInfo,
     DecidedMutation,
     Event,
+    ForkedEvent,
     LeaseInfo,
     Mutation,
     Operation,
@@ -155,9 +158,50 @@ class SyncClient:
         """Who is of the cluster, and changing it."""
         return SyncMembers(self._portal, self._inner.members)
 
-    def agent(self, name: str) -> SyncAgent:
-        """The agent of this name, whether it exists yet or not; nothing is sent."""
-        return SyncAgent(self._portal, self._inner.agent(name))
+    def agent(self, name: str, *, branch: str = MAIN) -> SyncAgent:
+        """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""
+        return SyncAgent(self._portal, self._inner.agent(name, branch=branch))
+
+    def fork_team(
+        self,
+        prefix: str,
+        branch: str,
+        revision: Revision | None = None,
+        *,
+        source_branch: str = MAIN,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> tuple[ForkedEvent, ...]:
+        """Begins a branch of each agent whose name begins so, each as it was at one revision: all of them, or none.
+
+        Example:
+            for forked in client.fork_team("crew/", "what-if", snapshot.revision):
+                agent = client.agent(forked.agent, branch=forked.branch)
+
+        Args:
+            prefix: of agents' names; "" for all of the namespace.
+            branch: the name of the new branches.
+            revision: agents that began later are left out; None: now.
+            source_branch: where the new ones begin; agents without it are left out.
+
+        Returns:
+            What was begun, by name of agent.
+
+        Raises:
+            AlreadyExists: one of the agents has a branch of that name.
+            NotFound: there was no such agent.
+            QuotaExceeded: more than 1,000 agents, or one of them has too many branches.
+        """
+        return self._portal.run(
+            self._inner.fork_team(
+                prefix,
+                branch,
+                revision,
+                source_branch=source_branch,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+            )
+        )
 
     def agents(
         self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
@@ -295,6 +339,8 @@ class SyncClient:
         timeout_s: float | None = None,
     ) -> SyncIterator[Event]:
         """What is decided, each event once and in order, from any node; it resumes elsewhere when a node fails.
+
+        Of an agent it is all branches; an event names its own.
 
         Args:
             agent: only this agent; or
@@ -563,14 +609,77 @@ class SyncAgent:
     def delete(
         self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
     ) -> Revision:
-        """Removes the agent: its log, its state and its checkpoints.
+        """Removes the agent: its log, its state, its checkpoints, and all of its branches.
 
         Raises:
             NotFound: the agent does not exist.
             Conflict: the log does not end at `expected_seq`.
+            Invalid: this is a branch; `delete_branch` removes that alone.
         """
         return self._portal.run(
             self._inner.delete(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        )
+
+    def fork(
+        self,
+        branch: str,
+        *,
+        at: Point = None,
+        at_turn: bool = False,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncAgent:
+        """Begins a branch here: another way to go on, which shares the past up to that point. It costs a record.
+
+        What is appended to the one afterwards is not seen by the other. Checkpoints and steps of the shared past are
+        those of the branch too.
+
+        Example:
+            trial = agent.fork("try-b", at="batch-1")
+            trial.append(ops.set("/plan", "b"))
+
+        Args:
+            branch: its name, unique among the agent's branches.
+            at: a seq, the name of a checkpoint, a time, or None for where the log ends.
+            at_turn: instead, where the last turn that was ended ends.
+
+        Returns:
+            The agent on that branch, as `client.agent(name, branch=branch)` gives it.
+
+        Raises:
+            AlreadyExists: the agent has a branch of that name.
+            NotFound: the agent, this branch, or the point does not exist.
+            QuotaExceeded: the agent has too many branches, or too many began one at another.
+        """
+        return SyncAgent(
+            self._portal,
+            self._portal.run(
+                self._inner.fork(branch, at=at, at_turn=at_turn, idempotency_key=idempotency_key, timeout_s=timeout_s)
+            ),
+        )
+
+    def branches(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[BranchInfo]:
+        """The agent's branches by name, `main` among them. `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return SyncIterator(self._portal, self._inner.branches(consistency=consistency, timeout_s=timeout_s))
+
+    def delete_branch(
+        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> Revision:
+        """Removes this branch: what was appended to it, not what it shares with others. `main` goes with the agent.
+
+        Raises:
+            NotFound: the agent or the branch does not exist.
+            Conflict: `BRANCH_IN_USE`, another branch began at this one; or the log does not end at `expected_seq`.
+            Invalid: it is `main`.
+        """
+        return self._portal.run(
+            self._inner.delete_branch(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
         )
 
     def read(

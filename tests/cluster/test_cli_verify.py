@@ -79,7 +79,7 @@ async def test_an_altered_row_of_one_node_is_found_and_named(tmp_path: Path) -> 
         whole = await tallystick_says(cluster, "verify", "cluster", "--json")
         assert whole.exit_code == 0
         assert [json.loads(line) for line in whole.stdout.splitlines()] == [
-            {"agent": name, "seq": 5, "problems": []} for name in ("ann", "bob")
+            {"agent": name, "branch": "main", "seq": 5, "problems": []} for name in ("ann", "bob")
         ]
         bent_id = cluster.others(await cluster.wait_for_leader())[0]
         with closing(sqlite3.connect(tmp_path / bent_id / "state.db", timeout=30)) as bent, bent:

@@ -246,7 +246,7 @@ async def test_a_state_is_shown_at_head_and_elsewhere() -> None:
     assert "seq 2" in people.out
     shown = at_seq.json()
     assert isinstance(shown, dict)
-    assert set(shown) == {"agent", "seq", "hash", "time", "revision", "checkpoint", "state"}
+    assert set(shown) == {"agent", "branch", "seq", "hash", "time", "revision", "checkpoint", "state"}
     assert shown["state"] == {"a": 1, "keep": [1, 2]}
     assert shown["time"] == "1970-01-01T00:00:01.000Z"
     assert at_checkpoint.json() == shown

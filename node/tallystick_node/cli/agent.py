@@ -1,11 +1,12 @@
-"""`tallystick agent ls | log | show`: what agents did and know. Histories are in `history.py`, steps in `steps.py`."""
+"""`tallystick agent ls | log | show`: what agents did and know. What works on a history is in `history.py`, branches in
+`branches.py`, steps in `steps.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import click
@@ -15,6 +16,7 @@ from rich.text import Text
 import tallystick
 from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records
+from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.exporting import export_log
@@ -30,6 +32,7 @@ from tallystick_node.cli.output import (
 )
 from tallystick_node.cli.printable import printable
 from tallystick_node.cli.steps import show_steps
+from tallystick_node.cli.times import parse_time
 
 T = TypeVar("T")
 _LIMIT = click.IntRange(1, 100_000)
@@ -96,15 +99,16 @@ async def _take(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
     "--limit", type=_LIMIT, default=50, show_default=True, help="At most this many (none with --follow --after)."
 )
 @click.option("-f", "--follow", is_flag=True, help="Then go on with what is decided, until Ctrl-C.")
+@branch_option
 @connection_options
-def log(connection: Connection, name: str, after: int | None, limit: int, follow: bool) -> None:
+def log(connection: Connection, name: str, after: int | None, limit: int, follow: bool, branch: str) -> None:
     """Show an agent's mutations, oldest first. With --json: JSON Lines."""
-    asyncio.run(_log(connection, name, after, limit, follow=follow))
+    asyncio.run(_log(connection, name, branch, after, limit, follow=follow))
 
 
-async def _log(connection: Connection, name: str, after: int | None, limit: int, *, follow: bool) -> None:
+async def _log(connection: Connection, name: str, branch: str, after: int | None, limit: int, *, follow: bool) -> None:
     async with connection.open() as client:
-        handle = client.agent(name)
+        handle = client.agent(name, branch=branch)
         head = await handle.rehydrate(tail=0, missing_ok=follow)
         bounded = not (follow and after is not None)
         start = after if after is not None else max(0, head.seq - limit)
@@ -112,13 +116,14 @@ async def _log(connection: Connection, name: str, after: int | None, limit: int,
         shown = itertools.count(1)
         if head.seq > start:
             async for mutation in handle.log(after_seq=start):
-                _show_event(connection, MutationEvent(name, mutation, mutation.revision))
+                _show_event(connection, MutationEvent(name, mutation, mutation.revision, branch))
                 revision = mutation.revision
                 if next(shown) == limit and bounded:
                     break
         if follow:
             async for event in client.watch(agent=name, after=revision):
-                _show_event(connection, event)
+                if getattr(event, "branch", branch) == branch:
+                    _show_event(connection, event)
 
 
 def _show_event(connection: Connection, event: tallystick.Event) -> None:
@@ -142,6 +147,9 @@ def _line(event: tallystick.Event) -> Text:
         style = "red" if event.change is tallystick.LeaseChange.EXPIRED else "cyan"
         text = f"lease {event.change} by {event.holder}, epoch {event.epoch}  {clock(event.time)}"
         return Text(printable(text), style=style)
+    if isinstance(event, tallystick.ForkedEvent):
+        text = f"branch {event.branch} began at {event.parent} {event.fork_seq}  {clock(event.time)}"
+        return Text(printable(text), style="cyan")
     return Text(f"deleted at {event.last_seq}  {clock(event.time)}", style="bold red")
 
 
@@ -162,31 +170,25 @@ def _mutation_line(mutation: DecidedMutation) -> Text:
 @click.option("--at-seq", type=click.IntRange(0), help="As it was after this mutation.")
 @click.option("--at-checkpoint", metavar="NAME", help="As it was at this checkpoint.")
 @click.option("--at-time", metavar="TIME", help="As it was then: ISO 8601, UTC unless it says otherwise.")
+@branch_option
 @connection_options
-def show(connection: Connection, name: str, at_seq: int | None, at_checkpoint: str | None, at_time: str | None) -> None:
+def show(
+    connection: Connection, name: str, at_seq: int | None, at_checkpoint: str | None, at_time: str | None, branch: str
+) -> None:
     """Show an agent's state."""
     if sum(at is not None for at in (at_seq, at_checkpoint, at_time)) > 1:
         raise click.UsageError("at most one of --at-seq, --at-checkpoint and --at-time")
     time = None if at_time is None else parse_time(at_time)
-    asyncio.run(_show(connection, name, at_seq, at_checkpoint, time))
-
-
-def parse_time(text: str) -> datetime:
-    """ISO 8601; without an offset it is UTC, as all that we print. UsageError otherwise."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f'"{text}" is no time; write e.g. 2026-01-31T12:00:00Z') from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    asyncio.run(_show(connection, name, branch, at_seq, at_checkpoint, time))
 
 
 async def _show(
-    connection: Connection, name: str, seq: int | None, checkpoint: str | None, time: datetime | None
+    connection: Connection, name: str, branch: str, seq: int | None, checkpoint: str | None, time: datetime | None
 ) -> None:
     async with connection.open() as client:
-        snapshot = await client.agent(name).read(seq=seq, checkpoint=checkpoint, time=time)
+        snapshot = await client.agent(name, branch=branch).read(seq=seq, checkpoint=checkpoint, time=time)
     if connection.as_json:
-        write_json({"agent": name, **records.snapshot(snapshot)})
+        write_json({"agent": name, "branch": branch, **records.snapshot(snapshot)})
         return
     at = f"seq {snapshot.seq}"
     if snapshot.checkpoint is not None:
@@ -198,5 +200,5 @@ async def _show(
     out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
 
 
-for _command in (show_diff, undo, redo, revert, export_log, show_steps):
+for _command in (show_diff, undo, redo, revert, export_log, show_steps, fork, fork_team, list_branches, delete_branch):
     agent.add_command(_command)

@@ -15,6 +15,7 @@ import click
 
 from tallystick.history.export import Sign, export
 from tallystick_node.cli import keys
+from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.cli.output import size, write_json
@@ -33,23 +34,29 @@ _TOLD_EVERY_BYTES = 1024 * 1024
     help="PEM file of a private key of Ed25519.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@branch_option
 @connection_options
-def export_log(connection: Connection, name: str, file: Path, key: Path | None, *, overwrite: bool) -> None:
+def export_log(
+    connection: Connection, name: str, branch: str, file: Path, key: Path | None, *, overwrite: bool
+) -> None:
     """Write an agent's log to FILE, as `tallystick verify export` reads it. FILE is whole, or not there."""
     if file.exists() and not overwrite:
         raise Failure(f"{file} exists", ExitCode.REFUSED, "choose another name, or say --overwrite")
     sign = keys.load_sign(key) if key is not None else None
-    lines, size_bytes = asyncio.run(_export(connection, name, file, sign))
+    lines, size_bytes = asyncio.run(_export(connection, name, branch, file, sign))
     if connection.as_json:
         write_json({"agent": name, "file": str(file), "records": lines - 2, "size_bytes": size_bytes})
     else:
         click.echo(printable(f"{name}: {lines - 2} records, {size(size_bytes)}, in {file}"))
 
 
-async def _export(connection: Connection, name: str, file: Path, sign: Sign | None) -> tuple[int, int]:
+async def _export(connection: Connection, name: str, branch: str, file: Path, sign: Sign | None) -> tuple[int, int]:
     lines = size_bytes = told = 0
     with _replacing(file) as out:
-        async with connection.open() as client, aclosing(export(client.agent(name), sign=sign)) as written:
+        async with (
+            connection.open() as client,
+            aclosing(export(client.agent(name, branch=branch), sign=sign)) as written,
+        ):
             async for line in written:
                 out.write(line)
                 lines += 1

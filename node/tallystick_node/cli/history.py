@@ -15,6 +15,7 @@ import tallystick
 from tallystick import MergeResult, Snapshot
 from tallystick.history import NOTHING, History, MergeConflict, MergeResolver, StateChange, diff
 from tallystick.history.merging import Side
+from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.cli.output import compact_json, console, write_json
@@ -34,19 +35,20 @@ _resolve_option = click.option(
 @click.argument("name", metavar="AGENT")
 @click.argument("before", metavar="FROM")
 @click.argument("after", metavar="TO", default="head")
+@branch_option
 @connection_options
-def show_diff(connection: Connection, name: str, before: str, after: str) -> None:
+def show_diff(connection: Connection, name: str, before: str, after: str, branch: str) -> None:
     """Show what changed in an agent's state between two points.
 
     FROM and TO are a seq, the name of a checkpoint, or "head" (the default of TO). A checkpoint whose name looks like
     one of the others is written checkpoint:NAME. With --json: a JSON Patch (RFC 6902) with "before" added.
     """
-    asyncio.run(_diff(connection, name, before, after))
+    asyncio.run(_diff(connection, name, branch, before, after))
 
 
-async def _diff(connection: Connection, name: str, before: str, after: str) -> None:
+async def _diff(connection: Connection, name: str, branch: str, before: str, after: str) -> None:
     async with connection.open() as client:
-        handle = client.agent(name)
+        handle = client.agent(name, branch=branch)
         changes = diff((await _read_at(handle, before)).state, (await _read_at(handle, after)).state)
     if connection.as_json:
         write_json([change.to_json() for change in changes])
@@ -76,19 +78,21 @@ def _change_line(change: StateChange) -> Text:
 @click.command()
 @click.argument("name", metavar="AGENT")
 @_resolve_option
+@branch_option
 @connection_options
-def undo(connection: Connection, name: str, resolve: MergeResolver | None) -> None:
+def undo(connection: Connection, name: str, branch: str, resolve: MergeResolver | None) -> None:
     """Take back the newest change of an agent's state, by appending its inverse."""
-    asyncio.run(_rewrite(connection, name, lambda history: history.undo(resolve=resolve), "nothing to undo"))
+    asyncio.run(_rewrite(connection, name, branch, lambda history: history.undo(resolve=resolve), "nothing to undo"))
 
 
 @click.command()
 @click.argument("name", metavar="AGENT")
 @_resolve_option
+@branch_option
 @connection_options
-def redo(connection: Connection, name: str, resolve: MergeResolver | None) -> None:
+def redo(connection: Connection, name: str, branch: str, resolve: MergeResolver | None) -> None:
     """Take back the newest undo."""
-    asyncio.run(_rewrite(connection, name, lambda history: history.redo(resolve=resolve), "nothing to redo"))
+    asyncio.run(_rewrite(connection, name, branch, lambda history: history.redo(resolve=resolve), "nothing to redo"))
 
 
 @click.command()
@@ -96,17 +100,22 @@ def redo(connection: Connection, name: str, resolve: MergeResolver | None) -> No
 @click.argument("seq", type=click.IntRange(1))
 @click.option("--last", type=click.IntRange(1), help="Up to this one.  [default: SEQ alone]")
 @_resolve_option
+@branch_option
 @connection_options
-def revert(connection: Connection, name: str, seq: int, last: int | None, resolve: MergeResolver | None) -> None:
+def revert(
+    connection: Connection, name: str, branch: str, seq: int, last: int | None, resolve: MergeResolver | None
+) -> None:
     """Take back what the mutation SEQ did to an agent's state, and leave what came after it."""
-    asyncio.run(
-        _rewrite(connection, name, lambda history: history.revert(seq, last=last, resolve=resolve), "nothing to revert")
-    )
+
+    def rewrite(history: History) -> Awaitable[MergeResult | None]:
+        return history.revert(seq, last=last, resolve=resolve)
+
+    asyncio.run(_rewrite(connection, name, branch, rewrite, "nothing to revert"))
 
 
-async def _rewrite(connection: Connection, name: str, rewrite: _Rewrite, nothing: str) -> None:
+async def _rewrite(connection: Connection, name: str, branch: str, rewrite: _Rewrite, nothing: str) -> None:
     async with connection.open() as client:
-        result = await rewrite(client.agent(name).history)
+        result = await rewrite(client.agent(name, branch=branch).history)
     if result is None:
         raise Failure(f"agent {name!r}: {nothing}", ExitCode.REFUSED)
     if connection.as_json:

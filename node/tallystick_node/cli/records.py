@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from tallystick import (
     AgentInfo,
+    BranchDeletedEvent,
+    BranchInfo,
     Checkpoint,
     CheckpointEvent,
     ContextEvent,
     DecidedMutation,
     DeletedEvent,
     Event,
+    ForkedEvent,
     LeaseEvent,
     LeaseInfo,
     MutationEvent,
@@ -37,16 +40,36 @@ def agent_info(info: AgentInfo) -> Record:
     }
 
 
+def branch_info(info: BranchInfo) -> Record:
+    """A branch in a list."""
+    return {
+        "agent": info.agent,
+        "branch": info.name,
+        "parent": info.parent or None,
+        "fork_seq": info.fork_seq,
+        "seq": info.seq,
+        "hash": info.hash.hex(),
+        "time": clock(info.time),
+        "checkpoint": info.checkpoint or None,
+        "revision": str(info.revision),
+        "log_size_bytes": info.log_size_bytes,
+    }
+
+
 def event(event: Event) -> Record:
-    """What was decided; `type` is mutation, checkpoint, deleted, lease or context."""
+    """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease or context."""
     if isinstance(event, MutationEvent):
-        return {"type": "mutation", "agent": event.agent, **mutation(event.mutation)}
+        return {"type": "mutation", "agent": event.agent, "branch": event.branch, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
-        return {"type": "checkpoint", "agent": event.agent, **checkpoint(event.checkpoint)}
+        return {"type": "checkpoint", "agent": event.agent, "branch": event.branch, **checkpoint(event.checkpoint)}
     if isinstance(event, ContextEvent):
         return {"type": "context", **_context(event)}
     if isinstance(event, LeaseEvent):
         return {"type": "lease", "agent": event.agent, **_lease_change(event)}
+    if isinstance(event, ForkedEvent):
+        return {"type": "forked", "agent": event.agent, "branch": event.branch, **_forked(event)}
+    if isinstance(event, BranchDeletedEvent):
+        return {"type": "branch deleted", "agent": event.agent, "branch": event.branch, **_deleted(event)}
     return {"type": "deleted", "agent": event.agent, **_deleted(event)}
 
 
@@ -178,7 +201,18 @@ def _lease_change(event: LeaseEvent) -> Record:
     }
 
 
-def _deleted(event: DeletedEvent) -> Record:
+def _forked(event: ForkedEvent) -> Record:
+    return {
+        "parent": event.parent,
+        "fork_seq": event.fork_seq,
+        "hash": event.hash.hex(),
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
+    }
+
+
+def _deleted(event: DeletedEvent | BranchDeletedEvent) -> Record:
     return {
         "last_seq": event.last_seq,
         "actor": event.actor,

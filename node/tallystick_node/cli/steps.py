@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tallystick import Step, StepStatus
 from tallystick_node.cli import records
+from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.output import cell, clock, compact_json, console, table, write_json
 
@@ -21,17 +22,18 @@ _STYLES = {StepStatus.BEGUN: "yellow", StepStatus.COMPLETED: "green", StepStatus
 @click.argument("name", metavar="AGENT")
 @click.option("--status", type=_STATUSES, help="Only these. Begun ones are under way, or ambiguous.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="At most this many.")
+@branch_option
 @connection_options
-def show_steps(connection: Connection, name: str, status: str | None, limit: int) -> None:
+def show_steps(connection: Connection, name: str, branch: str, status: str | None, limit: int) -> None:
     """List an agent's steps by name, each as its newest attempt. With --json: JSON Lines."""
-    asyncio.run(_show(connection, name, status, limit))
+    asyncio.run(_show(connection, name, branch, status, limit))
 
 
-async def _show(connection: Connection, name: str, status: str | None, limit: int) -> None:
+async def _show(connection: Connection, name: str, branch: str, status: str | None, limit: int) -> None:
     steps: list[Step] = []
     more = False
     async with connection.open() as client:
-        async for step in client.agent(name).steps.list(results=True):
+        async for step in client.agent(name, branch=branch).steps.list(results=True):
             if status not in (None, step.status):
                 continue
             more = len(steps) == limit

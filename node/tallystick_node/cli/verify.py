@@ -20,7 +20,7 @@ import click
 from rich.text import Text
 
 import tallystick
-from tallystick import StateDigest
+from tallystick import BranchInfo, StateDigest
 from tallystick.errors import Corrupt, TallystickError
 from tallystick.history import Chain
 from tallystick.history.export import ExportedCheckpoint, ExportReader
@@ -55,13 +55,13 @@ def verify() -> None:
 @click.option("--prefix", default="", help="Only agents whose names begin so.")
 @connection_options
 def verify_cluster(connection: Connection, prefix: str) -> None:
-    """Follow the hash chain of each agent of the namespace, and compare every node's state with it.
+    """Follow the hash chain of each log of the namespace, branches too, and compare every node's state with it.
 
-    With --json: JSON Lines, one for each agent.
+    With --json: JSON Lines, one for each branch.
     """
     wrong = asyncio.run(_cluster(connection, prefix))
     if wrong:
-        raise Failure(f"{wrong} agents are not what was decided", ExitCode.CORRUPT, "see above which, and where")
+        raise Failure(f"{wrong} logs are not what was decided", ExitCode.CORRUPT, "see above which, and where")
 
 
 async def _cluster(connection: Connection, prefix: str) -> int:
@@ -73,28 +73,29 @@ async def _cluster(connection: Connection, prefix: str) -> int:
         nodes = {endpoint: connection.open_node(endpoint) for endpoint in endpoints}
         try:
             async for info in client.agents(prefix=prefix):
-                problems = await _agent(client, nodes, info.name)
+                async for branch in client.agent(info.name).branches():
+                    problems = await _log(client, nodes, branch)
+                    wrong += bool(problems)
+                    _tell(connection, branch, problems)
                 looked_at += 1
-                wrong += bool(problems)
-                _tell(connection, info.name, info.seq, problems)
         finally:
             await asyncio.gather(*(node.close() for node in nodes.values()))
     if not connection.as_json:
-        console().print(Text(f"{looked_at} agents on {len(nodes)} nodes, {wrong} of them wrong", style="bold"))
+        console().print(Text(f"{looked_at} agents on {len(nodes)} nodes, {wrong} logs wrong", style="bold"))
     return wrong
 
 
-async def _agent(client: tallystick.Client, nodes: dict[str, tallystick.Client], name: str) -> list[str]:
-    """What is wrong with an agent, in sentences."""
-    kept = await client.agent(name).state_digest()
-    found = await asyncio.gather(*(_on_node(node, name, kept) for node in nodes.values()))
+async def _log(client: tallystick.Client, nodes: dict[str, tallystick.Client], branch: BranchInfo) -> list[str]:
+    """What is wrong with a branch of an agent, in sentences."""
+    kept = await client.agent(branch.agent, branch=branch.name).state_digest()
+    found = await asyncio.gather(*(_on_node(node, branch, kept) for node in nodes.values()))
     return [f"{endpoint}: {why}" for endpoint, why in zip(nodes, found, strict=True) if why]
 
 
-async def _on_node(node: tallystick.Client, name: str, kept: StateDigest) -> str:
-    """What is wrong with an agent on a node: its log is followed from the beginning, its state compared."""
+async def _on_node(node: tallystick.Client, branch: BranchInfo, kept: StateDigest) -> str:
+    """What is wrong with it on a node: its log is followed from the beginning, its state compared."""
     node.join_session(kept.revision)
-    agent, chain = node.agent(name), Chain()
+    agent, chain = node.agent(branch.agent, branch=branch.name), Chain()
     try:
         async with aclosing(agent.log(raw=True)) as log:
             async for mutation in log:
@@ -109,10 +110,12 @@ async def _on_node(node: tallystick.Client, name: str, kept: StateDigest) -> str
     return "" if here.digest == kept.digest else f"another state at seq {kept.seq}"
 
 
-def _tell(connection: Connection, name: str, seq: int, problems: list[str]) -> None:
+def _tell(connection: Connection, branch: BranchInfo, problems: list[str]) -> None:
     if connection.as_json:
-        write_json({"agent": name, "seq": seq, "problems": problems}, indent=False)
+        told = {"agent": branch.agent, "branch": branch.name, "seq": branch.seq, "problems": problems}
+        write_json(told, indent=False)
         return
+    name = branch.agent if not branch.parent else f"{branch.agent}, branch {branch.name}"
     for problem in problems:
         console().print(Text(printable(f"! {name}  {problem}"), style="bold red"), soft_wrap=True)
     if sys.stderr.isatty():  # progress: a thing for eyes
