@@ -116,7 +116,7 @@ def test_what_is_not_there() -> None:
             with pytest.raises(NotFound) as caught:
                 await call
             assert caught.value.reason is Reason.BRANCH_NOT_FOUND
-        reasons = {"four": Reason.CHECKPOINT_NOT_FOUND, 4: Reason.SEQ_NOT_FOUND}
+        reasons: dict[int | str, Reason] = {"four": Reason.CHECKPOINT_NOT_FOUND, 4: Reason.SEQ_NOT_FOUND}
         for at, reason in reasons.items():
             with pytest.raises(NotFound) as caught:
                 await agent.fork("b", at=at)
