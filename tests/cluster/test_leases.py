@@ -25,7 +25,8 @@ from tallystick_node.cli import main
 from tests.cluster.harness import Cluster
 
 WAIT_S: Final = 60.0
-TTL_S: Final = 2.0
+TTL_S: Final = 4.0
+"""Of the one that is to be lost: long enough that a busy machine does not lose it before."""
 LINES_BEFORE: Final = 20
 
 WORKER: Final = """
@@ -93,7 +94,7 @@ async def test_a_frozen_worker_that_thaws_writes_nothing(three: Cluster) -> None
     async with worker(cluster) as frozen, cluster.connect(actor="next") as client:
         agent = client.agent("worker")
         frozen.send_signal(signal.SIGSTOP)
-        async with agent.lease(ttl_s=TTL_S, wait_s=WAIT_S) as lease:
+        async with agent.lease(ttl_s=WAIT_S, wait_s=WAIT_S) as lease:
             assert lease.epoch == 2
             taken_over = await agent.append(ops.set("/by", "next"))
             frozen.send_signal(signal.SIGCONT)
@@ -115,7 +116,7 @@ async def test_blocking_code_holds_a_lease(three: Cluster) -> None:
     def work() -> None:
         with tallystick.sync.connect(endpoints, namespace=cluster.namespace, timeout_s=WAIT_S) as client:
             agent = client.agent("worker")
-            with agent.lease(ttl_s=TTL_S) as lease:
+            with agent.lease(ttl_s=WAIT_S) as lease:
                 agent.append(ops.set("/n", 1))
                 assert lease.is_held
                 with pytest.raises(Conflict), client.agent("worker").lease(wait_s=0):
