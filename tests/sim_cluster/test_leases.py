@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -255,5 +256,24 @@ def test_of_two_blocks_of_one_object_the_later_one_gives_the_lease_back() -> Non
                 await next(iter(waiting))
             info = await agent.describe_lease()
             assert (info.epoch, info.change) == (2, LeaseChange.RELEASED)
+
+    run(scenario)
+
+
+def test_an_end_between_the_refusal_and_the_watch_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as one, cluster.connect() as two, one.agent("worker").lease(ttl_s=TTL_S):
+            write = two._calls.write
+
+            async def refused_late(*args: Any, **named: Any) -> Any:
+                try:
+                    return await write(*args, **named)
+                except Conflict:
+                    await one.agent("worker").release_lease(1)
+                    raise
+
+            monkeypatch.setattr(two._calls, "write", refused_late)
+            async with two.agent("worker").lease(wait_s=10) as lease:
+                assert lease.epoch == 2
 
     run(scenario)
