@@ -42,6 +42,8 @@ class Reason(enum.StrEnum):
     SEQ_NOT_FOUND = "SEQ_NOT_FOUND"
     TIME_NOT_FOUND = "TIME_NOT_FOUND"
     CHECKPOINT_EXISTS = "CHECKPOINT_EXISTS"
+    TEAM_CHECKPOINT_NOT_FOUND = "TEAM_CHECKPOINT_NOT_FOUND"
+    TEAM_CHECKPOINT_EXISTS = "TEAM_CHECKPOINT_EXISTS"
     BRANCH_EXISTS = "BRANCH_EXISTS"
     MEMBER_NOT_FOUND = "MEMBER_NOT_FOUND"
     MEMBER_EXISTS = "MEMBER_EXISTS"
@@ -78,6 +80,7 @@ class Reason(enum.StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     STATE_QUOTA = "STATE_QUOTA"
     BRANCH_QUOTA = "BRANCH_QUOTA"
+    TEAM_QUOTA = "TEAM_QUOTA"
     CONTEXT_QUOTA = "CONTEXT_QUOTA"
     WRITERS_QUOTA = "WRITERS_QUOTA"
     LEASE_QUOTA = "LEASE_QUOTA"
@@ -257,6 +260,12 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.CHECKPOINT_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a checkpoint never changes."
     ),
+    Reason.TEAM_CHECKPOINT_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick team list` lists what there is."
+    ),
+    Reason.TEAM_CHECKPOINT_EXISTS: Row(
+        AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a team's checkpoint never changes."
+    ),
     Reason.BRANCH_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name, or go on with the branch that has this one."
     ),
@@ -350,6 +359,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
         QuotaExceeded,
         StatusCode.RESOURCE_EXHAUSTED,
         "Delete branches that are done with, or fork fewer agents.",
+    ),
+    Reason.TEAM_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Name fewer agents at once; `limits.md` has the bounds."
     ),
     Reason.CONTEXT_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Delete from the document and compact it, or split it."

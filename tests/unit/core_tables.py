@@ -22,6 +22,8 @@ from tallystick_node.core.outcomes import (
     MutationDecided,
     StepRecord,
     StepStatus,
+    TeamCheckpointRecord,
+    TeamCheckpointTaken,
     TurnRecord,
     VersionRecord,
     WritersAllocated,
@@ -203,6 +205,20 @@ class MemoryBranches:
         return found
 
 
+class MemoryTeams:
+    """An implementation of `tallystick_node.core.tables.TeamTables`."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], TeamCheckpointRecord] = {}
+
+    def checkpoint(self, namespace: str, name: str) -> TeamCheckpointRecord | None:
+        return self.records.get((namespace, name))
+
+    def add(self, record: TeamCheckpointRecord) -> None:
+        assert (record.namespace, record.name) not in self.records
+        self.records[record.namespace, record.name] = record
+
+
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`. `operations`: those of what a branch replays."""
 
@@ -210,6 +226,7 @@ class MemoryTables:
         self.contexts = MemoryContexts()
         self.leases = MemoryLeases()
         self.branches = MemoryBranches(self)
+        self.teams = MemoryTeams()
         self.steps = MemorySteps(self.branches.line)
         self.last_log = 0
         self.events: list[Event] = []
@@ -224,7 +241,7 @@ class MemoryTables:
     def position(self) -> int:
         return len(self.events)
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
         self._add(0, event)
 
     def _add(self, log_number: int, event: Event) -> None:
@@ -262,6 +279,11 @@ class MemoryTables:
 
     def event(self, position: int) -> Event:
         return self.events[position - 1]
+
+    def find_mutation(self, position: int) -> MutationDecided | None:
+        event = self.events[position - 1]
+        is_kept = self.of_log[position - 1] in {log.number for log in self.logs.values()}
+        return event if is_kept and isinstance(event, MutationDecided) else None
 
     def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:
         self.keys.setdefault(log_number, {})[key] = (key_number, what)

@@ -9,7 +9,7 @@ Of steps: `begin AGENT STEP [retry=ATTEMPT]`; `complete AGENT STEP ATTEMPT RESUL
 `turn AGENT [abandons=SEQ]`; `endturn AGENT SEQ`; each with options as an append.
 Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
-each of them. Of leases: see `lease_script.py`, and `lease AGENT`.
+each of them. Of leases: see `lease_script.py`, and `lease AGENT`. Of several agents: see `team_script.py`.
 Of branches: see `branch_script.py`, and `branches AGENT`; `state AGENT branch=NAME`.
 """
 
@@ -44,6 +44,7 @@ from tallystick_node.core.commands import (
     StartEpoch,
     StepCommand,
     Target,
+    Transact,
 )
 from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.core.machine import apply
@@ -59,6 +60,8 @@ from tallystick_node.core.outcomes import (
     LeaseChanged,
     Refusal,
     StepDecided,
+    TeamCheckpointed,
+    Transacted,
     TurnDecided,
     VersionSaved,
     WritersGiven,
@@ -68,6 +71,7 @@ from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.branch_script import BRANCH_VERBS, branch_command, show_branches, show_forked
 from tests.unit.core_tables import MemoryTables
 from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
+from tests.unit.team_script import TEAM_VERBS, show_cut, show_team, show_transacted, team_command
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
 
@@ -106,6 +110,10 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return _show_state(tables, agent, *(word.removeprefix("branch=") for word in words))
     if verb == "branches":
         return show_branches(tables, agent)
+    if verb == "team-cut":
+        return show_team(tables, agent)
+    if verb in TEAM_VERBS:
+        return _run_team_line(tables, verb, [agent, *words])
     if verb == "context":
         return _show_context(tables, agent, words)
     if verb == "lease":
@@ -122,6 +130,20 @@ def _run_line(tables: MemoryTables, line: str) -> str:
     if isinstance(applied.outcome, Refusal):
         assert (_show_state(tables, agent), _decided(tables)) == before
         assert applied.events == ()
+    return _show(applied)
+
+
+def _run_team_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
+    names = sorted(target.agent for target in tables.logs)
+    before = [_show_state(tables, name) for name in names], _decided(tables), dict(tables.teams.records)
+    command = team_command(verb, words, _mutations)
+    if isinstance(command, Transact):
+        mutations = [mutation for part in command.parts for mutation in part.mutations]
+        tables.operations.update((mutation.raw, mutation.operations) for mutation in mutations)
+    applied = apply(tables, command)
+    if isinstance(applied.outcome, Refusal):
+        after = [_show_state(tables, name) for name in names], _decided(tables), dict(tables.teams.records)
+        assert (after, applied.events) == (before, ())
     return _show(applied)
 
 
@@ -246,6 +268,10 @@ def _show(applied: Applied) -> str:
             return f"turn {done.turn}: seq {done.seq} at {done.position}" + (" (replayed)" if done.replayed else "")
         case Forked() as done:
             return show_forked(done)
+        case Transacted() as done:
+            return show_transacted(done)
+        case TeamCheckpointed() as done:
+            return show_cut(done)
         case ContextChanged() as done:
             return f"{_context_text(done.record)}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextDeleted() as done:

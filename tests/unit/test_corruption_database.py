@@ -30,6 +30,8 @@ from tallystick_node.core.commands import (
     Idempotency,
     ReleaseLease,
     SaveVersion,
+    SeenContext,
+    TakeTeamCheckpoint,
     Target,
 )
 from tallystick_node.core.limits import FIRST_WRITER
@@ -59,6 +61,7 @@ RUNS = [
     *(("leases", "all bits", 16, 5 * part) for part in range(3)),
     *(("steps", "all bits", 16, 5 * part) for part in range(3)),
     *(("branches", "all bits", 16, 5 * part) for part in range(3)),
+    *(("teams", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
 contexts, of leases and of steps. The state, the change, the step, the first byte."""
@@ -134,6 +137,15 @@ def history_of_branches() -> list[Command]:
     ]
 
 
+def history_of_teams() -> list[Command]:
+    """Cuts through a team, one of them of a list."""
+    return [
+        *(append([set_op("/n", "1")], agent=agent) for agent in "abc"),
+        TakeTeamCheckpoint(START_MS, "demo", "c1", b"f", contexts=(SeenContext("plan", b"cursor"),), metadata=b"{}"),
+        TakeTeamCheckpoint(START_MS, "demo", "c2", b"f", (target("b"), target("a")), actor="me"),
+    ]
+
+
 @dataclass(frozen=True)
 class Sound:
     """A state as it was written. Of its empty tables, each a page, no byte is changed."""
@@ -154,6 +166,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
         "leases": _written(folder / "leases.db", history_of_leases(), 4, reads_of_leases()),
         "contexts": _written(folder / "contexts.db", history_of_contexts(), 8, reads_of_contexts()),
         "branches": _written(folder / "branches.db", history_of_branches(), 9, reads_of_branches()),
+        "teams": _written(folder / "teams.db", history_of_teams(), 5, reads_of_teams()),
         "steps": _written(folder / "steps.db", test_step_database.history(), 7, reads_of_steps()),
     }
 
@@ -284,6 +297,20 @@ def reads_of_leases() -> list[Read]:
         lambda database: database.reads.leases.held(target("a"), 100),
         *(read for agent in "ade" for read in of_agent(agent)),
     ]
+
+
+def reads_of_teams() -> list[Read]:
+    """All that can be asked of cuts through teams, and what `apply` looks up."""
+    return [
+        lambda database: database.reads.events(0, 1000),
+        lambda database: database.reads.teams.checkpoints("demo", 0, 100),
+        lambda database: database.reads.teams.checkpoints("demo", 4, 100),
+        *(_cut(name) for name in ("c1", "c2", "never")),
+    ]
+
+
+def _cut(name: str) -> Read:
+    return lambda database: database.reads.teams.checkpoint("demo", name)
 
 
 def reads_of_steps() -> list[Read]:

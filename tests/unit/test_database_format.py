@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick_node.core.commands import AcquireLease, Command, CreateContext
+from tallystick_node.core.commands import AcquireLease, Command, CreateContext, TakeTeamCheckpoint
 from tallystick_node.core.outcomes import Appended, Deleted
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
@@ -112,7 +112,9 @@ def test_an_empty_database_of_an_older_format(tmp_path: Path, number: int) -> No
         append([set_op("/n", "1")]),
         CreateContext(START_MS, "demo", "plan", bytes(16)),
         AcquireLease(START_MS, target(), "w", 1000),
+        TakeTeamCheckpoint(START_MS, "demo", "cut", b"f"),
     )
+    assert len(database.reads.teams.checkpoints("demo", 0, 10).items) == 1
     assert database.reads.contexts.named("demo", "plan") is not None
     assert database.reads.leases.held_count == 1
     database.close()

@@ -28,12 +28,17 @@ from tallystick_node.core.commands import (
     ForkTeam,
     Idempotency,
     LeaseCommand,
+    Part,
     ReleaseLease,
     RenewLease,
     SaveVersion,
     SealContext,
+    SeenContext,
     StartEpoch,
+    TakeTeamCheckpoint,
     Target,
+    TeamCommand,
+    Transact,
 )
 from tallystick_node.wire.branch_commands import keyed_fork
 from tallystick_node.wire.commands import (
@@ -45,6 +50,7 @@ from tallystick_node.wire.commands import (
 )
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
+from tallystick_node.wire.team_commands import keyed_checkpoint, keyed_transaction
 
 SET = state_pb2.OPERATION_KIND_SET
 GUID = bytes(range(16))
@@ -104,7 +110,19 @@ BRANCH_COMMANDS: list[BranchCommand] = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS, *BRANCH_COMMANDS])
+ONE = admit_mutations([mutation(operation())])
+TEAM_COMMANDS: list[TeamCommand] = [
+    Transact(7, (Part(Target("n", "a"), ONE),)),
+    Transact(7, (Part(Target("n", "a"), ONE * 2, 0, 3), Part(Target("n", "a", "b"), ONE, 9)), KEY, "me"),
+    TakeTeamCheckpoint(7, "n", "cut", b"f" * 16),
+    TakeTeamCheckpoint(7, "n", "cut", b"f" * 16, prefix="team/", branch="b", metadata=b"{}", actor="me"),
+    TakeTeamCheckpoint(
+        7, "n", "cut", b"", (Target("n", "a"), Target("n", "a", "b")), contexts=(SeenContext("c", b"x"),)
+    ),
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS, *BRANCH_COMMANDS, *TEAM_COMMANDS])
 def test_commands_round_trip(command: Command) -> None:
     assert decode_commands(encode_command(command)) == [command]
 
@@ -332,3 +350,63 @@ def test_a_fork_is_the_same_request_whatever_seq_it_led_to() -> None:
     other = keyed_fork(Fork(7, Target("n", "a"), "b", 3), "k", "seq 3")
     assert at_3.idempotency == at_5.idempotency != other.idempotency
     assert keyed_fork(Fork(7, Target("n", "a"), "b"), "", "head").idempotency is None
+
+
+PART = Part(Target("n", "a"), ONE)
+CUT = TakeTeamCheckpoint(7, "n", "cut", b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (Transact(7, ()), "parts"),
+        (Transact(7, tuple(PART._replace(target=Target("n", f"a{at}")) for at in range(101))), "parts"),
+        (Transact(7, (PART, PART)), "agent"),
+        (Transact(7, (PART, PART._replace(target=Target("other", "a")))), "namespace"),
+        (Transact(7, (PART._replace(target=Target("n", "a b")),)), "agent"),
+        (replace(CUT, name=""), "name"),
+        (replace(CUT, prefix="/"), "prefix"),
+        (replace(CUT, metadata=b"[]"), "metadata"),
+        (replace(CUT, members=(Target("n", "a"), Target("n", "a"))), "agent"),
+        (replace(CUT, members=(Target("other", "a"),)), "namespace"),
+        (replace(CUT, members=tuple(Target("n", f"a{at}") for at in range(1001))), "agents"),
+        (replace(CUT, contexts=(SeenContext("c", b""), SeenContext("c", b""))), "contexts"),
+        (replace(CUT, contexts=tuple(SeenContext(f"c{at}", b"") for at in range(101))), "contexts"),
+        (replace(CUT, contexts=(SeenContext("c", bytes(64 * 1024 + 1)),)), "cursor"),
+    ],
+)
+def test_what_breaks_a_rule_of_teams_is_refused(command: TeamCommand, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        encode_command(command)
+    assert refused.value.metadata["field"] == field
+
+
+def test_a_transaction_is_known_again_by_what_it_asks() -> None:
+    """Not by when, by whom, or under which lease; but by its parts and where they expect their logs to end."""
+    first = keyed_transaction(Transact(7, (PART, Part(Target("n", "b"), ONE)), None, "me"), "k")
+    leased = tuple(part._replace(epoch=3) for part in first.parts)
+    same = keyed_transaction(Transact(8, leased, None, "you"), "k")
+    assert first.idempotency is not None
+    assert first.idempotency == same.idempotency
+    for other in (
+        Transact(7, first.parts[::-1]),
+        Transact(7, first.parts[:1]),
+        Transact(7, (PART._replace(expected_seq=0), *first.parts[1:])),
+    ):
+        assert keyed_transaction(other, "k").idempotency != first.idempotency
+    assert keyed_transaction(first, "") == first
+
+
+def test_a_cut_is_known_again_by_its_key() -> None:
+    first = keyed_checkpoint(CUT, "k")
+    assert (
+        keyed_checkpoint(replace(CUT, time_unix_ms=8, actor="you", fingerprint=b"x"), "k").fingerprint
+        == first.fingerprint
+    )
+    assert len(first.fingerprint) == 16
+    for other in (
+        keyed_checkpoint(CUT, "l"),
+        keyed_checkpoint(replace(CUT, prefix="a"), "k"),
+        keyed_checkpoint(CUT, ""),
+    ):
+        assert other.fingerprint != first.fingerprint

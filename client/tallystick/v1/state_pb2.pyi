@@ -821,9 +821,10 @@ class WatchEvent(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     FORKED_FIELD_NUMBER: _builtins.int
     BRANCH_DELETED_FIELD_NUMBER: _builtins.int
+    TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
-        """absent with `context`"""
+        """absent with `context` and `team_checkpoint`"""
 
     @_builtins.property
     def mutation(self) -> Global___DecidedMutation: ...
@@ -841,6 +842,10 @@ class WatchEvent(_message.Message):
     def forked(self) -> Global___BranchForked: ...
     @_builtins.property
     def branch_deleted(self) -> Global___BranchDeleted: ...
+    @_builtins.property
+    def team_checkpoint(self) -> Global___TeamCheckpointTaken:
+        """only without a filter"""
+
     def __init__(
         self,
         *,
@@ -852,12 +857,13 @@ class WatchEvent(_message.Message):
         lease: _lease_pb2.LeaseDecided | None = ...,
         forked: Global___BranchForked | None = ...,
         branch_deleted: Global___BranchDeleted | None = ...,
+        team_checkpoint: Global___TeamCheckpointTaken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -979,6 +985,47 @@ class BranchDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BranchDeleted: _TypeAlias = BranchDeleted  # noqa: Y015
+
+@_typing.final
+class TeamCheckpointTaken(_message.Message):
+    """A cut through a team was named. `TeamService` tells what it binds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    agents: _builtins.int
+    hash: _builtins.bytes
+    """SHA-256 of all that it binds"""
+    actor: _builtins.str
+    time_unix_ms: _builtins.int
+    @_builtins.property
+    def revision(self) -> _common_pb2.Revision: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        agents: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+        time_unix_ms: _builtins.int = ...,
+        revision: _common_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agents", b"agents", "hash", b"hash", "name", b"name", "namespace", b"namespace", "revision", b"revision", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamCheckpointTaken: _TypeAlias = TeamCheckpointTaken  # noqa: Y015
 
 @_typing.final
 class AgentDeleted(_message.Message):

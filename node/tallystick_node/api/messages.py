@@ -21,6 +21,7 @@ from tallystick_node.core.outcomes import (
     LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    TeamCheckpointTaken,
     VersionRecord,
     WritersAllocated,
 )
@@ -200,6 +201,17 @@ def event(decided: Event) -> state_pb2.WatchEvent:
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), lease=lease_decided(decided))
         case ContextDecided():
             return state_pb2.WatchEvent(context=context_decided(decided))
+        case TeamCheckpointTaken():
+            taken = state_pb2.TeamCheckpointTaken(
+                namespace=decided.namespace,
+                name=decided.name,
+                agents=decided.agents,
+                hash=decided.hash,
+                actor=decided.actor,
+                time_unix_ms=decided.time_unix_ms,
+                revision=revision(decided.position),
+            )
+            return state_pb2.WatchEvent(team_checkpoint=taken)
         case WritersAllocated():
             raise AssertionError("no filter wants it")
         case AgentDeleted():

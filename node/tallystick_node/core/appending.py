@@ -1,6 +1,9 @@
-"""How mutations join a log: numbered, stamped, chained to their predecessor; and the log's record after them.
+"""How mutations join a log: applied to its state, numbered, stamped, chained to their predecessor; and the log's record
+after them.
 
-Rules of this file: time within a log never falls.
+Rules of this file:
+- Time within a log never falls.
+- Who folds mutations into states commits all of them, or rolls all of them back.
 """
 
 from __future__ import annotations
@@ -8,11 +11,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tallystick.errors import QuotaExceeded, Refused
+from tallystick_node.core import limits
 from tallystick_node.core.chain import hash_mutation
 from tallystick_node.core.commands import Mutation
 from tallystick_node.core.document import Document
-from tallystick_node.core.outcomes import MutationDecided
+from tallystick_node.core.operations import apply_operation
+from tallystick_node.core.outcomes import Appended, MutationDecided
+from tallystick_node.core.pointer import format_pointer
 from tallystick_node.core.tables import LogRecord
+
+
+def fold(document: Document, mutations: Sequence[Mutation]) -> None:
+    """Apply mutations to a state.
+
+    Raises:
+        Refused: one does not fit, and the state may then be half changed; or it would be too large.
+    """
+    for at, mutation in enumerate(mutations):
+        for operation in mutation.operations:
+            try:
+                apply_operation(document, operation)
+            except Refused as refused:
+                refused.metadata.update(mutation=str(at), path=format_pointer(operation.tokens))
+                raise
+    if document.size_bytes > limits.STATE_BYTES:
+        raise QuotaExceeded(
+            f"the state would have {document.size_bytes} bytes",
+            metadata={"limit": str(limits.STATE_BYTES), "size_bytes": str(document.size_bytes)},
+        )
 
 
 def decide_mutations(
@@ -42,3 +69,9 @@ def advanced(log: LogRecord, last: MutationDecided, mutations: Sequence[Mutation
         log_bytes=log.log_bytes + sum(len(mutation.raw) for mutation in mutations),
         state_bytes=document.size_bytes,
     )
+
+
+def appended(last: MutationDecided, mutations: int, *, replayed: bool = False) -> Appended:
+    """What is answered of so many mutations, the last of which is this."""
+    first_seq = last.seq - mutations + 1
+    return Appended(last.position, first_seq, last.seq, last.hash, last.time_unix_ms, replayed)

@@ -25,6 +25,7 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    TeamCheckpointTaken,
     WritersAllocated,
 )
 
@@ -77,6 +78,9 @@ def _hash_event(event: Event) -> bytes:
             words = (event.namespace.encode(), event.name.encode(), event.actor.encode(), event.version.encode())
             head = b"context" + _pack_u32(event.change) + _pack_u64(event.epoch) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, *words, event.guid, event.hash)
+        case TeamCheckpointTaken():
+            head = b"team" + _pack_u64(event.agents) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), event.name.encode(), event.actor.encode(), event.hash)
         case WritersAllocated():
             head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode())

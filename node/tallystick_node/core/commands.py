@@ -310,6 +310,55 @@ class DeleteBranch:
     actor: str = ""
 
 
+class Part(NamedTuple):
+    """What a transaction appends to one log; `expected_seq` and `epoch` as in an append."""
+
+    target: Target
+    mutations: tuple[Mutation, ...]
+    expected_seq: int | None = None
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """Append to several logs of one namespace, each at most once: to all of them or to none.
+
+    The key is remembered by the log of the first part.
+    """
+
+    time_unix_ms: int
+    parts: tuple[Part, ...]
+    idempotency: Idempotency | None = None
+    actor: str = ""
+
+
+class SeenContext(NamedTuple):
+    """What who took a team's checkpoint had seen of a context: a cursor, as it was handed in."""
+
+    name: str
+    cursor: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTeamCheckpoint:
+    """Name the point where the logs of a team end, all at once.
+
+    `members`: which agents, each by one branch; empty: those whose names begin with `prefix` and that have the branch.
+    `fingerprint`: 16 bytes that tell this request, its key included, from every other.
+    """
+
+    time_unix_ms: int
+    namespace: str
+    name: str
+    fingerprint: bytes
+    members: tuple[Target, ...] = ()
+    prefix: str = ""
+    branch: str = MAIN
+    contexts: tuple[SeenContext, ...] = ()
+    metadata: bytes = b""
+    actor: str = ""
+
+
 AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
 """On an agent's log. Repeated with its key it is the same."""
 
@@ -325,4 +374,7 @@ ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | Se
 BranchCommand: TypeAlias = Fork | ForkTeam | DeleteBranch
 """On branches of agents. Repeated with its key it is the same."""
 
-Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand
+TeamCommand: TypeAlias = Transact | TakeTeamCheckpoint
+"""On several agents at once. Repeated with its key it is the same."""
+
+Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand | TeamCommand

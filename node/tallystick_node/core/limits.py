@@ -89,7 +89,20 @@ BRANCH_DEPTH: Final = 64
 """How many branches may follow one from another, `main` not counted. Decided."""
 
 TEAM_AGENTS: Final = 1000
-"""Agents that are forked together. Decided."""
+"""Agents that are forked together, or that a team's checkpoint binds. Decided."""
+
+TEAM_STATES_BYTES: Final = 64 * 1024 * 1024
+"""States of all agents that a transaction changes, or that a team's checkpoint binds, together. Decided: more is
+refused as `TEAM_QUOTA`."""
+
+TEAM_CONTEXTS: Final = 100
+"""Contexts whose cursors a team's checkpoint binds."""
+
+CURSOR_BYTES: Final = 64 * 1024
+"""One cursor of a team's checkpoint, serialized."""
+
+TRANSACTION_PARTS: Final = 100
+"""Logs that one transaction appends to."""
 
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tallystick.errors import Invalid, QuotaExceeded, Refused
-from tallystick_node.core import branches, contexts, leases, limits, rules, steps
-from tallystick_node.core.appending import advanced, decide_mutations
+from tallystick.errors import Invalid, Refused
+from tallystick_node.core import branches, contexts, leases, rules, steps, teams, transactions
+from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.commands import (
     MAIN,
     AcquireLease,
@@ -29,15 +29,14 @@ from tallystick_node.core.commands import (
     ExpireLease,
     Fork,
     ForkTeam,
-    Mutation,
     ReleaseLease,
     RenewLease,
+    TakeTeamCheckpoint,
+    Transact,
 )
 from tallystick_node.core.document import Document
-from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.outcomes import (
     AgentDeleted,
-    Appended,
     Applied,
     Checkpointed,
     CheckpointTaken,
@@ -45,7 +44,6 @@ from tallystick_node.core.outcomes import (
     MutationDecided,
     Refusal,
 )
-from tallystick_node.core.pointer import format_pointer
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.core.values import digest_json
 
@@ -66,6 +64,10 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return steps.decide(tables, command)
             case Fork() | ForkTeam() | DeleteBranch():
                 return branches.decide(tables, command)
+            case Transact():
+                return transactions.decide(tables, command)
+            case TakeTeamCheckpoint():
+                return teams.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:
@@ -81,49 +83,24 @@ def _append(tables: Tables, command: Append) -> Applied:
     known = rules.recall(tables, log, command.idempotency, MutationDecided)
     if known is not None:
         event, remembered = known
-        return Applied(_appended(event, remembered.mutations, replayed=True))
+        return Applied(appended(event, remembered.mutations, replayed=True))
     leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
     if not command.mutations:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
     document = Document.empty() if is_new else tables.document(log)
-    _fold(document, command)
+    try:
+        fold(document, command.mutations)
+    except Refused:
+        document.rollback()
+        raise
+    document.commit()
     events = decide_mutations(log, tables.position, command.time_unix_ms, command.actor, command.mutations)
     last = events[-1]
     log = rules.remember(tables, log, command.idempotency, last.position, len(events))
     tables.add_mutations(log.number, events)
     tables.save_log(advanced(log, last, command.mutations, document), document)
-    return Applied(_appended(last, len(events)), tuple(events))
-
-
-def _fold(document: Document, command: Append) -> None:
-    """Apply all operations, or none and raise why."""
-    try:
-        for at, mutation in enumerate(command.mutations):
-            _fold_mutation(document, mutation, at)
-        if document.size_bytes > limits.STATE_BYTES:
-            raise QuotaExceeded(
-                f"the state would have {document.size_bytes} bytes",
-                metadata={"limit": str(limits.STATE_BYTES), "size_bytes": str(document.size_bytes)},
-            )
-    except Refused:
-        document.rollback()
-        raise
-    document.commit()
-
-
-def _fold_mutation(document: Document, mutation: Mutation, at: int) -> None:
-    for operation in mutation.operations:
-        try:
-            apply_operation(document, operation)
-        except Refused as refused:
-            refused.metadata.update(mutation=str(at), path=format_pointer(operation.tokens))
-            raise
-
-
-def _appended(last: MutationDecided, mutations: int, *, replayed: bool = False) -> Appended:
-    first_seq = last.seq - mutations + 1
-    return Appended(last.position, first_seq, last.seq, last.hash, last.time_unix_ms, replayed)
+    return Applied(appended(last, len(events)), tuple(events))
 
 
 def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:

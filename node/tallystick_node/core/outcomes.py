@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from tallystick.errors import Reason
-from tallystick_node.core.commands import Target
+from tallystick_node.core.commands import SeenContext, Target
 
 
 class MutationDecided(NamedTuple):
@@ -141,10 +141,22 @@ class WritersAllocated:
     actor: str
 
 
+class TeamCheckpointTaken(NamedTuple):
+    """A cut through a team in the decided history. `hash` is the SHA-256 of all that it binds; `agents`: how many."""
+
+    position: int
+    namespace: str
+    name: str
+    agents: int
+    time_unix_ms: int
+    actor: str
+    hash: bytes
+
+
 AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted
 """Of an agent's log."""
 
-Event: TypeAlias = AgentEvent | LeaseDecided | ContextDecided | WritersAllocated
+Event: TypeAlias = AgentEvent | LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +267,60 @@ class Forked:
 
     position: int
     branches: tuple[BranchForked, ...]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """All parts are in their logs, in the order of the request; the position is that of the last mutation.
+
+    In the answer to a retry, a part whose log was deleted meanwhile has its position alone: seqs are 0, the hash empty.
+    """
+
+    position: int
+    parts: tuple[Appended, ...]
+    replayed: bool = False
+
+
+class TeamMember(NamedTuple):
+    """An agent in a cut through a team: where its log ended, the hash there, and the digest of its state."""
+
+    agent: str
+    branch: str
+    seq: int
+    hash: bytes
+    state_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCheckpointRecord:
+    """A cut through a team, which never changes.
+
+    Attributes:
+        prefix: the agents are those whose names began so, with their branch `branch`; None: they were listed.
+        hash: the SHA-256 of all that it binds.
+    """
+
+    position: int
+    namespace: str
+    name: str
+    prefix: str | None
+    branch: str
+    actor: str
+    time_unix_ms: int
+    fingerprint: bytes
+    hash: bytes
+    metadata: bytes
+    members: tuple[TeamMember, ...]
+    contexts: tuple[SeenContext, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCheckpointed:
+    """The cut is taken."""
+
+    position: int
+    record: TeamCheckpointRecord
     replayed: bool = False
 
 
@@ -395,6 +461,8 @@ Outcome: TypeAlias = (
     | Checkpointed
     | Deleted
     | Forked
+    | Transacted
+    | TeamCheckpointed
     | LeaseChanged
     | StepDecided
     | TurnDecided

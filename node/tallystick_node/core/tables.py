@@ -26,6 +26,8 @@ from tallystick_node.core.outcomes import (
     LeaseRecord,
     MutationDecided,
     StepRecord,
+    TeamCheckpointRecord,
+    TeamCheckpointTaken,
     TurnRecord,
     VersionRecord,
     WritersAllocated,
@@ -208,6 +210,18 @@ class BranchTables(Protocol):
         ...
 
 
+class TeamTables(Protocol):
+    """The tables of cuts through teams."""
+
+    def checkpoint(self, namespace: str, name: str) -> TeamCheckpointRecord | None:
+        """The cut of that name."""
+        ...
+
+    def add(self, record: TeamCheckpointRecord) -> None:
+        """Keep a cut."""
+        ...
+
+
 class Tables(Protocol):
     """The tables of one group."""
 
@@ -227,11 +241,16 @@ class Tables(Protocol):
         ...
 
     @property
+    def teams(self) -> TeamTables:
+        """Those of cuts through teams."""
+        ...
+
+    @property
     def contexts(self) -> ContextTables:
         """Those of shared contexts."""
         ...
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
         """Add an event that is of no log, at the next position."""
         ...
 
@@ -271,6 +290,10 @@ class Tables(Protocol):
 
     def event(self, position: int) -> Event:
         """An event that is still kept."""
+        ...
+
+    def find_mutation(self, position: int) -> MutationDecided | None:
+        """The mutation that was decided there; None: it went with its log."""
         ...
 
     def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:

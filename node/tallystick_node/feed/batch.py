@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tallystick.errors import Invalid
-from tallystick_node.core.outcomes import ContextDecided, Event, WritersAllocated
+from tallystick_node.core.outcomes import ContextDecided, Event, TeamCheckpointTaken, WritersAllocated
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -39,8 +39,9 @@ class Filter:
             raise Invalid("give an agent or a prefix, not both", metadata={"field": "prefix"})
 
     def matches(self, event: Event) -> bool:
-        """Whether this event is wanted. Those of contexts are, by who named no agents; writer ids are for nobody."""
-        if isinstance(event, ContextDecided):
+        """Whether this event is wanted. Those of contexts and of whole teams are, by who named no agents; writer ids
+        are for nobody."""
+        if isinstance(event, (ContextDecided, TeamCheckpointTaken)):
             return event.namespace == self.namespace and self.agent is None and self.prefix is None
         if isinstance(event, WritersAllocated):
             return False

@@ -1,7 +1,7 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
 A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
-and what an event of leases or contexts, or the beginning of a branch, has besides in its body.
+and what an event of leases, contexts or teams, or the beginning of a branch, has besides in its body.
 """
 
 from __future__ import annotations
@@ -18,14 +18,26 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    TeamCheckpointTaken,
     WritersAllocated,
 )
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lease_rows import lease_decided_of
-from tallystick_node.storage.schema import BRANCH_DELETED, CHECKPOINT, CONTEXT, DELETION, FORK, LEASE, MUTATION, WRITERS
+from tallystick_node.storage.schema import (
+    BRANCH_DELETED,
+    CHECKPOINT,
+    CONTEXT,
+    DELETION,
+    FORK,
+    LEASE,
+    MUTATION,
+    TEAM_CHECKPOINT,
+    WRITERS,
+)
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
+from tallystick_node.storage.team_rows import team_checkpoint_taken_of
 
 EVENT_COLUMNS: Final = (
     "e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum, l.namespace, l.agent, l.branch"
@@ -74,6 +86,8 @@ def event_of(sql: Sql, row: Row) -> Event:
         return context_decided_of(position, seq, time_unix_ms, actor, hash_, body)
     if kind == WRITERS:
         return writers_allocated_of(position, seq, time_unix_ms, actor, body)
+    if kind == TEAM_CHECKPOINT:
+        return team_checkpoint_taken_of(position, seq, time_unix_ms, actor, hash_, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
@@ -115,5 +129,7 @@ def event_bytes(event: Event) -> int:
             return len(event.raw)
         case CheckpointTaken():
             return len(event.metadata) + len(event.pending_calls)
-        case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided() | WritersAllocated():
+        case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided():
+            return 0
+        case WritersAllocated() | TeamCheckpointTaken():
             return 0

@@ -113,6 +113,7 @@ class Reads:
         contexts: those of shared contexts.
         leases: those of leases.
         steps: those of steps.
+        teams: those of cuts through teams.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -121,6 +122,7 @@ class Reads:
         self.contexts = ContextReads(sql, tables.contexts)
         self.leases = LeaseReads(sql, tables.leases)
         self.steps = StepReads(sql, tables, tables.steps)
+        self.teams = tables.teams
 
     @property
     def agent_count(self) -> int:

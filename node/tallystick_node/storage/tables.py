@@ -24,6 +24,7 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    TeamCheckpointTaken,
     WritersAllocated,
 )
 from tallystick_node.core.tables import LogRecord, Remembered
@@ -49,12 +50,15 @@ from tallystick_node.storage.schema import (
     FORK,
     LEASE,
     MUTATION,
+    TEAM_CHECKPOINT,
     WRITERS,
 )
 from tallystick_node.storage.snapshots import Marks, marks_of_branch, write_if_due
 from tallystick_node.storage.sql import Sql, Value
 from tallystick_node.storage.step_tables import SqlStepTables
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
+from tallystick_node.storage.team_rows import team_body
+from tallystick_node.storage.team_tables import SqlTeamTables
 
 _NO_LOG: Final = 0
 _NO_NAMES: Final = (None, None, None)
@@ -73,6 +77,7 @@ class SqlTables:
         self.contexts = SqlContextTables(sql)
         self.leases = SqlLeaseTables(sql)
         self.steps = SqlStepTables(sql, self.flush)
+        self.teams = SqlTeamTables(sql)
         self.branches = SqlBranchTables(sql, self.flush)
         self.replayed = 0
         self.position = 0
@@ -179,11 +184,15 @@ class SqlTables:
 
     def event(self, position: int) -> Event:
         """See `Tables`."""
-        self.flush()
-        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (position,))
-        if row is None:
+        event = self._find_event(position)
+        if event is None:
             raise DatabaseDamaged(self._sql.path, f"there is no event at position {position}")
-        return event_of(self._sql, row)
+        return event
+
+    def find_mutation(self, position: int) -> MutationDecided | None:
+        """See `Tables`."""
+        event = self._find_event(position)
+        return event if isinstance(event, MutationDecided) else None
 
     def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:
         """See `Tables`."""
@@ -249,7 +258,7 @@ class SqlTables:
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated) -> None:
+    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
         """See `Tables`."""
         position, time_unix_ms = event.position, event.time_unix_ms
         match event:
@@ -259,9 +268,16 @@ class SqlTables:
                 kind, seq, hash_, body = CONTEXT, event.epoch, event.hash, event_body(event)
             case WritersAllocated():
                 kind, seq, hash_, body = WRITERS, event.first, NO_HASH, event_body(event)
+            case TeamCheckpointTaken():
+                kind, seq, hash_, body = TEAM_CHECKPOINT, event.agents, event.hash, team_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position
+
+    def _find_event(self, position: int) -> Event | None:
+        self.flush()
+        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (position,))
+        return event_of(self._sql, row) if row is not None else None
 
     def _add_deletion(
         self, log: LogRecord, kind: int, event: AgentDeleted | BranchDeleted, idempotency: Idempotency | None

@@ -31,6 +31,7 @@ from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
 from tallystick_node.storage.sums import check_sum
+from tallystick_node.storage.team_verify import check_teams
 
 _UNPAIRED: Final = {
     "a context": "SELECT 1 FROM contexts AS c LEFT JOIN bases AS b ON b.guid = c.guid AND b.epoch = c.epoch"
@@ -57,6 +58,7 @@ def verify(sql: Sql) -> None:
     check_leases(sql)
     check_steps(sql)
     check_branches(sql)
+    check_teams(sql)
 
 
 def _check_events(sql: Sql) -> None:

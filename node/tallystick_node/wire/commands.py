@@ -2,7 +2,7 @@
 
 Rules of this file:
 - Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`, those on steps and turns in
-  `step_commands.py`, those on branches in `branch_commands.py`.
+  `step_commands.py`, those on branches in `branch_commands.py`, those on several agents in `team_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
   a new owner that asks again with a former one's key gets the answer that was decided.
@@ -37,7 +37,9 @@ from tallystick_node.core.commands import (
     ReleaseLease,
     RenewLease,
     StepCommand,
+    TakeTeamCheckpoint,
     Target,
+    Transact,
 )
 from tallystick_node.wire.branch_commands import decode_branch_command, encode_branch_command
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
@@ -53,6 +55,7 @@ from tallystick_node.wire.fields import (
 from tallystick_node.wire.lease_commands import decode_lease_command, encode_lease_command
 from tallystick_node.wire.mutations import decode_mutation
 from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
+from tallystick_node.wire.team_commands import decode_team_command, encode_team_command
 
 _FINGERPRINT_BYTES: Final = 16
 
@@ -96,6 +99,8 @@ def encode_command(command: Command) -> bytes:
         return _serialized(_checked(command))
     if isinstance(command, (Fork, ForkTeam, DeleteBranch)):
         return _serialized(encode_branch_command(command))
+    if isinstance(command, (Transact, TakeTeamCheckpoint)):
+        return _serialized(encode_team_command(command))
     return _serialized(encode_context_command(command))
 
 
@@ -194,6 +199,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_step_command(message)
         case "fork" | "delete_branch":
             return decode_branch_command(message)
+        case "transact" | "take_team_checkpoint":
+            return decode_team_command(message)
         case _:
             return decode_context_command(message)
 

@@ -150,8 +150,10 @@ class Command(_message.Message):
     DELETE_BRANCH_FIELD_NUMBER: _builtins.int
     BEGIN_STEP_FIELD_NUMBER: _builtins.int
     END_STEP_FIELD_NUMBER: _builtins.int
+    TRANSACT_FIELD_NUMBER: _builtins.int
     BEGIN_TURN_FIELD_NUMBER: _builtins.int
     END_TURN_FIELD_NUMBER: _builtins.int
+    TAKE_TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -191,9 +193,13 @@ class Command(_message.Message):
     @_builtins.property
     def end_step(self) -> Global___EndStep: ...
     @_builtins.property
+    def transact(self) -> Global___Transact: ...
+    @_builtins.property
     def begin_turn(self) -> Global___BeginTurn: ...
     @_builtins.property
     def end_turn(self) -> Global___EndTurn: ...
+    @_builtins.property
+    def take_team_checkpoint(self) -> Global___TakeTeamCheckpoint: ...
     def __init__(
         self,
         *,
@@ -216,14 +222,16 @@ class Command(_message.Message):
         delete_branch: Global___DeleteBranch | None = ...,
         begin_step: Global___BeginStep | None = ...,
         end_step: Global___EndStep | None = ...,
+        transact: Global___Transact | None = ...,
         begin_turn: Global___BeginTurn | None = ...,
         end_turn: Global___EndTurn | None = ...,
+        take_team_checkpoint: Global___TakeTeamCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "begin_turn", "end_turn"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1036,3 +1044,170 @@ class DeleteBranch(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
 
 Global___DeleteBranch: _TypeAlias = DeleteBranch  # noqa: Y015
+
+@_typing.final
+class Transact(_message.Message):
+    """Appends to several logs of one namespace: to all of them or to none. The key is remembered by the first one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    namespace: _builtins.str
+    @_builtins.property
+    def idempotency(self) -> Global___Idempotency: ...
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactedPart]:
+        """at most 100, each log at most once"""
+
+    def __init__(
+        self,
+        *,
+        idempotency: Global___Idempotency | None = ...,
+        actor: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        parts: _abc.Iterable[Global___TransactedPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "idempotency", b"idempotency", "namespace", b"namespace", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transact: _TypeAlias = Transact  # noqa: Y015
+
+@_typing.final
+class TransactedPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    MUTATIONS_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    branch: _builtins.str
+    expected_seq: _builtins.int
+    epoch: _builtins.int
+    @_builtins.property
+    def mutations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """as in Append"""
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        branch: _builtins.str = ...,
+        expected_seq: _builtins.int | None = ...,
+        epoch: _builtins.int = ...,
+        mutations: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "agent", b"agent", "branch", b"branch", "epoch", b"epoch", "expected_seq", b"expected_seq", "mutations", b"mutations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
+    _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
+
+Global___TransactedPart: _TypeAlias = TransactedPart  # noqa: Y015
+
+@_typing.final
+class TakeTeamCheckpoint(_message.Message):
+    """Names the point where the logs of a team end. No two of one namespace have one name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    fingerprint: _builtins.bytes
+    """16 bytes over the request and its key: tells a retry from another request"""
+    actor: _builtins.str
+    prefix: _builtins.str
+    """of agents' names"""
+    branch: _builtins.str
+    metadata: _builtins.bytes
+    """a JSON object"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___TeamLog]:
+        """empty: those that follow"""
+
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenContext]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        fingerprint: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+        members: _abc.Iterable[Global___TeamLog] | None = ...,
+        prefix: _builtins.str = ...,
+        branch: _builtins.str = ...,
+        contexts: _abc.Iterable[Global___SeenContext] | None = ...,
+        metadata: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "branch", b"branch", "contexts", b"contexts", "fingerprint", b"fingerprint", "members", b"members", "metadata", b"metadata", "name", b"name", "namespace", b"namespace", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeTeamCheckpoint: _TypeAlias = TakeTeamCheckpoint  # noqa: Y015
+
+@_typing.final
+class TeamLog(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    branch: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        branch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch", b"branch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamLog: _TypeAlias = TeamLog  # noqa: Y015
+
+@_typing.final
+class SeenContext(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    cursor: _builtins.bytes
+    """tallystick.v1.Cursor"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        cursor: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenContext: _TypeAlias = SeenContext  # noqa: Y015

@@ -1,0 +1,123 @@
+"""What is decided of transactions: (tables, command) -> (outcome, events).
+
+Rules of this file:
+- All parts or none: every part is checked and folded before any log is written, and what one refuses is taken back from
+  the states of all. The refusal names its part.
+- The events are the parts' mutations, at consecutive positions in the order of the request.
+- The key belongs to the log of the first part, and goes with that. A retry is answered out of the events; those of a
+  log that was deleted meanwhile are gone, and of that part the position alone is known.
+- That no log is named twice and no part is empty was checked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tallystick.errors import QuotaExceeded, Reason, Refused
+from tallystick_node.core import leases, limits, rules
+from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
+from tallystick_node.core.chain import NO_HASH
+from tallystick_node.core.commands import MAIN, Part, Target, Transact
+from tallystick_node.core.document import Document
+from tallystick_node.core.outcomes import Appended, Applied, MutationDecided, Transacted
+from tallystick_node.core.tables import LogRecord, Tables
+
+
+def decide(tables: Tables, command: Transact) -> Applied:
+    """Decide a transaction.
+
+    Raises:
+        Refused: decided: no. Nothing was changed; the metadata name the part's agent and branch.
+    """
+    replayed = _recall(tables, command)
+    if replayed is not None:
+        return Applied(replayed)
+    logs = [_checked(tables, at, part) for at, part in enumerate(command.parts)]
+    check_states(sum(log.state_bytes for log in logs if log is not None))
+    documents = [tables.document(log) if log is not None else Document.empty() for log in logs]
+    _fold(command, documents)
+    written = [_write(tables, command, at, log, documents[at]) for at, log in enumerate(logs)]
+    parts = tuple([appended(events[-1], len(events)) for events in written])
+    return Applied(Transacted(parts[-1].position, parts), tuple([event for events in written for event in events]))
+
+
+def check_states(size_bytes: int) -> None:
+    """Raises `QuotaExceeded` (`TEAM_QUOTA`) when the states that one decision looks at are too large together."""
+    if size_bytes > limits.TEAM_STATES_BYTES:
+        raise QuotaExceeded(
+            f"the states of these agents have {size_bytes} bytes together",
+            reason=Reason.TEAM_QUOTA,
+            metadata={"limit": str(limits.TEAM_STATES_BYTES), "size_bytes": str(size_bytes)},
+        )
+
+
+def _fold(command: Transact, documents: Sequence[Document]) -> None:
+    """Apply the parts to their states: all of them, or none and raise why."""
+    try:
+        for at, (part, document) in enumerate(zip(command.parts, documents, strict=True)):
+            with _naming(at, part):
+                fold(document, part.mutations)
+    except Refused:
+        for document in documents:
+            document.rollback()
+        raise
+    for document in documents:
+        document.commit()
+
+
+@contextmanager
+def _naming(at: int, part: Part) -> Iterator[None]:
+    """A refusal of the block names the part."""
+    try:
+        yield
+    except Refused as refused:
+        refused.metadata.update(part=str(at), agent=part.target.agent, branch=part.target.branch)
+        raise
+
+
+def _recall(tables: Tables, command: Transact) -> Transacted | None:
+    """The answer of the first attempt, if this is a retry."""
+    first, *others = command.parts
+    log = tables.log(first.target)
+    known = rules.recall(tables, log, command.idempotency, MutationDecided) if log is not None else None
+    if known is None:
+        return None
+    event, remembered = known
+    answers = [appended(event, remembered.mutations, replayed=True)]
+    position = event.position
+    for part in others:
+        position += len(part.mutations)
+        answers.append(_recalled(tables, part.target, position, len(part.mutations)))
+    return Transacted(position, tuple(answers), replayed=True)
+
+
+def _recalled(tables: Tables, target: Target, position: int, mutations: int) -> Appended:
+    event = tables.find_mutation(position)
+    if event is None or event.target != target:
+        return Appended(position, 0, 0, NO_HASH, 0, replayed=True)
+    return appended(event, mutations, replayed=True)
+
+
+def _checked(tables: Tables, at: int, part: Part) -> LogRecord | None:
+    """The log of a part to which it may append; None: it begins with it."""
+    with _naming(at, part):
+        log = tables.log(part.target)
+        if log is None and part.target.branch != MAIN:
+            raise rules.branch_not_found(part.target)
+        leases.check_epoch(tables, part.target, part.epoch)
+        rules.check_head(part.expected_seq, log.seq if log is not None else 0)
+        return log
+
+
+def _write(
+    tables: Tables, command: Transact, at: int, log: LogRecord | None, document: Document
+) -> list[MutationDecided]:
+    part = command.parts[at]
+    log = log or LogRecord(number=tables.last_log + 1, target=part.target)
+    events = decide_mutations(log, tables.position, command.time_unix_ms, command.actor, part.mutations)
+    if at == 0:
+        log = rules.remember(tables, log, command.idempotency, events[-1].position, len(events))
+    tables.add_mutations(log.number, events)
+    tables.save_log(advanced(log, events[-1], part.mutations, document), document)
+    return events

@@ -1,0 +1,55 @@
+"""What core asks of cuts through teams, and the pages of them, in SQLite. Each row is written at once: they are few."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from tallystick_node.core import limits
+from tallystick_node.core.outcomes import TeamCheckpointRecord
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.pages import Page, take_page
+from tallystick_node.storage.sql import MAX_INTEGER, Sql
+from tallystick_node.storage.team_rows import (
+    TEAM_INSERT,
+    TEAM_SELECT,
+    team_checkpoint_bytes,
+    team_checkpoint_of,
+    team_row,
+)
+
+
+class SqlTeamTables:
+    """An implementation of `tallystick_node.core.tables.TeamTables`."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def checkpoint(self, namespace: str, name: str) -> TeamCheckpointRecord | None:
+        """See `TeamTables`."""
+        row = self._sql.row(f"{TEAM_SELECT} WHERE namespace = ? AND name = ?", (namespace, name))
+        if row is None:
+            return None
+        record = team_checkpoint_of(self._sql, row)
+        if (record.namespace, record.name) != (namespace, name):
+            raise DatabaseDamaged(self._sql.path, "looking for a team's checkpoint leads to another")
+        return record
+
+    def add(self, record: TeamCheckpointRecord) -> None:
+        """See `TeamTables`."""
+        self._sql.execute(TEAM_INSERT, team_row(record))
+
+    def checkpoints(self, namespace: str, after_position: int, limit: int) -> Page[TeamCheckpointRecord]:
+        """The cuts of a namespace after a position, oldest first."""
+        rows = self._sql.each(
+            f"{TEAM_SELECT} WHERE namespace = ? AND position > ? ORDER BY position LIMIT ?",
+            (namespace, min(after_position, MAX_INTEGER), limit + 1),
+        )
+        with closing(rows):
+            records = (team_checkpoint_of(self._sql, row) for row in rows)
+            page = take_page(records, limit, limits.PAGE_BYTES, team_checkpoint_bytes)
+        before = after_position
+        for record in page.items:
+            if record.namespace != namespace or record.position <= before:
+                raise DatabaseDamaged(self._sql.path, "looking for teams' checkpoints leads to others")
+            before = record.position
+        return page

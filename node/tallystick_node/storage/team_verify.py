@@ -1,0 +1,28 @@
+"""Looks at all cuts through teams of a database: that each is what was written, and has its event, and the event it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Final
+
+from tallystick_node.storage.errors import DatabaseDamaged
+from tallystick_node.storage.sql import Sql
+from tallystick_node.storage.team_rows import TEAM_SELECT, team_checkpoint_of
+
+_UNPAIRED: Final = {
+    "a team's checkpoint": "SELECT 1 FROM team_checkpoints AS t LEFT JOIN events AS e"
+    " ON e.position = t.position AND e.kind = 10 AND e.hash = t.hash WHERE e.kind IS NULL LIMIT 1",
+    "the event of a team's checkpoint": "SELECT 1 FROM events AS e LEFT JOIN team_checkpoints AS t"
+    " ON t.position = e.position WHERE e.kind = 10 AND t.position IS NULL LIMIT 1",
+}
+"""Rows whose other half is missing, where there is any."""
+
+
+def check_teams(sql: Sql) -> None:
+    """Raises DatabaseDamaged where anything is not what was written."""
+    with closing(sql.each(TEAM_SELECT)) as rows:
+        for row in rows:
+            team_checkpoint_of(sql, row)
+    for what, query in _UNPAIRED.items():
+        if sql.row(query) is not None:
+            raise DatabaseDamaged(sql.path, f"{what} lacks its other half")
