@@ -24,6 +24,7 @@ class Plan:
         latency_s, rate_s: how long one takes.
         agents: how many are stored.
         history: mutations of the long log, as far as they fit into `history_s`.
+        steps: completed steps of the agent that is resumed.
         kills: how often the leader is killed.
     """
 
@@ -34,10 +35,15 @@ class Plan:
     history: int
     history_s: float
     kills: int
+    steps: int
 
 
-FULL: Final = Plan(rounds=5, latency_s=0.8, rate_s=1.6, agents=100_000, history=1_000_000, history_s=40.0, kills=10)
-QUICK: Final = Plan(rounds=2, latency_s=0.3, rate_s=0.6, agents=3_000, history=100_000, history_s=10.0, kills=2)
+FULL: Final = Plan(
+    rounds=5, latency_s=0.8, rate_s=1.6, agents=100_000, history=1_000_000, history_s=40.0, kills=10, steps=10_000
+)
+QUICK: Final = Plan(
+    rounds=2, latency_s=0.3, rate_s=0.6, agents=3_000, history=100_000, history_s=10.0, kills=2, steps=1_000
+)
 
 
 @dataclass(slots=True)

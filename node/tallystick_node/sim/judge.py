@@ -13,15 +13,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, NoReturn, TypeVar
 
 from tallystick import Client, Consistency, ops
+from tallystick.testing import verdict
 from tallystick.testing.history import History
 from tallystick.testing.linearizability import check_linearizability
 from tallystick.testing.local_wait import eventually
 from tallystick.testing.models import Model, append_only_list, counter, register
 from tallystick.testing.sessions import check_sessions
-from tallystick.testing.verdict import Report, Verdict, steps
+from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import contexts, editing, leases
+from tallystick_node.sim import contexts, editing, leases, steps
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.workload import (
     KEYS,
@@ -77,6 +78,8 @@ async def recover(cluster: SimCluster, records: Records) -> None:
         log = await _log(client, records)
         await _local_reads(cluster, records, living)
         await _watched_all(log, records)
+        for complaint in await steps.broken(cluster, client, records.steps, living):
+            _fail("steps", complaint)
         if any(info.name == editing.NAME for info in documents.there):
             for complaint in await editing.judge(cluster, records.edits, living):
                 _fail("documents", complaint)
@@ -103,7 +106,7 @@ def judge(records: Records, log: list[Event]) -> None:
 
 def _reports(history: History, model: Model[S]) -> Iterator[Report]:
     yield check_witness(history, model)
-    yield check_linearizability(history, model, budget=steps(SEARCH_STEPS))
+    yield check_linearizability(history, model, budget=verdict.steps(SEARCH_STEPS))
 
 
 def _of_kind(history: History, kind: str) -> History:

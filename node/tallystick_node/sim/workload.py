@@ -26,6 +26,7 @@ from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
 from tallystick_node.sim.editing import Editor, EditRecords
 from tallystick_node.sim.leases import Holder, LeaseRecords
+from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
 
 NAMESPACE: Final = "demo"
 WORKERS: Final = 4
@@ -62,6 +63,7 @@ class Records:
         contexts: of contexts, as they are decided.
         edits: of the one that is edited.
         leases: of agents that have an owner.
+        steps: of agents that do things once.
     """
 
     history: History = field(default_factory=History)
@@ -71,6 +73,7 @@ class Records:
     contexts: ContextRecords = field(default_factory=ContextRecords)
     edits: EditRecords = field(default_factory=EditRecords)
     leases: LeaseRecords = field(default_factory=LeaseRecords)
+    steps: StepRecords = field(default_factory=StepRecords)
 
 
 class Workload:
@@ -91,6 +94,9 @@ class Workload:
             for number in range(leases.HOLDERS + 1):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._own(f"holder-{number}", rng, knows_leases=number < leases.HOLDERS))
+            for number in range(STEPPERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._do_once(f"stepper-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -115,6 +121,10 @@ class Workload:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             holder = Holder(self._cluster, self.records.leases, name, rng)
             await (holder.run if knows_leases else holder.run_without)(client, self._ends_s)
+
+    async def _do_once(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Stepper(self.records.steps, client, name, rng).run(self._cluster, self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
