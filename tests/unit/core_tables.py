@@ -119,7 +119,7 @@ class MemorySteps:
             own = [at for at in self.attempts if at[:2] == (each.number, name)]
             shown = [self.attempts[at] for at in sorted(own) if self.attempts[at].begun_seq <= last_seq]
             if shown and shown[-1].ended_seq > last_seq:
-                return replace(shown[-1], status=StepStatus.BEGUN, ended_seq=0, ended_position=0, ended_unix_ms=0)
+                return shown[-1]._replace(status=StepStatus.BEGUN, ended_seq=0, ended_position=0, ended_unix_ms=0)
             if shown:
                 return shown[-1]
         return None

@@ -18,7 +18,7 @@ from tallystick.steps.values import Step, StepError, StepStatus, step_of
 from tallystick.steps.writer import Writer
 from tallystick.v1 import step_pb2
 
-PAGE: Final = 1000
+PAGE: Final = 500
 
 LOADED_BYTES: Final = 64 * 1024 * 1024
 """Results that `load` keeps at most."""
@@ -209,6 +209,8 @@ class Steps:
                 yield message
             if not (page.more and page.steps):
                 return
+            if consistency is Consistency.LINEARIZABLE:
+                consistency = Consistency.SESSION  # what the first page saw, the others see without another round
             request.after = page.steps[-1].name
 
 

@@ -198,8 +198,7 @@ class StepStatus(enum.IntEnum):
     FAILED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """An attempt at a step.
 
     Attributes:

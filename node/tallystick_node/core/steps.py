@@ -113,8 +113,7 @@ def _end_step(tables: Tables, command: EndStep) -> Applied:
     if record.attempt != command.attempt or record.status is not StepStatus.BEGUN:
         raise _step_conflict(record, command.attempt)
     event = _record(tables, log, command)
-    ended = replace(
-        record,
+    ended = record._replace(
         status=StepStatus.FAILED if command.has_failed else StepStatus.COMPLETED,
         ended_seq=event.seq,
         ended_position=event.position,

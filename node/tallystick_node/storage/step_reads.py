@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from tallystick_node.core import limits, rules
 from tallystick_node.core.commands import Target
-from tallystick_node.core.outcomes import MutationDecided, StepRecord
+from tallystick_node.core.outcomes import Event, MutationDecided, StepRecord, StepStatus
 from tallystick_node.core.steps import step_not_found
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.events import EVENT_COLUMNS, EVENT_SELECT, event_of
+from tallystick_node.storage.events import EVENT_SELECT, event_of, mutation_of
 from tallystick_node.storage.pages import Page, take_page
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.step_rows import STEP_COLUMNS, step_of
@@ -26,9 +26,10 @@ from tallystick_node.storage.tables import SqlTables
 
 _STEPS = f"SELECT {STEP_COLUMNS} FROM steps AS s"  # noqa: S608
 _STEPS_WITH_ENDS = (
-    f"SELECT {STEP_COLUMNS}, {EVENT_COLUMNS} FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"  # noqa: S608
-    " LEFT JOIN logs AS l ON l.number = e.log"
+    f"SELECT {STEP_COLUMNS}, e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum"  # noqa: S608
+    " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
 )
+_NONE = StepRecord("", 0, StepStatus.BEGUN, 0, 0, 0, 0, "", 0)
 _STEP_WIDTH = STEP_COLUMNS.count(",") + 1
 
 
@@ -59,7 +60,9 @@ class StepReads:
         if not record.ended_position:
             return StepRead(record, None)
         row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (record.ended_position,))
-        return StepRead(record, self._end(record, row or ()))
+        if row is None:
+            raise DatabaseDamaged(self._sql.path, f"what ended step {name!r} is not there")
+        return StepRead(record, self._checked(record, event_of(self._sql, row)))
 
     def steps(self, target: Target, after: str, limit: int, *, with_ends: bool) -> Page[StepRead]:
         """A log's steps by name, those after a name.
@@ -69,11 +72,12 @@ class StepReads:
         """
         log = rules.find_log(self._tables, target)
         with ExitStack() as stack:
-            rows = [
-                stack.enter_context(closing(self._newest(number, up_to, after, with_ends)))
-                for number, up_to in self._steps.lineage(log)
+            streams = [
+                stack.enter_context(closing(self._newest(link, up_to, after, with_ends)))
+                for link, up_to in self._steps.lineage(log)
             ]
-            return take_page(_first_of_each(rows), limit, limits.PAGE_BYTES, _end_bytes)
+            reads = streams[0] if len(streams) == 1 else _first_of_each(streams)
+            return take_page(reads, limit, limits.PAGE_BYTES, _end_bytes)
 
     def last_turn_end(self, log: LogRecord) -> int:
         """The seq at which a turn was ended last; 0: none was."""
@@ -84,35 +88,38 @@ class StepReads:
         turn = self._steps.newest_turn(log)
         return turn.begun_seq if turn is not None and not turn.ended_seq else 0
 
-    def _newest(self, number: int, up_to: int, after: str, with_ends: bool) -> Generator[StepRead, None, None]:
+    def _newest(self, log: LogRecord, up_to: int, after: str, with_ends: bool) -> Generator[StepRead, None, None]:
         """The newest attempts in one log at what was begun up to a seq, by name."""
-        select = _STEPS_WITH_ENDS if with_ends else _STEPS
         rows = self._sql.each(
-            f"{select} WHERE s.log = ? AND s.name > ? AND s.begun_seq <= ? ORDER BY s.name, s.attempt",
-            (number, after, up_to),
+            f"{_STEPS_WITH_ENDS if with_ends else _STEPS} WHERE s.log = ? AND s.name > ? AND s.begun_seq <= ?"
+            " ORDER BY s.name, s.attempt",
+            (log.number, after, up_to),
         )
-        newest: tuple[StepRecord, Row] | None = None
+        newest, event = _NONE, ()
         last = (after, limits.STEP_ATTEMPTS)
         with closing(rows):
             for row in rows:
-                log, record = step_of(self._sql, row[:_STEP_WIDTH], up_to)
+                number, record = step_of(self._sql, row[:_STEP_WIDTH], up_to)
                 key = (record.name, record.attempt)
-                if log != number or key <= last:
-                    raise DatabaseDamaged(self._sql.path, f"the steps of log {number} are not in order")
-                if newest is not None and newest[0].name != record.name:
-                    yield self._read(*newest, with_ends)
-                newest, last = (record, row[_STEP_WIDTH:]), key
-        if newest is not None:
-            yield self._read(*newest, with_ends)
+                if number != log.number or key <= last:
+                    raise DatabaseDamaged(self._sql.path, f"the steps of log {log.number} are not in order")
+                if newest.name != record.name and newest is not _NONE:
+                    yield StepRead(newest, self._end(log, newest, event))
+                newest, event, last = record, row[_STEP_WIDTH:], key
+        if newest is not _NONE:
+            yield StepRead(newest, self._end(log, newest, event))
 
-    def _read(self, record: StepRecord, event: Row, with_ends: bool) -> StepRead:
-        is_wanted = with_ends and record.ended_position
-        return StepRead(record, self._end(record, event) if is_wanted else None)
-
-    def _end(self, record: StepRecord, row: Row) -> MutationDecided:
-        event = event_of(self._sql, row) if row and row[0] is not None else None
-        if not isinstance(event, MutationDecided) or event.position != record.ended_position:
+    def _end(self, log: LogRecord, record: StepRecord, row: Row) -> MutationDecided | None:
+        """What ended it, where the row has that; it is in the same log."""
+        if not row or not record.ended_position:
+            return None
+        if row[0] is None:
             raise DatabaseDamaged(self._sql.path, f"what ended step {record.name!r} is not there")
+        return self._checked(record, mutation_of(self._sql, log.target, row))
+
+    def _checked(self, record: StepRecord, event: Event) -> MutationDecided:
+        if not isinstance(event, MutationDecided) or event.position != record.ended_position:
+            raise DatabaseDamaged(self._sql.path, f"what ended step {record.name!r} is another")
         return event
 
 

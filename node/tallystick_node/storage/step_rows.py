@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from tallystick_node.core.outcomes import StepRecord, StepStatus, TurnRecord
+from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.sql import Row, Sql, Value
-from tallystick_node.storage.sums import check_sum, row_sum
+from tallystick_node.storage.sums import check_sum, row_sum, step_sum
 
 STEP_TABLES: Final = (
     """CREATE TABLE steps (
@@ -39,6 +40,8 @@ STEP_COLUMNS: Final = (
 TURN_SELECT: Final = "SELECT log, begun_seq, begun_position, ended_seq, ended_position, sum FROM turns"
 """Begins a statement whose rows `turn_of` reads. The partial index wants `ended_seq > 0` in those of ended ones."""
 
+_STATUSES: Final = {int(status): status for status in StepStatus}
+
 STEP_UPSERT: Final = "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 TURN_UPSERT: Final = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -46,33 +49,20 @@ TURN_UPSERT: Final = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?)"
 def step_of(sql: Sql, row: Row, up_to: int) -> tuple[int, StepRecord]:
     """The log of an attempt, and the attempt as it was where the log had come to `up_to`. Raises DatabaseDamaged where
     it is not what was written, as all here."""
-    *columns, stored = row
-    check_sum(sql.path, "an attempt at a step", stored, *columns)
+    columns, stored = row[:-1], row[-1]
+    if step_sum(columns) != stored:
+        raise DatabaseDamaged(sql.path, "an attempt at a step is not what was written")
     log, name, attempt, status, *rest = columns
-    record = StepRecord(name, attempt, StepStatus(status), *rest)
+    record = StepRecord(name, attempt, _STATUSES[status], *rest)
     if record.ended_seq > up_to:
-        record = replace(record, status=StepStatus.BEGUN, ended_seq=0, ended_position=0, ended_unix_ms=0)
+        record = record._replace(status=StepStatus.BEGUN, ended_seq=0, ended_position=0, ended_unix_ms=0)
     return log, record
 
 
 def step_row(log_number: int, record: StepRecord) -> tuple[Value, ...]:
     """As the table has it."""
-    row = (
-        log_number,
-        record.name,
-        record.attempt,
-        int(record.status),
-        record.first_position,
-        record.begun_seq,
-        record.begun_position,
-        record.begun_unix_ms,
-        record.actor,
-        record.epoch,
-        record.ended_seq,
-        record.ended_position,
-        record.ended_unix_ms,
-    )
-    return (*row, row_sum(*row))
+    row = (log_number, record.name, record.attempt, int(record.status), *record[3:])
+    return (*row, step_sum(row))
 
 
 def turn_of(sql: Sql, row: Row, up_to: int) -> tuple[int, TurnRecord]:

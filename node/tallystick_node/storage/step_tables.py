@@ -37,26 +37,26 @@ class SqlStepTables:
         self._sql = sql
         self._flush = flush
 
-    def lineage(self, log: LogRecord) -> Iterator[tuple[int, int]]:
-        """The numbers of the logs whose rows are this log's, its own first, each with the seq up to which it counts."""
+    def lineage(self, log: LogRecord) -> Iterator[tuple[LogRecord, int]]:
+        """The logs whose rows are this log's, its own first, each with the seq up to which it counts."""
         if not log.parent:
-            yield log.number, MAX_INTEGER
+            yield log, MAX_INTEGER
             return
         self._flush()
         for stretch in lineage(self._sql, log):
-            yield stretch.log.number, stretch.last_seq
+            yield stretch.log, stretch.last_seq
 
     def newest(self, log: LogRecord, name: str) -> StepRecord | None:
         """See `StepTables`."""
-        for number, up_to in self.lineage(log):
+        for link, up_to in self.lineage(log):
             row = self._sql.row(
                 f"SELECT {STEP_COLUMNS} FROM steps AS s WHERE log = ? AND name = ? AND begun_seq <= ?"  # noqa: S608
                 " ORDER BY attempt DESC LIMIT 1",
-                (number, name, up_to),
+                (link.number, name, up_to),
             )
             if row is not None:
                 found, record = step_of(self._sql, row, up_to)
-                self._check("a step", (found, record.name) == (number, name))
+                self._check("a step", (found, record.name) == (link.number, name))
                 return record
         return None
 
@@ -66,13 +66,13 @@ class SqlStepTables:
 
     def newest_turn(self, log: LogRecord) -> TurnRecord | None:
         """See `StepTables`."""
-        for number, up_to in self.lineage(log):
+        for link, up_to in self.lineage(log):
             row = self._sql.row(
-                f"{TURN_SELECT} WHERE log = ? AND begun_seq <= ? ORDER BY begun_seq DESC LIMIT 1", (number, up_to)
+                f"{TURN_SELECT} WHERE log = ? AND begun_seq <= ? ORDER BY begun_seq DESC LIMIT 1", (link.number, up_to)
             )
             if row is not None:
                 found, record = turn_of(self._sql, row, up_to)
-                self._check("a turn", found == number)
+                self._check("a turn", found == link.number)
                 return record
         return None
 
@@ -82,14 +82,14 @@ class SqlStepTables:
 
     def last_turn_end(self, log: LogRecord) -> int:
         """The seq of the mutation that ended a turn last; 0: none was."""
-        for number, up_to in self.lineage(log):
+        for link, up_to in self.lineage(log):
             row = self._sql.row(
                 f"{TURN_SELECT} WHERE log = ? AND ended_seq > 0 AND ended_seq <= ? ORDER BY ended_seq DESC LIMIT 1",
-                (number, up_to),
+                (link.number, up_to),
             )
             if row is not None:
                 found, record = turn_of(self._sql, row, up_to)
-                self._check("a turn", found == number and record.ended_seq > 0)
+                self._check("a turn", found == link.number and record.ended_seq > 0)
                 return record.ended_seq
         return 0
 

@@ -46,6 +46,11 @@ def event_sum(
     return zlib.crc32(names, zlib.crc32(head, zlib.crc32(body, zlib.crc32(hash_))))
 
 
+def step_sum(columns: tuple[Column, ...]) -> int:
+    """What `row_sum` is for other tables, of the attempts at steps: of those there are many, and no bytes in them."""
+    return zlib.crc32(repr(columns).encode())
+
+
 def check_event(path: Path, stored: Column, row: tuple[Any, ...], *target: Column) -> None:
     """As `check_sum`, for the columns of a row of `events`, and the names that belong to it."""
     position, log, kind, seq, time_unix_ms, actor, hash_, body = row
