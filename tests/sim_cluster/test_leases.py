@@ -277,3 +277,20 @@ def test_an_end_between_the_refusal_and_the_watch_is_not_missed(monkeypatch: pyt
                 assert lease.epoch == 2
 
     run(scenario)
+
+
+def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect(timeout_s=60.0) as client:
+            agent = client.agent("worker")
+            cluster.partition(["a"], ["b"], ["c"])
+            lease = agent.lease(ttl_s=TTL_S, wait_s=60)
+            entering = asyncio.create_task(lease.__aenter__())
+            await cluster.sleep(2 * TTL_S)
+            cluster.heal()
+            await entering
+            assert lease.is_held
+            await agent.append(ops.set("/n", 1))
+            await lease.__aexit__(None, None, None)
+
+    run(scenario)

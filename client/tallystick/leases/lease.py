@@ -82,6 +82,7 @@ class Lease:
         self._fence.check_free()
         await self._acquire()
         self._keeping = asyncio.create_task(self._keep())
+        self._keeping.add_done_callback(self._kept)
         try:
             self._fence.take(self)
         except Invalid:  # another block of the same object came first
@@ -216,10 +217,11 @@ class Lease:
                     raise
                 continue
             self._calls.session.saw(answer.lease.revision)
-            self._info = _convert.lease_info(answer.lease)
-            self._ttl_s = self._info.ttl_ms / 1000
-            self._confirmed_s = sent_s
-            return
+            info = _convert.lease_info(answer.lease)
+            ends_s = sent_s + info.ttl_ms / 1000
+            if ends_s > clock() or clock() >= deadline_s:  # else the answer came too late to count on: ask again
+                self._info, self._ttl_s, self._confirmed_s = info, info.ttl_ms / 1000, sent_s
+                return
 
     async def _ends_within(self, seconds: float) -> bool:
         """Waits until the lease that another holds has ended; False: it has not in time."""
@@ -249,6 +251,11 @@ class Lease:
     def _is_end(self, event: LeaseEvent) -> bool:
         return event.branch == (self._ref.branch or _MAIN) and event.change is not LeaseChange.ACQUIRED
 
+    def _kept(self, keeping: asyncio.Task[None]) -> None:
+        """Nobody renews it any more, whatever the reason."""
+        if not keeping.cancelled():
+            self.lose()
+
     async def _keep(self) -> None:
         """Renews until it is lost."""
         while True:
@@ -257,7 +264,6 @@ class Lease:
             try:
                 await self.renew(timeout_s=self.remaining_s or None)
             except Refused:
-                self.lose()
                 return
             except TallystickError:  # no majority for now: again, as long as there is time
                 await asyncio.sleep(min(_PAUSE_S, self.remaining_s))

@@ -43,7 +43,7 @@ PROPOSE_TIMEOUT_S: Final = 2.0
 RETRY_S: Final = 1.0
 """When an end is proposed again that was not decided."""
 
-HELD_PAGE: Final = 500
+HELD_PAGE: Final = 200
 """Leases looked up in one go when this node begins to lead."""
 
 _VOID_SPARE: Final = 1000
