@@ -33,6 +33,7 @@ CLASSES: Final = (
     ("history/history", "History"),
     ("steps/steps", "Steps"),
     ("steps/turn", "Turn"),
+    ("outbox/outbox", "Outbox"),
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final, TypeVar
 
 from tallystick import _convert
@@ -50,6 +51,8 @@ from tallystick.history.changes import StateChange
 from tallystick.history.history import History, Point
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.outbox.line import Line
+from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps
 from tallystick.steps.turn import OnOpen, Turn
@@ -607,6 +610,34 @@ class Agent:
         except StaleOwner:
             self._fence.refused(request.epoch)
             raise
+
+    def outbox(
+        self,
+        path: str | Path,
+        *,
+        patience_s: float = DEFAULT_PATIENCE_S,
+        auto_offline: bool = True,
+        write_back: bool = False,
+    ) -> Outbox:
+        """Goes on working while cut off: `async with agent.outbox("migrator.outbox") as box: ...`.
+
+        The agent must be the only writer of its log (or hold its lease): what others write meanwhile is found out, and
+        `Outbox.reconcile` says what becomes of what was done here.
+
+        Args:
+            path: the file; one for each log, used by one process at a time. It outlives the process.
+            patience_s: how long an append waits for a majority before the agent goes offline.
+            auto_offline: go offline when the majority is out of reach; else such an append is refused.
+            write_back: appends return once they are on this disk, and are decided behind the caller's back;
+                `Outbox.flush` waits for it.
+        """
+        return Outbox(self._line(), path, patience_s=patience_s, auto_offline=auto_offline, write_back=write_back)
+
+    def _line(self) -> Line:
+        def on_fork(forked: Agent) -> Line:
+            return forked._line()
+
+        return Line(self, self._calls, self._ref, self._actor, lambda: self._fence.epoch, on_fork)
 
     async def _empty(self, consistency: Consistency, timeout_s: float | None) -> Snapshot | None:
         """The beginning of an agent that does not exist, at a revision to watch from; None: it has come to exist."""

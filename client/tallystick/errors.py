@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     CONTEXT_EXISTS = "CONTEXT_EXISTS"
     VERSION_EXISTS = "VERSION_EXISTS"
     SEQ_CONFLICT = "SEQ_CONFLICT"
+    MERGE_CONFLICT = "MERGE_CONFLICT"
     EPOCH_CONFLICT = "EPOCH_CONFLICT"
     BRANCH_IN_USE = "BRANCH_IN_USE"
     WRITER_IN_USE = "WRITER_IN_USE"
@@ -286,6 +287,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Choose another name: a version never changes."
     ),
     Reason.SEQ_CONFLICT: Row(Conflict, StatusCode.ABORTED, "Rehydrate, decide anew, and append at the new head."),
+    Reason.MERGE_CONFLICT: Row(
+        Conflict, StatusCode.ABORTED, "Reconcile with a resolver that settles the places, or put it on a branch."
+    ),
     Reason.EPOCH_CONFLICT: Row(
         Conflict, StatusCode.ABORTED, "Describe the context: it is in another epoch than was asked for."
     ),

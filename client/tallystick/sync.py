@@ -73,6 +73,9 @@ from tallystick.history.changes import StateChange
 from tallystick.history.history import History, MergeResult, Point
 from tallystick.history.merging import MergeResolver
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.outbox.entries import Entry, ReconcileReport
+from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox, Written
+from tallystick.outbox.reconciling import OnInterference
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed
 from tallystick.steps.steps import BegunStep, Steps
 from tallystick.steps.turn import OnOpen, Turn
@@ -854,6 +857,31 @@ class SyncAgent:
         """
         return self._portal.run(self._inner.release_lease(epoch, timeout_s=timeout_s))
 
+    def outbox(
+        self,
+        path: str | Path,
+        *,
+        patience_s: float = DEFAULT_PATIENCE_S,
+        auto_offline: bool = True,
+        write_back: bool = False,
+    ) -> SyncOutbox:
+        """Goes on working while cut off: `with agent.outbox("migrator.outbox") as box: ...`.
+
+        The agent must be the only writer of its log (or hold its lease): what others write meanwhile is found out, and
+        `Outbox.reconcile` says what becomes of what was done here.
+
+        Args:
+            path: the file; one for each log, used by one process at a time. It outlives the process.
+            patience_s: how long an append waits for a majority before the agent goes offline.
+            auto_offline: go offline when the majority is out of reach; else such an append is refused.
+            write_back: appends return once they are on this disk, and are decided behind the caller's back;
+                `Outbox.flush` waits for it.
+        """
+        return SyncOutbox(
+            self._portal,
+            self._inner.outbox(path, patience_s=patience_s, auto_offline=auto_offline, write_back=write_back),
+        )
+
 
 class SyncHistory:
     """The history of one agent: differences, reverts, undo and redo. Made by `Agent.history`.
@@ -1114,6 +1142,121 @@ class SyncTurn:
             StaleOwner: another holds the lease.
         """
         self._portal.run(self._inner.end(note))
+
+
+class SyncOutbox:
+    """An agent's durable outbox, and the state as the agent knows it. Made by `Agent.outbox`; used as `with`.
+
+    Example:
+        with agent.outbox("migrator.outbox") as box:
+            box.append(ops.set("/next_batch", 3))       # decided, or kept if the majority is out of reach
+            print(box.state, box.is_online)
+            report = box.reconcile()                    # brings home what was kept
+            if report.branch: ...                             # others had written meanwhile
+
+    Attributes:
+        last_report: of the last reconciliation that came to its end, also if the process did not live to see it.
+    """
+
+    def __init__(self, portal: Portal, inner: Outbox) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.run(self._inner.__aexit__(kind, error, trace))
+
+    @property
+    def state(self) -> JSON:
+        """The agent's state with all that was done here, decided or not. Do not change it."""
+        return self._inner.state
+
+    @property
+    def seq(self) -> int:
+        """Where the decided part of it ends."""
+        return self._inner.seq
+
+    @property
+    def is_online(self) -> bool:
+        """Whether an append is decided before it returns."""
+        return self._inner.is_online
+
+    @property
+    def has_interference(self) -> bool:
+        """Others wrote to the log while something was waiting here: `reconcile` says what becomes of it."""
+        return self._inner.has_interference
+
+    @property
+    def queued(self) -> tuple[Entry, ...]:
+        """What waits to come home."""
+        return self._inner.queued
+
+    @property
+    def refused(self) -> tuple[Entry, ...]:
+        """What was refused, until `discard`."""
+        return self._inner.refused
+
+    def append(self, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Written:
+        """Appends one mutation of these operations.
+
+        Raises:
+            Invalid: an operation does not fit the state.
+            Conflict: online: others wrote to the log. Nothing was appended; `state` is now what they made of it.
+            QuotaExceeded: the outbox is full.
+            Unavailable, Undecided: the majority is out of reach and the agent may not go offline. After `Undecided` it
+                is kept and settled first.
+        """
+        return self._portal.run(
+            self._inner.append(*operations, cause=cause, trace_id=trace_id, schema_version=schema_version)
+        )
+
+    def record(self, kind: str, payload: JSONLike = None, *, cause: str = "", trace_id: str = "") -> Written:
+        """Appends a custom event. Raises as `append`."""
+        return self._portal.run(self._inner.record(kind, payload, cause=cause, trace_id=trace_id))
+
+    def append_many(self, mutations: Sequence[Mutation]) -> Written:
+        """Appends several mutations, all or none. Raises as `append`."""
+        return self._portal.run(self._inner.append_many(mutations))
+
+    def go_offline(self) -> None:
+        """From now on nothing is sent, until `reconcile`; remembered in the file."""
+        self._portal.run(self._inner.go_offline())
+
+    def flush(self, *, timeout_s: float | None = None) -> None:
+        """Sends what waits, as it was made.
+
+        Raises:
+            Conflict, StaleOwner: others interfered: `reconcile`.
+            Unavailable, Undecided: the majority is out of reach.
+        """
+        self._portal.run(self._inner.flush(timeout_s=timeout_s))
+
+    def reconcile(
+        self, *, on_interference: OnInterference = "branch", timeout_s: float | None = None
+    ) -> ReconcileReport:
+        """Brings home all that waits, and goes online. Call it again if it was cut: nothing is done twice.
+
+        Args:
+            on_interference: what becomes of entries that cannot be appended as they were made, since others wrote to
+                the log: `"branch"` puts them on a branch that leaves the log where they were made; `"rebase"` does to
+                the present state what they did to theirs, and refuses those in conflict; `"ours"`, `"theirs"` or a
+                function settle the conflicts; `"refuse"` keeps them here as refused. A reconciliation that was cut
+                goes on as it was begun.
+            timeout_s: of each call to a node.
+
+        Raises:
+            Unavailable, Undecided: the majority is out of reach; what is not decided yet is still here.
+        """
+        return self._portal.run(self._inner.reconcile(on_interference=on_interference, timeout_s=timeout_s))
+
+    def discard(self, *numbers: int) -> None:
+        """Forgets what was refused: these, or all."""
+        self._portal.run(self._inner.discard(*numbers))
 
 
 class SyncMembers:
@@ -2379,6 +2522,7 @@ __all__ = [
     "SyncListView",
     "SyncMapView",
     "SyncMembers",
+    "SyncOutbox",
     "SyncPendingAppend",
     "SyncPresence",
     "SyncRegisterView",

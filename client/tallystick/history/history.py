@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tallystick import ops
 from tallystick._json import JSON, JSONLike, decode, encode
-from tallystick._values import Appended, DecidedMutation, Operation, Snapshot
+from tallystick._values import Appended, DecidedMutation, Snapshot
 from tallystick.errors import Conflict, Invalid, Reason
 from tallystick.history.changes import StateChange, diff, digest
 from tallystick.history.merging import MergeConflict, MergeResolver, merge
-from tallystick.history.patches import mutations, operations
+from tallystick.history.patches import mutations, no_change, operations
 from tallystick.history.stack import Stacks, stacks
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class History:
             changes = tuple(diff(head.state, merged.value))
             if merged.conflicts or not (changes or reverts):
                 return MergeResult(None, changes, merged.conflicts)
-            made = operations(head.state, changes) or [_no_change(head.state)]
+            made = operations(head.state, changes) or [no_change(head.state)]
             wanted = mutations(made, cause=cause, reverts=reverts)
             try:
                 done = await self._agent.append_many(wanted, expected_seq=head.seq, timeout_s=timeout_s)
@@ -199,8 +198,3 @@ def _name(point: Point) -> str | None:
 
 def _time(point: Point) -> datetime | None:
     return point if isinstance(point, datetime) else None
-
-
-def _no_change(state: JSON) -> Operation:
-    """What leaves a state as it is: an undo of nothing is noted all the same, or the next one would find it again."""
-    return ops.merge("", {}) if isinstance(state, dict) else ops.replace(state)

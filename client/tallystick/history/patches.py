@@ -59,6 +59,11 @@ def mutations(made: Sequence[Operation], *, cause: str = "", reverts: int = 0) -
     return [Mutation(operations=tuple(group), cause=cause, reverts=reverts) for group in groups]
 
 
+def no_change(state: JSON) -> Operation:
+    """What leaves a state as it is: an undo of what had no effect is noted all the same, or it would be found again."""
+    return ops.merge("", {}) if isinstance(state, dict) else ops.replace(state)
+
+
 def _operation(before: JSON, change: StateChange) -> Operation:
     if not change.path:
         return ops.replace(change.after)

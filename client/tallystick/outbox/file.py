@@ -96,21 +96,31 @@ class OutboxFile:
         state = self._get("base_state")
         return None if state is None else Base(int(self._get("base_seq") or b"0"), state)
 
-    def rebase(self, base: Base, forget: Sequence[int] = ()) -> None:
-        """Another base from now on; these entries are settled, and forgotten."""
+    def begin_round(self, base: Base, forget: Sequence[int] = (), report: bytes = b"") -> None:
+        """From now on entries build on this base. Those that are settled and decided are forgotten."""
         with self._told(), self._transaction():
-            self._put({"base_seq": str(base.seq).encode(), "base_state": base.state_json, "branch": b""})
+            first = self._get("last_number") or b"0"
+            self._put({"base_seq": str(base.seq).encode(), "base_state": base.state_json, "settling": b""})
+            self._put({"round_after": first, **({"report": report} if report else {})})
             self._delete(forget)
         self._forget(forget)
 
-    def branch(self) -> str:
-        """The branch that entries go to since others interfered; "" while they go to the log itself."""
-        return (self._get("branch") or b"").decode()
+    def round_after(self) -> int:
+        """The number of the last entry that does not build on the base."""
+        return int(self._get("round_after") or b"0")
 
-    def set_branch(self, name: str) -> None:
-        """Entries go to this branch from now on."""
+    def report(self) -> bytes:
+        """What the last round was told to keep of itself; b"" before the first."""
+        return self._get("report") or b""
+
+    def settling(self) -> str:
+        """How a round that others interfered with is being settled: "rebase", "branch:<name>"; "" if none is."""
+        return (self._get("settling") or b"").decode()
+
+    def begin_settling(self, how: str) -> None:
+        """From now on the round is settled so, whatever happens to this process."""
         with self._told(), self._transaction():
-            self._put({"branch": name.encode()})
+            self._put({"settling": how.encode()})
 
     def is_offline(self) -> bool:
         """Whether the agent was offline by choice when it was last heard of."""
@@ -253,9 +263,8 @@ def _sum(*parts: bytes) -> int:
 
 
 def _entry(row: tuple[int, bytes, str, bytes, str, int, str, str, int]) -> Entry:
-    *columns, stored = row
-    number, held, key, attempt, fate, seq, branch, reason = columns
-    if _sum(*(repr(column).encode() for column in columns)) != stored:
+    number, held, key, attempt, fate, seq, branch, reason, stored = row
+    if _sum(*(repr(column).encode() for column in row[:-1])) != stored:
         raise Corrupt(f"entry {number} of the outbox is not what was written")
     try:
         mutations = tuple(map(_convert.mutation, state_pb2.AppendRequest.FromString(held).mutations))
