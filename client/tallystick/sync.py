@@ -1186,6 +1186,10 @@ class SyncOutbox:
         """Whether an append is decided before it returns."""
         return self._inner.is_online
 
+    def wait_online(self) -> None:
+        """Returns once appends are decided before they return: what waited has come home. Bound it with a timeout."""
+        self._portal.run(self._inner.wait_online())
+
     @property
     def has_interference(self) -> bool:
         """Others wrote to the log while something was waiting here: `reconcile` says what becomes of it."""

@@ -36,6 +36,7 @@ class Entry:
         fate: what became of them.
         seq: of the last mutation, once decided. branch: where.
         reason: of a refusal, the reason code; "" else.
+        made_offline: it was to come home later when it was made.
         size_bytes: what they take in the outbox.
     """
 
@@ -47,6 +48,7 @@ class Entry:
     seq: int = 0
     branch: str = ""
     reason: str = ""
+    made_offline: bool = False
     size_bytes: int = 0
 
 
@@ -67,7 +69,8 @@ class ReconcileReport:
     """What became of everything that was done offline.
 
     Attributes:
-        settled: the fate of each entry, in their order.
+        settled: the fate of each entry that was made offline, in their order. Those that came home by themselves a
+            while ago may be among them.
         branch: the branch where those are that could not be appended; "" if there is none.
         base_seq: where the log was left when the agent went offline; `head_seq` where it ends now.
     """

@@ -37,11 +37,22 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entries (
   number INTEGER PRIMARY KEY, mutations BLOB NOT NULL, key TEXT NOT NULL, attempt BLOB NOT NULL,
-  fate TEXT NOT NULL, seq INTEGER NOT NULL, branch TEXT NOT NULL, reason TEXT NOT NULL, sum INTEGER NOT NULL
+  fate TEXT NOT NULL, seq INTEGER NOT NULL, branch TEXT NOT NULL, reason TEXT NOT NULL,
+  made_offline INTEGER NOT NULL, sum INTEGER NOT NULL
 );
 """
-_SELECT: Final = "SELECT number, mutations, key, attempt, fate, seq, branch, reason, sum FROM entries"
+_SELECT: Final = "SELECT number, mutations, key, attempt, fate, seq, branch, reason, made_offline, sum FROM entries"
 _SUM_BYTES: Final = 4
+_NEW: Final = {
+    "base_seq": b"0",
+    "base_state": b"",
+    "last_number": b"0",
+    "offline": b"0",
+    "report": b"",
+    "round_after": b"0",
+    "settling": b"",
+}
+"""What a new file says. All of it is always there: a name that is missing is damage."""
 
 
 class OutboxFile:
@@ -79,11 +90,13 @@ class OutboxFile:
             with self._transaction():
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
-                self._put_new({"format": str(FORMAT).encode(), "owner": self._owner.encode(), "id": new_id})
+                if db.execute("SELECT 1 FROM meta LIMIT 1").fetchone() is None:
+                    known = {"format": str(FORMAT).encode(), "owner": self._owner.encode(), "id": new_id}
+                    self._put(_NEW | known)
         self._check_owner()
         self._sizes = {entry.number: entry.size_bytes for entry in self.entries()}
         self._held_bytes = sum(self._sizes.values())
-        return self._get("id") or b""
+        return self._get("id")
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -94,12 +107,12 @@ class OutboxFile:
     def base(self) -> Base | None:
         """What the entries build on; None before it was ever set."""
         state = self._get("base_state")
-        return None if state is None else Base(int(self._get("base_seq") or b"0"), state)
+        return Base(int(self._get("base_seq")), state) if state else None
 
     def begin_round(self, base: Base, forget: Sequence[int] = (), report: bytes = b"") -> None:
         """From now on entries build on this base. Those that are settled and decided are forgotten."""
         with self._told(), self._transaction():
-            first = self._get("last_number") or b"0"
+            first = self._get("last_number")
             self._put({"base_seq": str(base.seq).encode(), "base_state": base.state_json, "settling": b""})
             self._put({"round_after": first, **({"report": report} if report else {})})
             self._delete(forget)
@@ -107,15 +120,15 @@ class OutboxFile:
 
     def round_after(self) -> int:
         """The number of the last entry that does not build on the base."""
-        return int(self._get("round_after") or b"0")
+        return int(self._get("round_after"))
 
     def report(self) -> bytes:
         """What the last round was told to keep of itself; b"" before the first."""
-        return self._get("report") or b""
+        return self._get("report")
 
     def settling(self) -> str:
         """How a round that others interfered with is being settled: "rebase", "branch:<name>"; "" if none is."""
-        return (self._get("settling") or b"").decode()
+        return self._get("settling").decode()
 
     def begin_settling(self, how: str) -> None:
         """From now on the round is settled so, whatever happens to this process."""
@@ -131,7 +144,7 @@ class OutboxFile:
         with self._told(), self._transaction():
             self._put({"offline": b"1" if offline else b"0"})
 
-    def add(self, mutations: tuple[Mutation, ...], key: str) -> Entry:
+    def add(self, mutations: tuple[Mutation, ...], key: str, *, made_offline: bool) -> Entry:
         """Keeps mutations that were made, to be decided later.
 
         Raises:
@@ -141,10 +154,10 @@ class OutboxFile:
         held = _encoded(mutations)
         self._check_room(len(held))
         with self._told(), self._transaction():
-            number = int(self._get("last_number") or b"0") + 1
+            number = int(self._get("last_number")) + 1
             self._put({"last_number": str(number).encode()})
-            entry = Entry(number, mutations, key, size_bytes=len(held))
-            self._opened().execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(entry, held))
+            entry = Entry(number, mutations, key, made_offline=made_offline, size_bytes=len(held))
+            self._opened().execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(entry, held))
         self._sizes[number] = len(held)
         self._held_bytes += len(held)
         return entry
@@ -153,7 +166,7 @@ class OutboxFile:
         """What is known of an entry now."""
         row = _row(entry, _encoded(entry.mutations))
         with self._told(), self._transaction():
-            self._opened().execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._opened().execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Forgets entries."""
@@ -171,7 +184,7 @@ class OutboxFile:
             return [_entry(row) for row in self._opened().execute(f"{_SELECT} ORDER BY number")]
 
     def _check_owner(self) -> None:
-        owner, found = (self._get("owner") or b"").decode(), (self._get("format") or b"").decode()
+        owner, found = self._get("owner").decode(), self._get("format").decode()
         if found != str(FORMAT):
             raise Invalid(f"the outbox {self._path} has format {found}, this client knows {FORMAT}")
         if owner != self._owner:
@@ -193,11 +206,11 @@ class OutboxFile:
         for number in numbers:
             self._held_bytes -= self._sizes.pop(number, 0)
 
-    def _get(self, name: str) -> bytes | None:
+    def _get(self, name: str) -> bytes:
         with self._told():
             row = self._opened().execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         if row is None:
-            return None
+            raise Corrupt(f"the outbox {self._path} is damaged: {name} is missing")
         value, stored = bytes(row[0][:-_SUM_BYTES]), bytes(row[0][-_SUM_BYTES:])
         if _sum(name.encode(), value).to_bytes(_SUM_BYTES, "big") != stored:
             raise Corrupt(f"the outbox {self._path} is damaged: {name} is not what was written")
@@ -205,9 +218,6 @@ class OutboxFile:
 
     def _put(self, values: dict[str, bytes]) -> None:
         self._opened().executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", _meta_rows(values))
-
-    def _put_new(self, values: dict[str, bytes]) -> None:
-        self._opened().executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", _meta_rows(values))
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
@@ -231,12 +241,13 @@ class OutboxFile:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF  # text that is no UTF-8 comes without one
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Conflict(f"another has the outbox {self._path} open", reason=Reason.WRITER_IN_USE) from error
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            if code == sqlite3.SQLITE_FULL:
                 raise Overloaded(f"no room for the outbox {self._path}", reason=Reason.DISK_FULL) from error
             raise Corrupt(f"the outbox {self._path} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # damaged names stand in SQLite's messages
             raise Corrupt(f"the outbox {self._path} is damaged: {error}") from error
 
 
@@ -246,7 +257,8 @@ def _encoded(mutations: tuple[Mutation, ...]) -> bytes:
 
 
 def _row(entry: Entry, held: bytes) -> tuple[object, ...]:
-    row = (entry.number, held, entry.key, entry.attempt, str(entry.fate), entry.seq, entry.branch, entry.reason)
+    known = (entry.attempt, str(entry.fate), entry.seq, entry.branch, entry.reason, int(entry.made_offline))
+    row = (entry.number, held, entry.key, *known)
     return *row, _sum(*(repr(column).encode() for column in row))
 
 
@@ -262,12 +274,12 @@ def _sum(*parts: bytes) -> int:
     return running
 
 
-def _entry(row: tuple[int, bytes, str, bytes, str, int, str, str, int]) -> Entry:
-    number, held, key, attempt, fate, seq, branch, reason, stored = row
+def _entry(row: tuple[int, bytes, str, bytes, str, int, str, str, int, int]) -> Entry:
+    number, held, key, attempt, fate, seq, branch, reason, offline, stored = row
     if _sum(*(repr(column).encode() for column in row[:-1])) != stored:
         raise Corrupt(f"entry {number} of the outbox is not what was written")
     try:
         mutations = tuple(map(_convert.mutation, state_pb2.AppendRequest.FromString(held).mutations))
-        return Entry(number, mutations, key, attempt, Fate(fate), seq, branch, reason, len(held))
+        return Entry(number, mutations, key, attempt, Fate(fate), seq, branch, reason, bool(offline), len(held))
     except (DecodeError, ValueError) as error:
         raise Corrupt(f"entry {number} of the outbox cannot be read: {error}") from error

@@ -93,6 +93,7 @@ class Outbox:
         self._adding = asyncio.Lock()
         self._busy = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._id = b""
         self._base = Base(0, b"{}")
@@ -142,6 +143,12 @@ class Outbox:
         """Whether an append is decided before it returns."""
         return not (self._chosen_offline or self._cut_off or self._interfered)
 
+    async def wait_online(self) -> None:
+        """Returns once appends are decided before they return: what waited has come home. Bound it with a timeout."""
+        while not self.is_online:
+            self._changed.clear()
+            await self._changed.wait()
+
     @property
     def has_interference(self) -> bool:
         """Others wrote to the log while something was waiting here: `reconcile` says what becomes of it."""
@@ -181,7 +188,8 @@ class Outbox:
         async with self._adding:
             made = (replace(mutations[0], id=secrets.token_bytes(_ID_BYTES)), *mutations[1:])
             state = apply(self._state, made)
-            entry = await self._run(lambda: self._file.add(made, self._line.outside.new_key()))
+            key, offline = self._line.outside.new_key(), not self.is_online
+            entry = await self._run(lambda: self._file.add(made, key, made_offline=offline))
             self._entries[entry.number] = entry
             self._state = state
             if not self.is_online:
@@ -296,6 +304,7 @@ class Outbox:
         except _OUT_OF_REACH as error:
             if self._auto_offline:
                 self._cut_off = True
+                await self._now_offline(number)
                 self._wake.set()
                 return Written(number, None)
             if isinstance(error, Unavailable):  # no attempt did anything
@@ -315,6 +324,11 @@ class Outbox:
             await self._look(must=False)
         raise interference
 
+    async def _now_offline(self, number: int) -> None:
+        entry = replace(self._entries[number], made_offline=True)
+        await self._run(lambda: self._file.update(entry))
+        self._entries[number] = entry
+
     async def _withdraw(self, number: int) -> None:
         """Takes back what its caller is told was not done."""
         del self._entries[number]
@@ -333,7 +347,8 @@ class Outbox:
             finally:
                 self._take(reconciler)
         self._interfered = interference is not None
-        self._cut_off = False
+        self._cut_off = self._cut_off and bool(self.queued)  # what was added meanwhile comes first
+        self._changed.set()
         return interference
 
     async def _shorten(self) -> None:
@@ -361,10 +376,12 @@ class Outbox:
     async def _end_round(self, reconciler: Reconciler, timeout_s: float | None) -> ReconcileReport:
         head = await self._line.head(timeout_s)
         branch = next((each.branch for each in reconciler.settled if each.branch), "")
-        report = ReconcileReport(reconciler.settled, branch, self._base.seq, head.seq)
+        report = ReconcileReport(reconciler.settled, branch, reconciler.left_seq, head.seq)
         await self._begin(Base(head.seq, encode(head.state)), _written_report(report))
         await self._run(lambda: self._file.set_offline(offline=False))
         self._chosen_offline = self._interfered = self._cut_off = False
+        self._refusals.clear()
+        self._changed.set()
         self.last_report = report
         return report
 

@@ -77,12 +77,23 @@ class Reconciler:
 
     @property
     def settled(self) -> tuple[Settled, ...]:
-        """The fates."""
+        """The fates of those that were made offline."""
         conflicts = self._conflicts
         return tuple(
             Settled(each.number, each.fate, each.seq, each.branch, each.reason, conflicts.get(each.number, ()))
             for each in self._entries.values()
+            if each.made_offline
         )
+
+    @property
+    def left_seq(self) -> int:
+        """Where the log ended when the first of them was made."""
+        seq = self._base.seq
+        for entry in self._entries.values():
+            if entry.made_offline:
+                break
+            seq = max(seq, entry.seq)
+        return seq
 
     @property
     def appended_seq(self) -> int:
