@@ -77,15 +77,16 @@ async def test_offline_by_choice_outlives_the_process(tmp_path: Path) -> None:
                 await box.append(ops.set("/n", 0))
                 await box.go_offline()
                 await box.append(ops.increment("/n"))
+                second = agent.outbox(path)
                 with pytest.raises(Conflict):
-                    await agent.outbox(path).__aenter__()
+                    await second.__aenter__()
             cluster.partition(["clients"], cluster.node_ids)
             async with agent.outbox(path) as box:
                 assert not box.is_online and box.state == {"n": 1} and len(box.queued) == 1
                 await box.append(ops.increment("/n"))
                 with pytest.raises((Unavailable, Undecided)):
                     await box.reconcile(timeout_s=1.0)
-                assert len(box.queued) == 2
+                assert [len(entry.mutations) for entry in box.queued] == [1, 1]
                 cluster.heal()
                 report = await box.reconcile()
                 assert report.is_clean and fates(report) == [Fate.APPENDED] * 2 and report.head_seq == 3
@@ -246,12 +247,13 @@ async def test_wherever_the_process_dies_each_is_decided_once(
     """A process that dies after its k-th step, for every k, until one lives to the end."""
     dying = Dying(monkeypatch)
 
-    async def life(client: Client, name: str, numbers: list[int]) -> None:
-        agent = client.agent(name)
-        async with agent.outbox(tmp_path / f"{name}.outbox") as box:
-            for number in numbers:
-                await box.append(ops.append("/log", number))
-            await box.reconcile(on_interference="branch" if how == "branch" else "theirs")
+    async def life(client: Client, name: str) -> None:
+        box = client.agent(name).outbox(tmp_path / f"{name}.outbox")
+        try:
+            async with box:
+                await box.reconcile(on_interference="branch" if how == "branch" else "theirs")
+        finally:
+            box._file.close()
 
     async def scenario(cluster: SimCluster) -> None:
         async with cluster.connect() as client:
@@ -266,13 +268,12 @@ async def test_wherever_the_process_dies_each_is_decided_once(
                     await client.agent(name).append(ops.append("/log", 100))
                 dying.left = k
                 with contextlib.suppress(Crash):
-                    await life(client, name, [])
+                    await life(client, name)
                 survived, dying.left = dying.left > 0, -1
                 async with client.agent(name).outbox(tmp_path / f"{name}.outbox") as box:
                     assert len(box.queued) in range(4)
-                    report = await box.reconcile(on_interference="branch" if how == "branch" else "theirs")
-                    if not report.branch and box.last_report is not None:
-                        report = box.last_report
+                    await box.reconcile(on_interference="branch" if how == "branch" else "theirs")
+                    assert not box.queued and not box.refused and box.is_online
                 everything = await everywhere(client, name)
                 assert everything == sorted([0, 1, 2, *([100] if interferes else [])]), f"dead after step {k}"
                 if survived:

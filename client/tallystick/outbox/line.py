@@ -99,12 +99,12 @@ class Line:
         return await self.agent.rehydrate(tail=0, timeout_s=timeout_s)
 
     async def fork(self, branch: str, seq: int, timeout_s: float | None) -> Line:
-        """A branch that leaves this log behind a mutation; the same again is the same branch.
+        """A branch that leaves this log behind a mutation. The name is its key too: the same again is the same branch.
 
         Raises:
             NotFound: there is no such agent, or no such mutation.
         """
-        return self._on_fork(await self.agent.fork(branch, at=seq, timeout_s=timeout_s))
+        return self._on_fork(await self.agent.fork(branch, at=seq, idempotency_key=branch, timeout_s=timeout_s))
 
 
 __all__ = ["NO_LEASE", "Line"]
