@@ -90,9 +90,9 @@ async def test_offline_by_choice_outlives_the_process(tmp_path: Path) -> None:
                 cluster.heal()
                 report = await box.reconcile()
                 assert report.is_clean and fates(report) == [Fate.APPENDED] * 2 and report.head_seq == 3
-                assert box.is_online and (await agent.read()).state == {"n": 2}
+                assert (box.is_online, (await agent.read()).state) == (True, {"n": 2})
             async with agent.outbox(path) as box:
-                assert box.last_report == report and box.is_online and not box.queued
+                assert (box.last_report, box.is_online, box.queued) == (report, True, ())
             with pytest.raises(Invalid, match="not of"):
                 await client.agent("b").outbox(path).__aenter__()
 
