@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import inspect
 import queue
 import threading
 import weakref
@@ -115,7 +116,8 @@ class Here:
         async def called(*args: object, **kwargs: object) -> object:
             answer: asyncio.Future[object] = self._loop.create_future()
             self._send(lambda: self._run(answer, lambda: given(*args, **kwargs)))
-            return await answer
+            result = await answer
+            return await result if inspect.isawaitable(result) else result  # a coroutine function's runs on the loop
 
         functools.update_wrapper(called, given)
         return cast("T", called)

@@ -43,6 +43,15 @@ def test_a_function_is_called_on_the_thread_that_waits(portal: Portal) -> None:
     assert threads == [threading.current_thread()] * 2
 
 
+def test_a_coroutine_function_runs_on_the_loop(portal: Portal) -> None:
+    async def effect(value: int) -> tuple[int, threading.Thread]:
+        return value, threading.current_thread()
+
+    value, thread = cast("tuple[int, threading.Thread]", portal.run_with(lambda here: calling(here(effect), 7)))
+    assert value == 7
+    assert thread is not threading.current_thread()
+
+
 def test_what_is_no_function_is_handed_on(portal: Portal) -> None:
     async def given(value: object) -> object:
         return value
