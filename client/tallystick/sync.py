@@ -1089,10 +1089,7 @@ class SyncSteps:
         """Loads what the completed steps returned, so that `Agent.step` answers them without asking anybody.
 
         For an agent that is resumed: its program runs through the steps that it did, and they cost nothing. What does
-        not fit into 64 MiB is asked for when it is needed. Returns how many are loaded.
-
-        Raises:
-            NotFound: the agent does not exist.
+        not fit into 64 MiB is asked for when it is needed. Returns how many are loaded: none of an agent that is to be.
         """
         return self._portal.run(self._inner.load(timeout_s=timeout_s))
 

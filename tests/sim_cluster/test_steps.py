@@ -201,6 +201,7 @@ def test_steps_run_side_by_side_and_are_loaded_when_the_agent_is_resumed() -> No
         effects = Effects()
         async with cluster.connect() as client:
             agent = client.agent("a")
+            assert await agent.steps.load() == 0
             await asyncio.gather(*(agent.step(f"s{number}", effects, number) for number in range(30)))
             assert sorted(map(str, effects.happened)) == sorted(map(str, range(30)))
             await left_ambiguous(agent, "open")

@@ -8,12 +8,14 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from tallystick._json import JSONLike, encode
 from tallystick._methods import begin_step_method, end_step_method, get_step_method, list_steps_method
 from tallystick._values import Consistency
+from tallystick.errors import NotFound, Reason
 from tallystick.steps.values import Step, StepError, StepStatus, step_of
 from tallystick.steps.writer import Writer
 from tallystick.v1 import step_pb2
@@ -160,20 +162,21 @@ class Steps:
         """Loads what the completed steps returned, so that `Agent.step` answers them without asking anybody.
 
         For an agent that is resumed: its program runs through the steps that it did, and they cost nothing. What does
-        not fit into 64 MiB is asked for when it is needed. Returns how many are loaded.
-
-        Raises:
-            NotFound: the agent does not exist.
+        not fit into 64 MiB is asked for when it is needed. Returns how many are loaded: none of an agent that is to be.
         """
         loaded: dict[str, bytes] = {}
         size_bytes = 0
-        async for message in self._pages(self._consistency, timeout_s, with_results=True):
-            if message.status != step_pb2.STEP_STATUS_COMPLETED:
-                continue
-            size_bytes += len(message.result)
-            if size_bytes > LOADED_BYTES:
-                break
-            loaded[message.name] = message.result
+        try:
+            async with aclosing(self._pages(self._consistency, timeout_s, with_results=True)) as messages:
+                async for message in messages:
+                    size_bytes += len(message.result)
+                    if size_bytes > LOADED_BYTES:
+                        break
+                    if message.status == step_pb2.STEP_STATUS_COMPLETED:
+                        loaded[message.name] = message.result
+        except NotFound as error:
+            if error.reason is not Reason.AGENT_NOT_FOUND:
+                raise
         self._loaded = loaded
         return len(loaded)
 

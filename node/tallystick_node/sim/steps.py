@@ -130,8 +130,8 @@ async def broken(cluster: SimCluster, client: Client, records: StepRecords, livi
     there = [info.name async for info in client.agents(prefix="steps-")]
     for agent in there:
         log = [mutation async for mutation in client.agent(agent).log()]
-        complaints += [f"{agent}: {complaint}" for complaint in _of_turns(log)]
-        attempts = _Attempts()
+        complaints += [f"{agent}: {complaint}" for complaint in complaints_of_turns(log)]
+        attempts = Attempts()
         complaints += [f"{agent}: {complaint}" for complaint in attempts.follow(log)]
         complaints += [f"{agent}: {complaint}" for complaint in attempts.compare(agent, records)]
         for node in living:
@@ -143,7 +143,7 @@ async def broken(cluster: SimCluster, client: Client, records: StepRecords, livi
     return complaints + [f"{agent} is gone, and its steps were told" for agent in sorted(lost)]
 
 
-class _Attempts:
+class Attempts:
     """What a log says of steps: their attempts, and how the newest ended."""
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ class _Attempts:
         return seen if found == self._newest else None
 
 
-def _of_turns(log: Iterable[DecidedMutation]) -> Iterator[str]:
+def complaints_of_turns(log: Iterable[DecidedMutation]) -> Iterator[str]:
     """One is open at a time; it ends, or is abandoned, by its name."""
     opened = 0
     for mutation in log:
