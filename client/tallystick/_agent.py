@@ -353,6 +353,10 @@ class Agent:
         if at is not None and at_turn:
             raise Invalid("at most one of at and at_turn", metadata={"field": "at"})
         await self._branches.fork(branch, at, at_turn=at_turn, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        return self.on_branch(branch)
+
+    def on_branch(self, branch: str) -> Agent:
+        """The agent on another of its branches, whether it exists or not; nothing is sent."""
         return Agent(
             self._calls,
             namespace=self.namespace,

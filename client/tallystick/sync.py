@@ -661,6 +661,10 @@ class SyncAgent:
             ),
         )
 
+    def on_branch(self, branch: str) -> SyncAgent:
+        """The agent on another of its branches, whether it exists or not; nothing is sent."""
+        return SyncAgent(self._portal, self._inner.on_branch(branch))
+
     def branches(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> SyncIterator[BranchInfo]:
@@ -955,6 +959,29 @@ class SyncHistory:
         Raises: as `revert`.
         """
         return self._portal.run(self._inner.redo(resolve=resolve, cause=cause, timeout_s=timeout_s))
+
+    def merge(
+        self, branch: str, *, resolve: MergeResolver | None = None, cause: str = "", timeout_s: float | None = None
+    ) -> MergeResult:
+        """Brings what was done on another branch into this log, by a three-way merge.
+
+        The base is where the two parted. The branch stays as it is; merging it again brings what is new on it, and what
+        was brought before counts as changed by both sides alike.
+
+        Example:
+            result = agent.history.merge("try-b")
+            for conflict in result.conflicts: print(conflict.path, conflict.ours, conflict.theirs)
+
+        Args:
+            resolve: "ours" keeps this log's value, "theirs" the branch's; or a function of the conflict that returns a
+                value. Without it conflicts come back as values and nothing is appended.
+
+        Raises:
+            NotFound: there is no such branch.
+            Invalid: the difference is larger than an append may be.
+            Conflict: others kept appending meanwhile.
+        """
+        return self._portal.run(self._inner.merge(branch, resolve=resolve, cause=cause, timeout_s=timeout_s))
 
     def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
         """How a state in memory differs from the one that is kept; empty if it does not.

@@ -14,6 +14,7 @@ from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._values import Appended, DecidedMutation, Snapshot
 from tallystick.errors import Conflict, Invalid, Reason
 from tallystick.history.changes import StateChange, diff, digest
+from tallystick.history.lineage import parting
 from tallystick.history.merging import MergeConflict, MergeResolver, merge
 from tallystick.history.patches import mutations, no_change, operations
 from tallystick.history.stack import Stacks, stacks
@@ -134,6 +135,33 @@ class History:
         return await self.revert(
             found[-1].first, last=found[-1].last, resolve=resolve, cause=cause or "redo", timeout_s=timeout_s
         )
+
+    async def merge(
+        self, branch: str, *, resolve: MergeResolver | None = None, cause: str = "", timeout_s: float | None = None
+    ) -> MergeResult:
+        """Brings what was done on another branch into this log, by a three-way merge.
+
+        The base is where the two parted. The branch stays as it is; merging it again brings what is new on it, and what
+        was brought before counts as changed by both sides alike.
+
+        Example:
+            result = await agent.history.merge("try-b")
+            for conflict in result.conflicts: print(conflict.path, conflict.ours, conflict.theirs)
+
+        Args:
+            resolve: "ours" keeps this log's value, "theirs" the branch's; or a function of the conflict that returns a
+                value. Without it conflicts come back as values and nothing is appended.
+
+        Raises:
+            NotFound: there is no such branch.
+            Invalid: the difference is larger than an append may be.
+            Conflict: others kept appending meanwhile.
+        """
+        branches = {info.name: info async for info in self._agent.branches(timeout_s=timeout_s)}
+        common = parting(branches, self._agent.branch, branch)
+        base = await self._agent.on_branch(common.branch).read(seq=common.seq, timeout_s=timeout_s)
+        theirs = await self._agent.on_branch(branch).read(timeout_s=timeout_s)
+        return await self._bring(base.state, theirs.state, resolve, cause or f"merge:{branch}", 0, timeout_s)
 
     async def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
         """How a state in memory differs from the one that is kept; empty if it does not.
