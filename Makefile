@@ -15,9 +15,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[node,dev]'
 	touch $(STAMP)
 
-demo: setup   ## two acts: a migration that survives kill -9 of the leader and of the agent; a plan that survives a partition
+demo: setup   ## three acts: a migration that survives kill -9; a plan that survives a partition; owners frozen and cut off
 	$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
 	$(BIN)/python examples/plan/demo.py
+	$(BIN)/python examples/owners/demo.py
 
 test: setup   ## every test but the long ones: those that compute, two at a time, then real nodes, one cluster at a time
 	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/chaos --ignore=tests/power

@@ -20,7 +20,7 @@ from tallystick_node.cli.branches import branch_option, delete_branch, fork, for
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.exporting import export_log
-from tallystick_node.cli.history import redo, revert, show_diff, undo
+from tallystick_node.cli.history import merge, redo, revert, show_diff, undo
 from tallystick_node.cli.output import (
     cell,
     clock,
@@ -200,5 +200,17 @@ async def _show(
     out.print(JSONHighlighter()(Text(printable(indented_json(snapshot.state)))), soft_wrap=True)
 
 
-for _command in (show_diff, undo, redo, revert, export_log, show_steps, fork, fork_team, list_branches, delete_branch):
+for _command in (
+    show_diff,
+    undo,
+    redo,
+    revert,
+    merge,
+    export_log,
+    show_steps,
+    fork,
+    fork_team,
+    list_branches,
+    delete_branch,
+):
     agent.add_command(_command)

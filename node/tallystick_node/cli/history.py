@@ -1,4 +1,4 @@
-"""`tallystick agent diff | undo | redo | revert`: what a history says, and taking back what was done.
+"""`tallystick agent diff | undo | redo | revert | merge`: what a history says, taking back, and bringing together.
 
 Rules of this file: a conflict is shown and nothing is changed; it ends with the exit code of a refusal.
 """
@@ -27,7 +27,7 @@ _Rewrite = Callable[[History], Awaitable[MergeResult | None]]
 _resolve_option = click.option(
     "--resolve",
     type=click.Choice(["ours", "theirs"]),
-    help="What was changed again since: keep it (ours), or take it back too (theirs).  [default: change nothing]",
+    help="Where both sides changed something: keep what is there (ours), or take the other.  [default: change nothing]",
 )
 
 
@@ -113,6 +113,18 @@ def revert(
     asyncio.run(_rewrite(connection, name, branch, rewrite, "nothing to revert"))
 
 
+@click.command()
+@click.argument("name", metavar="AGENT")
+@click.argument("source", metavar="SOURCE")
+@branch_option
+@_resolve_option
+@connection_options
+def merge(connection: Connection, name: str, source: str, branch: str, resolve: MergeResolver | None) -> None:
+    """Bring what was done on the branch SOURCE into another, by a three-way merge from where they parted."""
+    wanted: _Rewrite = lambda history: history.merge(source, resolve=resolve)  # noqa: E731
+    asyncio.run(_rewrite(connection, name, branch, wanted, "nothing to merge"))
+
+
 async def _rewrite(connection: Connection, name: str, branch: str, rewrite: _Rewrite, nothing: str) -> None:
     async with connection.open() as client:
         result = await rewrite(client.agent(name, branch=branch).history)
@@ -124,9 +136,9 @@ async def _rewrite(connection: Connection, name: str, branch: str, rewrite: _Rew
         _show(result)
     if result.conflicts:
         raise Failure(
-            f"{len(result.conflicts)} of these places were changed again since; nothing was appended",
+            f"{len(result.conflicts)} of these places were changed on both sides; nothing was appended",
             ExitCode.REFUSED,
-            "--resolve ours keeps what is there now, --resolve theirs takes it back too",
+            "--resolve ours keeps what is there now, --resolve theirs takes what it would become",
         )
 
 
@@ -134,7 +146,9 @@ def _show(result: MergeResult) -> None:
     out = console()
     for conflict in result.conflicts:
         out.print(_conflict_line(conflict), soft_wrap=True)
-    if result.appended is not None:
+    if result.appended is None and not result.conflicts:
+        out.print("nothing to change")
+    elif result.appended is not None:
         for change in result.changes:
             out.print(_change_line(change), soft_wrap=True)
         out.print(Text(f"appended as seq {result.appended.seq}", style="bold"))
