@@ -12,7 +12,12 @@ import pytest
 from tallystick._json import JSON
 from tallystick.contexts.context import Context
 from tallystick.testing import SimCluster
+from tallystick.worker.v1 import worker_pb2
 from tallystick_node.contexts.desk.rows import Rows
+from tallystick_node.contexts.ids import ContextId
+from tallystick_node.contexts.updates import digest
+from tallystick_node.contexts.updates.deletes import Deletes
+from tallystick_node.contexts.updates.state_vectors import StateVector
 from tallystick_node.sharing import DOCUMENTS_NAME
 from tallystick_node.sim.editing import Edit, EditRecords, _of_content
 
@@ -78,24 +83,52 @@ def test_what_one_disk_has_survives_a_power_cut_of_all(seed: int) -> None:
         cluster.run(scenario)
 
 
-def test_a_partition_that_only_deletes_is_noticed() -> None:
+def digests(cluster: SimCluster, guid: bytes) -> set[bytes]:
+    """Those that the nodes have of a document, each by itself."""
+    question = worker_pb2.Request(describe=worker_pb2.Describe(id=ContextId(guid, 1).to_proto()))
+    workers = [node.worker for node in cluster.nodes.values()]
+    return {worker.look(question).described.digest for worker in workers if worker is not None}
+
+
+def delete_apart(seed: int, digests_apart: int) -> None:
+    """Deletes on one side of a partition, and heals it."""
+
     async def scenario(cluster: SimCluster) -> None:
         async with at(cluster, "a") as context:
             context.map("tasks").update({"t1": 1, "t2": 2})
             context.text("notes").append("all of it")
             await context.flush()
             await equal(cluster, {"tasks": {"t1": 1, "t2": 2}, "notes": "all of it"})
+            assert len(digests(cluster, context.guid)) == 1
             cluster.partition(["a"], ["b", "c"])
             del context.map("tasks")["t1"]
             context.text("notes").delete(0, 7)
             await context.flush(ack="local")
-            cluster.kill("a")  # what it had to push is gone with it
-            await cluster.start("a")
-            cluster.heal()
+            assert len(digests(cluster, context.guid)) == digests_apart
+        cluster.power_cut("a")  # what it had to push is gone with it, as is the replica that would send it again
+        await cluster.start("a")
+        cluster.heal()
         await equal(cluster, {"tasks": {"t2": 2}, "notes": "it"})
+        assert len(digests(cluster, context.guid)) == 1
 
-    with SimCluster(nodes=3, seed=2, contexts=True) as cluster:
+    with SimCluster(nodes=3, seed=seed, contexts=True) as cluster:
         cluster.run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_partition_that_only_deletes_is_noticed(seed: int) -> None:
+    delete_apart(seed, digests_apart=2)
+
+
+def test_a_digest_without_what_is_deleted_notices_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = digest.digest
+
+    def blind(guid: bytes, epoch: int, vector: StateVector, _deletes: Deletes) -> bytes:
+        return whole(guid, epoch, vector, {})
+
+    monkeypatch.setattr(digest, "digest", blind)
+    with pytest.raises(AssertionError, match="t1"):
+        delete_apart(0, digests_apart=1)
 
 
 def test_documents_of_an_old_disk_do_no_harm() -> None:
@@ -127,6 +160,52 @@ def test_documents_of_an_old_disk_do_no_harm() -> None:
             await equal(cluster, {"log": ["old", "at c", "anew"], "gone": {}})
 
     with SimCluster(nodes=3, seed=4, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+def test_a_worker_dies_alone_and_another_takes_its_place() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with at(cluster, "a") as context:
+            context.list("log").append(1)
+            await context.flush(ack="local")
+            status = await cluster.status("a")
+            cluster.kill_worker("a")
+            context.list("log").append(2)
+            await context.flush()
+            cluster.stall_worker("a")  # for good: the node kills it, and starts another
+            context.list("log").append(3)
+            await context.flush()
+        after = await cluster.status("a")
+        assert status is not None
+        assert after is not None
+        assert (after.term, after.leader_id) == (status.term, status.leader_id)
+        worker = cluster.nodes["a"].worker
+        assert worker is not None
+        assert not worker.stands
+        await equal(cluster, {"log": [1, 2, 3]})
+
+    with SimCluster(nodes=3, seed=6, contexts=True) as cluster:
+        cluster.run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("loss", ["rot", "lose"])
+def test_documents_that_are_lost_come_from_the_peers(seed: int, loss: str) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with at(cluster, "a") as context:
+            for number in range(5):
+                context.list("log").append(number)
+                context.map("tasks")[f"t{number}"] = "open"
+                await context.flush()
+            await equal(cluster, context.to_json())
+            await cluster.stop("c")
+            context.map("tasks")["t1"] = "done"
+            await context.flush()
+            assert cluster.rot_documents("c") if loss == "rot" else cluster.lose_documents("c")
+            await cluster.start("c")
+            await equal(cluster, context.to_json())
+
+    with SimCluster(nodes=3, seed=seed, contexts=True) as cluster:
         cluster.run(scenario)
 
 

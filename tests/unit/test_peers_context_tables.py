@@ -14,7 +14,12 @@ from tallystick.v1 import context_pb2
 from tallystick_node.contexts.comparing import find_differences, root_of
 from tallystick_node.contexts.ids import ContextId
 from tallystick_node.peers.contexts.coverage import Coverage
-from tallystick_node.peers.contexts.limits import CONTEXT_FRAME_BYTES, CONTEXT_FRAME_ITEMS, PUSHED_UPDATE_BYTES
+from tallystick_node.peers.contexts.limits import (
+    ASK_AGAIN_MIN_S,
+    CONTEXT_FRAME_BYTES,
+    CONTEXT_FRAME_ITEMS,
+    PUSHED_UPDATE_BYTES,
+)
 from tallystick_node.peers.contexts.outbox import Outbox
 from tallystick_node.peers.contexts.owed import Owed, TooMuchOwedError
 from tallystick_node.peers.contexts.replies import Replies
@@ -204,6 +209,17 @@ def test_who_does_not_answer_is_asked_again_later_each_time() -> None:
     waits = [after - before for before, after in itertools.pairwise(asked)]
     assert waits == sorted(waits)
     assert 0 < waits[0] < waits[-1]
+
+
+def test_who_says_that_it_cannot_answer_now_is_asked_again_before_long() -> None:
+    owed = Owed()
+    owed.failed(D1, 0, 0.0)
+    now_s = 0.0
+    for _ in range(10):
+        now_s += ASK_AGAIN_MIN_S
+        assert owed.take_due(now_s, 10) == [D1]
+        owed.given_up(D1, now_s)
+        assert owed.take_due(now_s, 10) == []
 
 
 def test_what_cannot_be_asked_for_is_tried_again_soon_and_at_once_when_it_can() -> None:

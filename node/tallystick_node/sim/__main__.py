@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tallystick_node.sim.nemesis import KINDS, load_script
+from tallystick_node.sim.nemesis import CONTEXT_KINDS, KINDS, load_script
 from tallystick_node.sim.runs import MAX_SHOWN, run_all, show
 from tallystick_node.sim.seed import SECONDS, Plan
 
@@ -17,17 +17,30 @@ from tallystick_node.sim.seed import SECONDS, Plan
 @click.argument("seeds", metavar="SEED|FROM..TO")
 @click.option("--nodes", default="3", show_default=True, help="How many; several counts with commas.")
 @click.option("--seconds", default=SECONDS, show_default=True, help="Virtual time under load and faults.")
-@click.option("--kinds", default="", help=f"Kinds of faults, with commas; all: {','.join(dict.fromkeys(KINDS))}.")
+@click.option(
+    "--kinds",
+    default="",
+    help=f"Kinds of faults, with commas; all: {','.join(dict.fromkeys((*KINDS, *CONTEXT_KINDS)))}.",
+)
 @click.option("--script", type=click.Path(exists=True, path_type=Path), help="Faults from a file, not from the seed.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--contexts", is_flag=True, help="The nodes of each seed hold contexts, not those of each fifth alone.")
 @click.option("--no-shrink", is_flag=True, help="Show failures as they are.")
 def main(
-    seeds: str, nodes: str, seconds: float, kinds: str, script: Path | None, jobs: int, *, no_shrink: bool
+    seeds: str,
+    nodes: str,
+    seconds: float,
+    kinds: str,
+    script: Path | None,
+    jobs: int,
+    *,
+    contexts: bool,
+    no_shrink: bool,
 ) -> None:
     """Runs seeds of the simulation and checks every promise; exits with 1 if one is broken."""
     counts = [int(count) for count in nodes.split(",")]
     chosen = tuple(kinds.split(",")) if kinds else None
-    plans = [Plan(seed, count, seconds, chosen) for seed in parse_seeds(seeds) for count in counts]
+    plans = [Plan(seed, count, seconds, chosen, contexts) for seed in parse_seeds(seeds) for count in counts]
     steps = load_script(script) if script is not None else None
     failures = run_all(plans, steps, jobs)
     for plan, failure in failures[:MAX_SHOWN]:

@@ -197,7 +197,8 @@ class SimCluster(Faults):
 
     def _thread_s(self) -> float:
         process = current_process()
-        return self.nodes[process.name].machine.thread_s() if process is not None else 0.001
+        node = self.nodes.get(process.name) if process is not None else None
+        return node.machine.thread_s() if node is not None else 0.001
 
     # Clients.
 
@@ -213,11 +214,16 @@ class SimCluster(Faults):
         consistency: Consistency = Consistency.LINEARIZABLE,
         timeout_s: float = TIMEOUT_S,
         actor: str = "",
+        place: str = CLIENTS,
     ) -> Client:
-        """A client that knows all nodes, or these to begin with: the real client library, on the simulated network."""
+        """A client that knows all nodes, or these to begin with: the real client library, on the simulated network.
+
+        Args:
+            place: where it is in the network; only what is at "clients" is part of partitions.
+        """
         return self._connect(
             nodes or self.node_ids,
-            CLIENTS,
+            place,
             namespace=namespace,
             consistency=consistency,
             timeout_s=timeout_s,

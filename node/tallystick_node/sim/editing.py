@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tallystick import Client, Cursor
 from tallystick._json import JSON
 from tallystick.contexts.context import Ack, Context
-from tallystick.errors import NotFound, Refused, Unavailable
+from tallystick.errors import NotFound, Refused, Unavailable, Undecided
 from tallystick_node.sim.cluster import SimCluster
 
 NAME: Final = "shared"
@@ -31,7 +31,11 @@ FLUSH_S: Final = 2.0
 EQUAL_S: Final = 5.0
 """Within which the nodes of a healed cluster have equal documents."""
 _LOOK_S: Final = 0.1
+_VERSIONS: Final = 0.03
+"""How often an editor names a version, of its steps."""
 _MAP, _LIST, _TEXT, _SET, _COUNTER = "map", "list", "text", "set", "counter"
+_PLAIN: Final = (_MAP, _LIST, _TEXT)
+"""Kinds that a node shows as a view does: it knows nothing of the others."""
 
 
 class Edit(NamedTuple):
@@ -49,21 +53,45 @@ class EditRecords:
     Attributes:
         made: all edits.
         local, quorum: those acknowledged as on a node's disk, and on those of a majority.
+        disk: those acknowledged as on the disk of who made them.
+        versions: by name, what a version must hold.
         wrong: answers that were wrong by themselves.
     """
 
     made: dict[Edit, None] = field(default_factory=dict)
     local: dict[Edit, None] = field(default_factory=dict)
     quorum: dict[Edit, None] = field(default_factory=dict)
+    disk: dict[Edit, None] = field(default_factory=dict)
+    versions: dict[str, list[Edit]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
-class Editor:
-    """One of those who edit; `run` it."""
+Edits = defaultdict[bytes, EditRecords]
+"""By guid: the document of the name may end, and another begin."""
 
-    def __init__(self, cluster: SimCluster, records: EditRecords, name: str, rng: random.Random) -> None:
+
+class Editor:
+    """One of those who edit; `run` it.
+
+    Args:
+        is_roaming: its replica is on a disk of its own. It writes no text: what it makes again, epochs later, may
+            stand elsewhere, and a word in the midst of another is none that is known again.
+    """
+
+    def __init__(
+        self,
+        cluster: SimCluster,
+        edits: Edits,
+        name: str,
+        rng: random.Random,
+        *,
+        is_roaming: bool = False,
+    ) -> None:
         self._cluster = cluster
-        self._records = records
+        self._edits = edits
+        self._is_roaming = is_roaming
+        self._acks: Sequence[Ack] = ("disk", "disk", "quorum") if is_roaming else ("local", "quorum")
+        self.records = EditRecords()
         self._name = name
         self._rng = rng
         self._count = 0
@@ -76,16 +104,30 @@ class Editor:
         while self._cluster.now_s < ends_s:
             try:
                 async with client.context(NAME, create=False, timeout_s=CALL_S) as context:
-                    await self._edit(context, min(ends_s, self._cluster.now_s + self._rng.uniform(1.0, 15.0)))
+                    await self.edit(context, min(ends_s, self._cluster.now_s + self._rng.uniform(1.0, 15.0)))
             except (NotFound, Unavailable):
                 await asyncio.sleep(self._rng.expovariate(1 / PAUSE_S))
             self._pending.clear()
 
-    async def _edit(self, context: Context, ends_s: float) -> None:
+    def keep_pending(self) -> None:
+        """The replica is gone, and its store is there: what was on its way to that is undecided."""
+        self._pending = [edit for edit in self._pending if edit in self.records.disk]
+
+    async def edit(self, context: Context, ends_s: float) -> None:
+        """Edits a replica until then.
+
+        Raises:
+            NotFound: the document was deleted.
+            Unavailable: there is no writer id to be had.
+        """
+        if self.records is not self._edits[context.guid]:
+            self.records = self._edits[context.guid]
+            self._pending.clear()  # of a document that was deleted
         while self._cluster.now_s < ends_s:
             await asyncio.sleep(self._rng.expovariate(1 / PAUSE_S))
             action: Callable[[Context], None] = self._rng.choices(
-                (self._put, self._append, self._write, self._add, self._count_up, self._take), (4, 3, 3, 2, 2, 3)
+                (self._put, self._append, self._write, self._add, self._count_up, self._take),
+                (4, 3, 0 if self._is_roaming else 3, 2, 2, 3),
             )[0]
             made = len(self._pending)
             try:
@@ -96,9 +138,13 @@ class Editor:
                 del self._pending[made:]
                 raise
             if self._rng.random() < 0.4:
-                await self._flush(context, self._rng.choice(("local", "quorum")))
-            if self._cursor is not None and self._rng.random() < 0.1:
+                await self._flush(context, self._rng.choice(self._acks))
+            if self._is_roaming:
+                continue
+            if self._cursor is not None and self._cursor.guid == context.guid and self._rng.random() < 0.1:
                 await self._read_back(self._cursor)
+            if self._rng.random() < _VERSIONS:
+                await self._save_version(context)
 
     async def _flush(self, context: Context, level: Ack) -> None:
         edits = list(self._pending)
@@ -106,18 +152,35 @@ class Editor:
             cursor = await context.flush(ack=level, timeout_s=FLUSH_S)
         except Unavailable:
             return
+        except NotFound:  # it was deleted
+            raise
         except Refused as error:
-            self._records.wrong.append(f"an edit of {self._name} was refused: {error}")
+            self.records.wrong.append(f"an edit of {self._name} was refused: {error}")
             return
-        self._records.local.update(dict.fromkeys(edits))
+        if level == "disk":
+            self.records.disk.update(dict.fromkeys(edits))
+            return
+        self.records.local.update(dict.fromkeys(edits))
         if level == "quorum":
-            self._records.quorum.update(dict.fromkeys(edits))
+            self.records.quorum.update(dict.fromkeys(edits))
             del self._pending[: len(edits)]
             self._cursor = cursor
 
+    async def _save_version(self, context: Context) -> None:
+        name, own = f"{self._name}-{self._count}", self._own()
+        try:
+            await context.save_version(name, timeout_s=FLUSH_S)
+        except (Unavailable, Undecided, Refused):  # a second try may find the first, of another state
+            return
+        self.records.versions[name] = own
+
+    def _own(self) -> list[Edit]:
+        """Its own edits that were acknowledged."""
+        return [edit for edit in self.records.quorum if edit.element.startswith(self._name)]
+
     async def _read_back(self, cursor: Cursor) -> None:
         """A replica of any node that is as far as the cursor has what this one was acknowledged."""
-        own = [edit for edit in self._records.quorum if edit.element.startswith(self._name)]
+        own, records = self._own(), self.records
         node_id = self._rng.choice(self._cluster.node_ids)
         try:
             async with (
@@ -125,11 +188,13 @@ class Editor:
                 client.context(NAME, create=False, after=cursor) as context,
             ):
                 seen = elements(context.to_json())
-        except Unavailable:
+                if context.guid != cursor.guid:
+                    return
+        except (NotFound, Unavailable):
             return
         for edit in own:
-            if _must_be_there(edit, self._records) and not seen[edit]:
-                self._records.wrong.append(f"{edit} was acknowledged to who does not see it at {node_id}")
+            if _must_be_there(edit, records) and not seen[edit]:
+                records.wrong.append(f"{edit} was acknowledged to who does not see it at {node_id}")
 
     # Edits.
 
@@ -159,7 +224,7 @@ class Editor:
             del context.map(_MAP)[element]
 
     def _made(self, edit: Edit) -> Edit:
-        self._records.made[edit] = None
+        self.records.made[edit] = None
         self._pending.append(edit)
         return edit
 
@@ -186,13 +251,36 @@ async def judge(cluster: SimCluster, records: EditRecords, living: Collection[st
     """What does not hold, once everything is healed.
 
     Args:
-        living: nodes that can still be asked; edits that only another had may be lost.
+        living: nodes that can still be asked; edits that only another had, or one that lost documents, may be lost.
     """
     contents = await _equal(cluster, living)
     if contents is None:
-        return [f"the documents of the nodes differ {EQUAL_S} s after all was healed"]
-    is_whole = len(living) == len(cluster.node_ids)
-    return [*records.wrong, *_of_content(contents, records, records.local if is_whole else records.quorum)]
+        return [
+            f"the documents of the nodes differ {EQUAL_S} s after all was healed: {await _differing(cluster, living)}"
+        ]
+    has_lost = any(node.machine.has_lost_documents for node in cluster.nodes.values())
+    is_whole = len(living) == len(cluster.node_ids) and not has_lost
+    complaints = list(_of_content(contents, records, records.local if is_whole else records.quorum))
+    return [*records.wrong, *complaints, *await _of_versions(cluster, records, living)]
+
+
+async def _of_versions(cluster: SimCluster, records: EditRecords, living: Collection[str]) -> list[str]:
+    """Versions are the same at every node, and hold what was acknowledged before."""
+    complaints: list[str] = []
+    shown: dict[str, JSON] = {}
+    for node_id in living:
+        async with cluster.connect("demo", nodes=[node_id], actor="judge") as client:
+            for name, own in records.versions.items():
+                content = await client.stored_context(NAME).show(name)
+                if shown.setdefault(name, content) != content:
+                    complaints.append(f"version {name} is another at {node_id}")
+                seen = elements(content) if isinstance(content, dict) else Counter[Edit]()
+                complaints += [
+                    f"{edit} was acknowledged and is not in version {name}"
+                    for edit in own
+                    if edit.kind in _PLAIN and _must_be_there(edit, records) and not seen[edit]
+                ]
+    return complaints
 
 
 async def _equal(cluster: SimCluster, living: Collection[str]) -> dict[str, JSON] | None:
@@ -205,6 +293,15 @@ async def _equal(cluster: SimCluster, living: Collection[str]) -> dict[str, JSON
         if cluster.now_s > limit_s:
             return None
         await asyncio.sleep(_LOOK_S)
+
+
+async def _differing(cluster: SimCluster, living: Collection[str]) -> str:
+    """Which elements not all nodes have."""
+    found = {node_id: elements(await _content(cluster, node_id)) for node_id in living}
+    shared = set.intersection(*(set(each) for each in found.values()))
+    return "; ".join(
+        f"{node_id} alone has {sorted(map(str, each.keys() - shared))[:5]}" for node_id, each in found.items()
+    )
 
 
 async def _content(cluster: SimCluster, node_id: str) -> dict[str, JSON]:

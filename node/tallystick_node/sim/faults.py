@@ -7,9 +7,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import permutations
+from pathlib import Path
 
+from tallystick_node.sim import decay
 from tallystick_node.sim.host import QUICK_SYNC_S
 from tallystick_node.sim.network import CLIENTS, Network
 from tallystick_node.sim.node import SimNode
@@ -161,6 +163,62 @@ class Faults:
         where = node.rot_state()
         self.trace.add(f"rot state {node_id} {where}")
         return where >= 0
+
+    # Of documents.
+
+    def kill_worker(self, node_id: str) -> None:
+        """The worker that holds a node's documents is killed; the node goes on, and starts another."""
+        (node,) = self._known([node_id])
+        self.trace.add(f"kill worker {node_id}")
+        if node.worker is not None:
+            node.worker.kill()
+
+    def stall_worker(self, node_id: str) -> None:
+        """It stands, until `wake_worker` or until its node has enough of it."""
+        (node,) = self._known([node_id])
+        self.trace.add(f"stall worker {node_id}")
+        if node.worker is not None:
+            node.worker.stands = True
+
+    def wake_worker(self, node_id: str) -> None:
+        """It goes on."""
+        (node,) = self._known([node_id])
+        self.trace.add(f"wake worker {node_id}")
+        if node.worker is not None:
+            node.worker.stands = False
+
+    def rot_documents(self, node_id: str) -> bool:
+        """Flips a bit of the documents of a node that is down; whether there were any. It has to fetch its peers'.
+
+        Raises:
+            ValueError: the node runs; likewise those below.
+        """
+        (node,) = self._known([node_id])
+        is_done = self._decay(node_id, "rot", lambda folder: bool(decay.rot(folder, node.machine.rng)))
+        node.machine.are_documents_rotten = node.machine.are_documents_rotten or is_done
+        return is_done
+
+    def keep_documents(self, node_id: str) -> bool:
+        """Copies the documents of a node that is down; whether there were any."""
+        return self._decay(node_id, "keep", decay.keep)
+
+    def bring_back_documents(self, node_id: str) -> bool:
+        """Puts the copy that was kept in their place: an old disk; whether there was one."""
+        return self._decay(node_id, "bring back", decay.bring_back)
+
+    def lose_documents(self, node_id: str) -> bool:
+        """Removes the documents of a node that is down; whether there were any."""
+        return self._decay(node_id, "lose", decay.lose)
+
+    def _decay(self, node_id: str, what: str, happen: Callable[[Path], bool]) -> bool:
+        (node,) = self._known([node_id])
+        if node.is_up:
+            raise ValueError(f"node {node_id} runs: its documents are in use")
+        is_done = happen(node.documents_folder)
+        self.trace.add(f"{what} documents {node_id} {is_done}")
+        if is_done and what != "keep":
+            node.machine.has_lost_documents = True
+        return is_done
 
     # Of clocks.
 

@@ -18,16 +18,18 @@ from typing import Final, Self, cast
 
 import grpc
 
+from tallystick.worker.v1.worker_pb2 import Response
 from tallystick_node.consensus.syncer import Syncing
-from tallystick_node.contexts.worker.documents import open_desk
+from tallystick_node.contexts.desk.desk import Desk
+from tallystick_node.contexts.worker.supervisor import Supervisor
 from tallystick_node.host import Options
 from tallystick_node.sim.channel import SimChannel
 from tallystick_node.sim.database import SimDatabase
 from tallystick_node.sim.disk import SimDisk, SimFiles
-from tallystick_node.sim.documents import SimDocuments
 from tallystick_node.sim.loop import SimLoop
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.server import SimServer
+from tallystick_node.sim.worker import SILENT_S, SimWorker
 from tallystick_node.storage.errors import DatabaseDamaged, StorageError
 from tallystick_node.storage.files import FileSystem
 from tallystick_node.storage.identity import Identity, open_identity
@@ -48,6 +50,8 @@ class SimMachine:
         lag_s: how long the monotonic clock stood still.
         is_rotten: its journal was damaged at rest.
         is_state_rotten: its database was.
+        are_documents_rotten: its documents were.
+        has_lost_documents: some that were on its disk are gone, or may be.
         wrongly_damaged: what was wrong with a database that nobody had damaged; empty: nothing.
     """
 
@@ -62,6 +66,8 @@ class SimMachine:
         self.lag_s = 0.0
         self.is_rotten = False
         self.is_state_rotten = False
+        self.are_documents_rotten = False
+        self.has_lost_documents = False
         self.wrongly_damaged = ""
         self._stuck: list[Callable[[], None]] | None = None
         self._on_disk: Callable[[], None] | None = None
@@ -157,8 +163,8 @@ class SimHost:
         self._rng = rng
         self._databases: list[SimDatabase] = []
         self._identities: list[Identity] = []
-        self._documents: list[SimDocuments] = []
         self._drawn = itertools.count()
+        self.worker: SimWorker | None = None
         self.files: FileSystem = SimDisk(machine.files)
 
     def clock(self) -> float:
@@ -200,18 +206,34 @@ class SimHost:
         self._databases.append(database)
         return database
 
-    def open_documents(self, folder: Path, *, has_peers: bool) -> SimDocuments:
+    def open_documents(self, folder: Path, *, has_peers: bool) -> Supervisor:
         """See `Host`."""
-        del has_peers
-        documents = SimDocuments(
+        return Supervisor(
             folder,
-            lambda at: open_desk(at, self._some_bytes),
+            has_peers=has_peers,
             clock=self.clock,
+            unix_ms=self.unix_ms,
+            silent_s=SILENT_S,
+            make_child=lambda on_answer: self._make_worker(folder, on_answer),
+        )
+
+    def _make_worker(self, folder: Path, on_answer: Callable[[Response], None]) -> SimWorker:
+        self.worker = SimWorker(
+            folder,
+            self._open_desk,
             sync_s=self._machine.thread_s,
             is_stuck=lambda: self._machine.is_stuck,
+            on_answer=on_answer,
         )
-        self._documents.append(documents)
-        return documents
+        return self.worker
+
+    def _open_desk(self, folder: Path) -> Desk:
+        try:
+            return Desk(folder, clock=self.clock, random_bytes=self._some_bytes)
+        except DatabaseDamaged as error:
+            if not self._machine.are_documents_rotten:
+                self._machine.wrongly_damaged = str(error)
+            raise
 
     def make_server(self, options: Options, *, max_concurrent_calls: int | None = None) -> grpc.aio.Server:
         """See `Host`."""
@@ -230,8 +252,8 @@ class SimHost:
         """The process is gone; `power`: with it what was not synced. What is closed already does not mind."""
         for database in self._databases:
             database.kill(self._machine.rng if power else None)
-        for documents in self._documents:
-            documents.kill()
+        if self.worker is not None:
+            self.worker.kill()
         for identity in self._identities:
             identity.close()
         self._machine.process_ended(power=power)

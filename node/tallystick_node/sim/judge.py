@@ -2,17 +2,17 @@
 
 Rules of this file:
 - A check that ran out of its budget proves nothing and fails nothing; the witness check, which needs none, is the one
-  that decides.
+  that decides. What the logs say of undecided writes is told to it, so that it has to guess little.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, NoReturn, TypeVar
 
-from tallystick import Client, Consistency, ops
+from tallystick import Client, Consistency, ContextInfo, ops
 from tallystick.testing import verdict
 from tallystick.testing.history import History
 from tallystick.testing.linearizability import check_linearizability
@@ -24,6 +24,7 @@ from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
 from tallystick_node.sim import contexts, editing, leases, steps
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
+from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
     KEYS,
     NAMESPACE,
@@ -35,7 +36,8 @@ from tallystick_node.sim.workload import (
 
 S = TypeVar("S", bound=Hashable)
 
-SEARCH_STEPS: Final = 200_000
+SEARCH_STEPS: Final = 20_000
+"""Of the search for an order, for each kind of agent: some tenths of a second."""
 RECOVERY_S: Final = 60.0
 """Within which a healed cluster decides, is equal, and has told its watches everything."""
 
@@ -52,8 +54,12 @@ class PromiseBroken(AssertionError):
         self.kind = kind
 
 
-async def recover(cluster: SimCluster, records: Records) -> None:
-    """Heals everything, lets the cluster come to rest, and judges what happened."""
+async def recover(cluster: SimCluster, records: Records, come_back: Callable[[], Awaitable[None]]) -> None:
+    """Heals everything, lets the cluster come to rest, and judges what happened.
+
+    Args:
+        come_back: whoever was away hands in what they have.
+    """
     cluster.heal()
     for name in cluster.node_ids:
         cluster.heal_disk(name)
@@ -61,6 +67,8 @@ async def recover(cluster: SimCluster, records: Records) -> None:
     await _until(lambda: not any(node.is_ending for node in cluster.nodes.values()), "all that were to end have ended")
     for node in cluster.nodes.values():
         node.start()
+        if cluster.has_contexts:
+            cluster.wake_worker(node.name)
     await asyncio.sleep(1.0)  # a rotten one ends when it has looked
     living = [name for name, node in cluster.nodes.items() if node.failure is None]
     try:
@@ -77,22 +85,39 @@ async def recover(cluster: SimCluster, records: Records) -> None:
             _fail("digests" if "differ" in str(error) else "stuck", str(error))
         log = await _log(client, records)
         await _local_reads(cluster, records, living)
-        await _watched_all(log, records)
+        await _watched_all(log.events, records)
         for complaint in await steps.broken(cluster, client, records.steps, living):
             _fail("steps", complaint)
-        if any(info.name == editing.NAME for info in documents.there):
-            for complaint in await editing.judge(cluster, records.edits, living):
-                _fail("documents", complaint)
+        if cluster.has_contexts:
+            await _until(lambda: all(cluster.nodes[name].has_documents for name in living), "the documents are open")
+            await come_back()
+            await _documents(cluster, records, documents.there, living)
         for complaint in await leases.broken(client, records.leases, RECOVERY_S):
             _fail("leases", complaint)
         for complaint in await contexts.broken(client, documents, records.contexts):
             _fail("contexts", complaint)
-    judge(records, log)
+    judge(records, log.events, settled(records.history, log.places, at_s=cluster.now_s))
 
 
-def judge(records: Records, log: list[Event]) -> None:
-    """Raises PromiseBroken for the first promise that does not hold."""
-    history = records.history
+async def _documents(
+    cluster: SimCluster, records: Records, there: Sequence[ContextInfo], living: Sequence[str]
+) -> None:
+    """What is in those that there are is what it must be, and nothing is left of the others."""
+    for guid in (info.guid for info in there if info.name == editing.NAME):
+        for complaint in await editing.judge(cluster, records.edits[guid], living):
+            _fail("documents", complaint)
+    gone = records.contexts.asked.keys() - {info.guid for info in there}
+    await _until(
+        lambda: all(not cluster.nodes[name].held_documents & gone for name in living), "what was deleted is forgotten"
+    )
+
+
+def judge(records: Records, log: list[Event], history: History) -> None:
+    """Raises PromiseBroken for the first promise that does not hold.
+
+    Args:
+        history: that of the records, perhaps with more known of it.
+    """
     for report in (
         *_reports(_of_kind(history, "list"), append_only_list()),
         *_reports(_of_kind(history, "count"), counter()),
@@ -149,20 +174,31 @@ async def _local_reads(cluster: SimCluster, records: Records, living: Iterable[s
                     await read(cluster, records, agent, f"judge of {name}", Consistency.LOCAL)
 
 
-async def _log(client: Client, records: Records) -> list[Event]:
-    """All that was decided, from the agents' own logs, and that no acknowledged checkpoint is missing."""
+class _Log(NamedTuple):
+    """All that was decided of agents: in order, and where each element is."""
+
+    events: list[Event]
+    places: dict[tuple[str, str], int]
+
+
+async def _log(client: Client, records: Records) -> _Log:
+    """What the agents' own logs say, and that no acknowledged checkpoint is missing."""
     events: list[Event] = []
+    places: dict[tuple[str, str], int] = {}
     taken: set[tuple[str, str]] = set()
     async for info in client.agents():
         agent = client.agent(info.name)
-        events += [watched_mutation(info.name, each.revision.position) async for each in agent.log()]
+        async for each in agent.log():
+            events.append(watched_mutation(info.name, each.revision.position))
+            for operation in each.operations:
+                places.setdefault((info.name, str(operation.value)), each.revision.position)
         async for checkpoint in agent.checkpoints():
             events.append(watched_checkpoint(info.name, checkpoint.revision.position))
             taken.add((info.name, checkpoint.name))
     for wanted in records.checkpoints:
         if wanted not in taken:
             _fail("lost", f"checkpoint {wanted[1]} of {wanted[0]} was acknowledged and is not there")
-    return sorted(events, key=lambda event: event.revision)
+    return _Log(sorted(events, key=lambda event: event.revision), places)
 
 
 async def _watched_all(log: list[Event], records: Records) -> None:

@@ -102,24 +102,34 @@ class Nemesis:
 
     @classmethod
     def script(
-        cls, seed: int, node_ids: Sequence[str], seconds: float, kinds: Collection[str] | None = None
+        cls,
+        seed: int,
+        node_ids: Sequence[str],
+        seconds: float,
+        kinds: Collection[str] | None = None,
+        *,
+        contexts: bool = False,
     ) -> list[Step]:
         """A script for a seed.
+
+        Args:
+            contexts: the nodes hold contexts, which can be hurt too.
 
         Raises:
             ValueError: an unknown kind.
         """
-        chosen = KINDS if kinds is None else [kind for kind in KINDS if kind in kinds]
+        known = (*KINDS, *CONTEXT_KINDS) if contexts else KINDS
+        chosen = known if kinds is None else [kind for kind in known if kind in kinds]
         for kind in kinds or ():
-            if kind not in _DRAWS:
-                raise ValueError(f"{kind!r} is none of {', '.join(sorted(_DRAWS))}")
+            if kind not in _ALL_DRAWS:
+                raise ValueError(f"{kind!r} is none of {', '.join(sorted(_ALL_DRAWS))}")
         return cls(random.Random(f"nemesis {seed}"), node_ids, chosen).draw(seconds)
 
     def draw(self, seconds: float) -> list[Step]:
         """Draws a script; once."""
         at_s = self._rng.uniform(0.0, _QUIET_S)
         while at_s < seconds and self._kinds:
-            _DRAWS[self._rng.choice(self._kinds)](self, at_s)
+            _ALL_DRAWS[self._rng.choice(self._kinds)](self, at_s)
             at_s += self._rng.uniform(*_GAP_S)
         return sorted(Step(round(step.at_s, 3), step.kind, step.args) for step in self._steps if step.at_s < seconds)
 
@@ -226,12 +236,47 @@ class Nemesis:
 
     def rot(self, at_s: float) -> None:
         """A bit of a journal flips while the node is down. It happens to one node at most: it may be lost for good."""
+        if self._may_rot():
+            self._down(at_s, "rot")
+
+    def kill_worker(self, at_s: float) -> None:
+        """The worker of a node is killed, alone."""
+        self._add(at_s, "kill_worker", self._node())
+
+    def stall_worker(self, at_s: float) -> None:
+        """The worker of a node stands for a while, perhaps for longer than its node bears it."""
+        node = self._node()
+        self._add(at_s, "stall_worker", node)
+        self._add(at_s + self._rng.choice((0.5, 3.0, 12.0)) * self._rng.random(), "wake_worker", node)
+
+    def rot_documents(self, at_s: float) -> None:
+        """A bit of the documents flips while the node is down. As rot, it happens to one node at most."""
+        if self._may_rot():
+            self._down(at_s, "rot_documents")
+
+    def lose_documents(self, at_s: float) -> None:
+        """They are gone; likewise."""
+        if self._may_rot():
+            self._down(at_s, "lose_documents")
+
+    def old_documents(self, at_s: float) -> None:
+        """A copy of some time ago takes their place; likewise."""
+        if self._may_rot():
+            self._down(at_s, "keep_documents")
+            self._down(at_s + self._rng.uniform(1.0, 8.0), "bring_back_documents")
+
+    def _may_rot(self) -> bool:
+        """Whether there is a node that may lose something for good: a majority of the others has it."""
         if self._rotten is None and len(self._nodes) > 2:
             self._rotten = self._node()
-        if self._rotten is not None:
-            self._add(at_s, "kill", self._rotten)
-            self._add(at_s + 0.1, "rot", self._rotten)
-            self._add(at_s + self._some_s(), "start", self._rotten)
+        return self._rotten is not None
+
+    def _down(self, at_s: float, kind: str) -> None:
+        """The node that rots is killed for a while in which this happens to it."""
+        assert self._rotten is not None  # noqa: S101 - for the type
+        self._add(at_s, "kill", self._rotten)
+        self._add(at_s + 0.1, kind, self._rotten)
+        self._add(at_s + self._some_s(), "start", self._rotten)
 
     def rot_state(self, at_s: float) -> None:
         """A bit of a database flips while the node is down; it fetches another from a peer."""
@@ -297,6 +342,19 @@ _DRAWS: Final[Mapping[str, Callable[[Nemesis, float], None]]] = {
 KINDS: Final[tuple[str, ...]] = (*_DRAWS, "kill", "power_cut", "partition", "drop", "heal")
 """What a script is drawn from."""
 
+_CONTEXT_DRAWS: Final[Mapping[str, Callable[[Nemesis, float], None]]] = {
+    "kill_worker": Nemesis.kill_worker,
+    "stall_worker": Nemesis.stall_worker,
+    "rot_documents": Nemesis.rot_documents,
+    "old_documents": Nemesis.old_documents,
+    "lose_documents": Nemesis.lose_documents,
+}
+
+CONTEXT_KINDS: Final[tuple[str, ...]] = (*_CONTEXT_DRAWS, "kill_worker")
+"""What it is drawn from besides, where the nodes hold contexts."""
+
+_ALL_DRAWS: Final = {**_DRAWS, **_CONTEXT_DRAWS}
+
 
 # What the lines do.
 
@@ -336,6 +394,11 @@ class _Hand:
         if not self.cluster.nodes[name].is_up:
             self.cluster.rot_state(name)
 
+    def decay(self, happen: Callable[[str], bool], name: str) -> None:
+        """Nothing, if the node runs."""
+        if not self.cluster.nodes[name].is_up:
+            happen(name)
+
     def resume(self, *words: str) -> None:
         """Names, and perhaps the word for a clock that stood."""
         names = self.help([word for word in words if word != CLOCK_STOOD])
@@ -361,5 +424,12 @@ _ACTIONS: Final[Mapping[str, Callable[..., object]]] = {
     "heal_disk": lambda hand, name: hand.cluster.heal_disk(name),
     "rot": lambda hand, name: hand.cluster.rot(name),
     "rot_state": _Hand.rot_state,
+    "kill_worker": lambda hand, name: hand.cluster.kill_worker(name),
+    "stall_worker": lambda hand, name: hand.cluster.stall_worker(name),
+    "wake_worker": lambda hand, name: hand.cluster.wake_worker(name),
+    "rot_documents": lambda hand, name: hand.decay(hand.cluster.rot_documents, name),
+    "keep_documents": lambda hand, name: hand.decay(hand.cluster.keep_documents, name),
+    "bring_back_documents": lambda hand, name: hand.decay(hand.cluster.bring_back_documents, name),
+    "lose_documents": lambda hand, name: hand.decay(hand.cluster.lose_documents, name),
     "jump": lambda hand, name, offset_s: hand.cluster.jump_clock(name, float(offset_s)),
 }

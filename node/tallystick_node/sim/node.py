@@ -10,10 +10,12 @@ from typing import Final
 from tallystick_node.config.values import Member, NodeConfig
 from tallystick_node.consensus.settings import Tuning
 from tallystick_node.node import Node, open_node
+from tallystick_node.sharing import DOCUMENTS_NAME
 from tallystick_node.sim.host import SimHost, SimMachine
 from tallystick_node.sim.loop import Process, SimLoop, State
 from tallystick_node.sim.network import Network
 from tallystick_node.sim.trace import Trace
+from tallystick_node.sim.worker import SimWorker
 from tallystick_node.storage.errors import JournalBroken, JournalDamaged, UnknownFormat
 from tallystick_node.storage.install import STATE_NAME
 from tallystick_node.storage.replay import UNDECIDABLE
@@ -70,6 +72,26 @@ class SimNode:
     def is_leader(self) -> bool:
         """Whether it believes to lead."""
         return self._node is not None and self._node.is_leader
+
+    @property
+    def worker(self) -> SimWorker | None:
+        """The worker of its process, if there is one."""
+        return self._host.worker if self._host is not None else None
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether those that it is to hold are open."""
+        return not self.config.contexts or (self.worker is not None and self.worker.is_open)
+
+    @property
+    def held_documents(self) -> frozenset[bytes]:
+        """The guids of those that are on its disk."""
+        return self.worker.held() if self.worker is not None else frozenset()
+
+    @property
+    def documents_folder(self) -> Path:
+        """Where its documents are."""
+        return self.config.data_folder / DOCUMENTS_NAME
 
     def start(self) -> None:
         """Starts a process on the machine, if there is none."""

@@ -88,5 +88,6 @@ def fails_alike(plan: Plan, failure: Failed) -> Callable[[Sequence[Step]], bool]
 
 def replay_command(plan: Plan) -> str:
     """What runs a seed again."""
+    contexts = " --contexts" if plan.contexts else ""
     kinds = f" --kinds {','.join(plan.kinds)}" if plan.kinds else ""
-    return f"python -m tallystick_node.sim {plan.seed} --nodes {plan.nodes} --seconds {plan.seconds:g}{kinds}"
+    return f"python -m tallystick_node.sim {plan.seed} --nodes {plan.nodes} --seconds {plan.seconds:g}{kinds}{contexts}"

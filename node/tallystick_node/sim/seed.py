@@ -44,6 +44,7 @@ class Plan:
 
     Attributes:
         kinds: kinds of faults; None: all.
+        contexts: the nodes hold contexts, whatever the seed says.
         make_cluster: makes the cluster, called with `nodes` and `seed=`; tests put broken ones here.
     """
 
@@ -51,12 +52,22 @@ class Plan:
     nodes: int = 3
     seconds: float = SECONDS
     kinds: Collection[str] | None = None
+    contexts: bool = False
     make_cluster: Callable[..., SimCluster] = SimCluster
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether the nodes hold contexts."""
+        return self.contexts or self.seed % CONTEXTS_EVERY == 0
 
     def script(self) -> list[Step]:
         """The faults of the seed."""
         return Nemesis.script(
-            self.seed, [chr(ord("a") + place) for place in range(self.nodes)], self.seconds, self.kinds
+            self.seed,
+            [chr(ord("a") + place) for place in range(self.nodes)],
+            self.seconds,
+            self.kinds,
+            contexts=self.has_contexts,
         )
 
 
@@ -64,9 +75,7 @@ def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Faile
     """Runs a seed, with its own script or another."""
     steps = plan.script() if script is None else list(script)
     seed = plan.seed
-    with plan.make_cluster(
-        plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=seed % CONTEXTS_EVERY == 0
-    ) as cluster:
+    with plan.make_cluster(plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=plan.has_contexts) as cluster:
         try:
             records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))
         except PromiseBroken as error:
@@ -88,7 +97,7 @@ async def _life(cluster: SimCluster, seconds: float, script: Sequence[Step]) -> 
     try:
         await workload.run()
         await striking
-        await recover(cluster, workload.records)
+        await recover(cluster, workload.records, workload.come_back)
     finally:
         watching.cancel()
         striking.cancel()

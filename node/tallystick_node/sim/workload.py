@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -24,8 +25,10 @@ from tallystick.testing.watches import Event
 from tallystick_node.sim import contexts, editing, leases
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
-from tallystick_node.sim.editing import Editor, EditRecords
+from tallystick_node.sim.editing import Editor, EditRecords, Edits
+from tallystick_node.sim.keeping import Keeper
 from tallystick_node.sim.leases import Holder, LeaseRecords
+from tallystick_node.sim.roaming import Roamer
 from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
 
 NAMESPACE: Final = "demo"
@@ -61,9 +64,9 @@ class Records:
         checkpoints: agent and name of each checkpoint that was acknowledged.
         watched: what the watch gave of agents, in order.
         contexts: of contexts, as they are decided.
-        edits: of the one that is edited.
         leases: of agents that have an owner.
         steps: of agents that do things once.
+        edits: of those that are edited, by guid.
     """
 
     history: History = field(default_factory=History)
@@ -71,9 +74,9 @@ class Records:
     checkpoints: list[tuple[str, str]] = field(default_factory=list)
     watched: list[Event] = field(default_factory=list)
     contexts: ContextRecords = field(default_factory=ContextRecords)
-    edits: EditRecords = field(default_factory=EditRecords)
     leases: LeaseRecords = field(default_factory=LeaseRecords)
     steps: StepRecords = field(default_factory=StepRecords)
+    edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
 
 
 class Workload:
@@ -83,7 +86,15 @@ class Workload:
         self._cluster = cluster
         self._ends_s = cluster.now_s + seconds
         self.records = Records()
-        self._count = 0
+        self._roamer: Roamer | None = None
+        if cluster.has_contexts and cluster.folder is not None:
+            rng = random.Random(cluster.rng.random())
+            self._roamer = Roamer(cluster, self.records.edits, rng, cluster.folder)
+
+    async def come_back(self) -> None:
+        """Who was offline comes back, once all is healed."""
+        if self._roamer is not None:
+            await self._roamer.come_back()
 
     async def run(self) -> None:
         """Runs all workers until the time is over."""
@@ -103,6 +114,9 @@ class Workload:
                 for number in range(editing.EDITORS):
                     rng = random.Random(self._cluster.rng.random())
                     workers.create_task(self._share(f"editor-{number}", guid, rng))
+                if self._roamer is not None:
+                    workers.create_task(self._roamer.run(self._ends_s))
+                workers.create_task(self._keep(random.Random(self._cluster.rng.random())))
 
     async def watch(self) -> None:
         """Watches everything from the beginning on, until it is cancelled."""
@@ -133,6 +147,10 @@ class Workload:
                 if self._cluster.now_s > self._ends_s:
                     return
             await Editor(self._cluster, self.records.edits, name, rng).run(client, self._ends_s)
+
+    async def _keep(self, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor="keeper") as client:
+            await Keeper(self._cluster, self.records.contexts, rng).run(client, self._ends_s)
 
     async def _work(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:

@@ -111,12 +111,9 @@ def _on_deep_stack(job: Callable[[], None]) -> None:
 
 def _serve(folder: Path, pipe: Pipe, open_handler: OpenHandler, put_aside: PutAside | None) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), _locked(folder):  # the node has gone
-        ready = Response(id=READY_ID, done=Done())
-        try:
-            handler = _open(folder, ready, open_handler, put_aside)
-        except (DatabaseDamaged, UnknownFormat) as error:
-            reason = Reason.CORRUPT if isinstance(error, DatabaseDamaged) else Reason.INVALID_REQUEST
-            pipe.write([Response(id=READY_ID, error=Error(reason=reason, message=str(error)))])
+        handler, ready = open_up(folder, open_handler, put_aside)
+        if handler is None:
+            pipe.write([ready])
             return
         with contextlib.closing(handler):
             pipe.write([ready])
@@ -135,6 +132,20 @@ def _answer(pipe: Pipe, handler: Handler) -> int | None:
         if stops:
             return batch[stops[0]].id
     return None
+
+
+def open_up(folder: Path, open_handler: OpenHandler, put_aside: PutAside | None) -> tuple[Handler | None, Response]:
+    """What handles requests, and what is to be said first; None: it never will be ready, and that says why.
+
+    Args:
+        put_aside: None: what is damaged is not put aside, for nobody else has it.
+    """
+    ready = Response(id=READY_ID, done=Done())
+    try:
+        return _open(folder, ready, open_handler, put_aside), ready
+    except (DatabaseDamaged, UnknownFormat) as error:
+        reason = Reason.CORRUPT if isinstance(error, DatabaseDamaged) else Reason.INVALID_REQUEST
+        return None, Response(id=READY_ID, error=Error(reason=reason, message=str(error)))
 
 
 def _open(folder: Path, ready: Response, open_handler: OpenHandler, put_aside: PutAside | None) -> Handler:

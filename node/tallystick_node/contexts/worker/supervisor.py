@@ -30,6 +30,7 @@ from tallystick_node.contexts.worker.child import Child
 from tallystick_node.contexts.worker.limits import BACKOFF_S, SILENT_S, SOUND_S, START_S, STOP_S
 from tallystick_node.contexts.worker.line import Line
 from tallystick_node.contexts.worker.process import READY_ID
+from tallystick_node.contexts.worker.running import MakeRunning, Running
 from tallystick_node.contexts.worker.suspects import Conviction, Kind, Suspects
 from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 
@@ -54,6 +55,7 @@ class Supervisor:
         unix_ms: the wall clock.
         command: what to run, in place of a worker.
         silent_s: how long a worker that has something to do may be silent.
+        make_child: makes each run of a worker.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Supervisor:
         unix_ms: Callable[[], int],
         command: Sequence[str] = COMMAND,
         silent_s: float = SILENT_S,
+        make_child: MakeRunning = Child,
     ) -> None:
         peers = ("--has-peers",) if has_peers else ()
         self._folder = folder
@@ -75,7 +78,8 @@ class Supervisor:
         self._aside = Aside(folder)
         self._suspects = Suspects(clock, self._aside.sums())
         self._line = Line(self._suspects, self._send)
-        self._child: Child | None = None
+        self._make_child = make_child
+        self._child: Running | None = None
         self._ready: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._is_up = False
         self._is_stopping = False
@@ -133,7 +137,7 @@ class Supervisor:
 
     async def _run_once(self) -> None:
         """A worker from its start to its end."""
-        child = self._child = Child(self._hear)
+        child = self._child = self._make_child(self._hear)
         self._ready = asyncio.get_running_loop().create_future()
         self._starts += 1
         was_busy = False
@@ -153,7 +157,7 @@ class Supervisor:
                 self._line.fail(_stopping())
         await self._bury(child, code, was_busy=was_busy)
 
-    async def _ask_to_stop(self, child: Child) -> None:
+    async def _ask_to_stop(self, child: Running) -> None:
         """What is under way is answered before it stops."""
         self._is_stopping = True
         request = Request()
@@ -169,7 +173,7 @@ class Supervisor:
         elif not self._ready.done():
             self._ready.set_result(response)
 
-    async def _until_ready(self, child: Child) -> bool:
+    async def _until_ready(self, child: Running) -> bool:
         """Whether it is ready; False: it ended before, or took too long."""
         await asyncio.wait((self._ready, child.ended), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.done():
@@ -185,7 +189,7 @@ class Supervisor:
         log.info("worker started", extra={"event": "worker_started", "pid": child.pid, "starts": self._starts})
         return True
 
-    async def _until_end(self, child: Child) -> bool:
+    async def _until_end(self, child: Running) -> bool:
         """Watches it until it ends; whether it had to be killed, for it was silent and yet busy."""
         answered, silent_looks, cpu_s = self._line.answered, 0, child.cpu_s()
         while not child.ended.done():
@@ -203,7 +207,7 @@ class Supervisor:
                 return was_busy
         return False
 
-    async def _bury(self, child: Child, code: int, *, was_busy: bool) -> None:
+    async def _bury(self, child: Running, code: int, *, was_busy: bool) -> None:
         how = "silent" if was_busy else _how(code)
         log.error(
             "worker died",

@@ -92,6 +92,12 @@ class Owed:
         if debt is not None:
             debt.due_s = max(debt.due_s, now_s + ASK_AGAIN_MIN_S)
 
+    def given_up(self, document: ContextId, now_s: float) -> None:
+        """The peer is there and cannot answer now: it is no slower for that, and is asked again before long."""
+        debt = self._debts.get(document)
+        if debt is not None:
+            debt.due_s, debt.asked = now_s + ASK_AGAIN_MIN_S, 0
+
     def again(self, document: ContextId, now_s: float) -> None:
         """It could not be asked for: that is tried again, soon at first."""
         debt = self._debts.get(document)

@@ -230,6 +230,8 @@ class Receiver:
             await self._stage(document, part.data)
             return
         if not part.data or self._taking.epoch_of(document.guid) != document.epoch:  # given up, or of no use
+            if not part.data:
+                self._owed.given_up(document, self._now_s())
             self._staged.pop(document, None)
             if staged is not None:
                 await self._drop_stage(staged)
