@@ -17,6 +17,8 @@ import click
 # gRPC's C core chats on stderr about every closed connection; what matters reaches us as errors. It reads this when it
 # is loaded, so it stands before the first import that loads it.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# Its handlers of a fork abort in the child now and then, before the worker is there; nothing that we fork uses gRPC.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from tallystick._version import __version__
 from tallystick_node.cli.exits import Group

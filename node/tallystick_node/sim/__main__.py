@@ -57,9 +57,12 @@ def parse_seeds(text: str) -> range:
     """
     first, dots, last = text.partition("..")
     try:
-        return range(int(first), int(last) if dots else int(first) + 1)
+        seeds = range(int(first), int(last) if dots else int(first) + 1)
     except ValueError:
-        raise click.BadParameter(f"write a seed, or FROM..TO, not {text!r}") from None
+        seeds = range(0)
+    if not seeds:
+        raise click.BadParameter(f"write a seed, or FROM..TO with TO above FROM, not {text!r}")
+    return seeds
 
 
 if __name__ == "__main__":
