@@ -38,6 +38,8 @@ CLASSES: Final = (
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
     ("leases/lease", "Lease"),
+    ("teams/transaction", "TeamTransaction"),
+    ("teams/team", "Team"),
     ("contexts/context", "Context"),
     ("contexts/transacting", "Transaction"),
     ("contexts/stored", "StoredContext"),

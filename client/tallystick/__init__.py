@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         Revision,
         Snapshot,
         StateDigest,
+        TeamCheckpointEvent,
     )
     from tallystick.contexts.context import Context
     from tallystick.contexts.cursor import Cursor
@@ -83,6 +84,9 @@ if TYPE_CHECKING:
     from tallystick.steps.turn import Turn
     from tallystick.steps.values import Happened, Step, StepStatus
     from tallystick.supervising import Supervisor, supervise
+    from tallystick.teams.team import Team
+    from tallystick.teams.transaction import TeamTransaction
+    from tallystick.teams.values import TeamCheckpoint, TeamState, Transacted
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
 _SUBMODULES: Final = frozenset({"contexts", "history", "ops", "steps", "sync"})
@@ -102,6 +106,9 @@ _NAMES: Final = {
     "steps.steps": ("Steps",),
     "steps.turn": ("Turn",),
     "steps.values": ("Happened", "Step", "StepStatus"),
+    "teams.team": ("Team",),
+    "teams.transaction": ("TeamTransaction",),
+    "teams.values": ("TeamCheckpoint", "TeamState", "Transacted"),
     "_values": (
         "AgentInfo",
         "Appended",
@@ -127,6 +134,7 @@ _NAMES: Final = {
         "Revision",
         "Snapshot",
         "StateDigest",
+        "TeamCheckpointEvent",
     ),
 }
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
@@ -205,6 +213,12 @@ __all__ = [
     "Steps",
     "Supervisor",
     "TallystickError",
+    "Team",
+    "TeamCheckpoint",
+    "TeamCheckpointEvent",
+    "TeamState",
+    "TeamTransaction",
+    "Transacted",
     "Turn",
     "Unavailable",
     "Undecided",

@@ -22,6 +22,7 @@ from tallystick.v1 import (
     lease_pb2_grpc,
     state_pb2_grpc,
     step_pb2_grpc,
+    team_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
     from tallystick.v1.step_pb2_grpc import StepServiceAsyncStub
+    from tallystick.v1.team_pb2_grpc import TeamServiceAsyncStub
 
 DEFAULT_PORT: Final = 7420
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
@@ -93,6 +95,7 @@ class Endpoint:
         self._leases: LeaseServiceAsyncStub | None = None
         self._branches: BranchServiceAsyncStub | None = None
         self._steps: StepServiceAsyncStub | None = None
+        self._teams: TeamServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -143,6 +146,13 @@ class Endpoint:
             raise RuntimeError("not connected")
         return self._branches
 
+    @property
+    def teams(self) -> TeamServiceAsyncStub:
+        """The calls of the team service; the channel is open."""
+        if self._teams is None:
+            raise RuntimeError("not connected")
+        return self._teams
+
     def is_connected(self) -> bool:
         """A call may leave now."""
         channel = self._channel
@@ -185,6 +195,7 @@ class Endpoint:
             self._members = cluster_pb2_grpc.MemberServiceStub(self._channel)
             self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
             self._leases = lease_pb2_grpc.LeaseServiceStub(self._channel)
+            self._teams = team_pb2_grpc.TeamServiceStub(self._channel)
             self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
         return self._channel

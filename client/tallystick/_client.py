@@ -26,6 +26,8 @@ from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
+from tallystick.teams.team import Team
+from tallystick.teams.transaction import TeamTransaction
 from tallystick.v1 import branch_pb2, cluster_pb2, context_pb2, lease_pb2, state_pb2
 
 if TYPE_CHECKING:
@@ -193,6 +195,50 @@ class Client:
             actor=self._actor,
         )
         return await fork_team(self._calls, request, revision, timeout_s)
+
+    def transaction(self, *, idempotency_key: str | None = None, timeout_s: float | None = None) -> TeamTransaction:
+        """Appends to several agents, to all or to none, decided as one: `async with client.transaction() as team: ...`.
+
+        What is to be appended is gathered in the block and sent at its end; if the block raises, nothing is.
+
+        Example:
+            async with client.transaction() as team:
+                team.agent("alice", expected_seq=seen.seq).append(ops.increment("/balance", -5))
+                team.agent("bob").append(ops.increment("/balance", 5))
+
+        Args:
+            idempotency_key: at most 64 bytes; made by the client if None. The log of the first agent remembers it.
+
+        Raises, when the block ends:
+            Refused: nothing happened to any of them; the metadata name the `agent` and `branch` that refused.
+                Conflict: a log does not end at its `expected_seq`.
+                StaleOwner: a lease is held, and its epoch was not given.
+                Invalid: an operation does not fit a state, or a limit is exceeded.
+                QuotaExceeded: the states of these agents are too large together.
+        """
+        return TeamTransaction(
+            self._calls,
+            namespace=self._namespace,
+            actor=self._actor,
+            idempotency_key=idempotency_key,
+            timeout_s=timeout_s,
+        )
+
+    def team(self, prefix: str = "", *, branch: str = MAIN) -> Team:
+        """The agents whose names begin so, taken together: to checkpoint, rehydrate and roll back; nothing is sent.
+
+        Args:
+            prefix: "" for all of the namespace.
+            branch: which of their branches; agents without it are left out.
+        """
+        return Team(
+            self._calls,
+            namespace=self._namespace,
+            prefix=prefix,
+            branch=branch,
+            actor=self._actor,
+            consistency=self._consistency,
+        )
 
     def agents(
         self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None

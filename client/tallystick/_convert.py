@@ -35,6 +35,7 @@ from tallystick._values import (
     Revision,
     Snapshot,
     StateDigest,
+    TeamCheckpointEvent,
 )
 from tallystick.errors import Corrupt
 from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, state_pb2
@@ -339,4 +340,7 @@ def event(message: state_pb2.WatchEvent) -> Event:
         return lease_event(message.agent, message.lease)
     if kind == "context":
         return context_event(message.context)
+    if kind == "team_checkpoint":
+        cut = message.team_checkpoint
+        return TeamCheckpointEvent(cut.name, cut.agents, cut.hash, cut.actor, cut.time_unix_ms, revision(cut.revision))
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tallystick.v1 import lease_pb2 as lease
     from tallystick.v1 import state_pb2 as state
     from tallystick.v1 import step_pb2 as step
+    from tallystick.v1 import team_pb2 as team
 
 
 def append_method(endpoint: Endpoint) -> Unary[state.AppendRequest, state.AppendResponse]:
@@ -226,3 +227,34 @@ def list_branches_method(endpoint: Endpoint) -> Unary[branch.ListBranchesRequest
 def delete_branch_method(endpoint: Endpoint) -> Unary[branch.DeleteBranchRequest, branch.DeleteBranchResponse]:
     """BranchService.DeleteBranch."""
     return endpoint.branches.DeleteBranch
+
+
+def transact_method(endpoint: Endpoint) -> Unary[team.TransactRequest, team.TransactResponse]:
+    """TeamService.Transact."""
+    return endpoint.teams.Transact
+
+
+def take_team_checkpoint_method(
+    endpoint: Endpoint,
+) -> Unary[team.TakeTeamCheckpointRequest, team.TakeTeamCheckpointResponse]:
+    """TeamService.TakeTeamCheckpoint."""
+    return endpoint.teams.TakeTeamCheckpoint
+
+
+def get_team_checkpoint_method(
+    endpoint: Endpoint,
+) -> Unary[team.GetTeamCheckpointRequest, team.GetTeamCheckpointResponse]:
+    """TeamService.GetTeamCheckpoint."""
+    return endpoint.teams.GetTeamCheckpoint
+
+
+def list_team_checkpoints_method(
+    endpoint: Endpoint,
+) -> Unary[team.ListTeamCheckpointsRequest, team.ListTeamCheckpointsResponse]:
+    """TeamService.ListTeamCheckpoints."""
+    return endpoint.teams.ListTeamCheckpoints
+
+
+def read_team_method(endpoint: Endpoint) -> Unary[team.ReadTeamRequest, team.ReadTeamResponse]:
+    """TeamService.ReadTeam."""
+    return endpoint.teams.ReadTeam

@@ -548,7 +548,38 @@ class ContextEvent:
         return to_time(self.time_unix_ms)
 
 
-Event = MutationEvent | CheckpointEvent | DeletedEvent | ForkedEvent | BranchDeletedEvent | LeaseEvent | ContextEvent
+@dataclass(frozen=True, slots=True)
+class TeamCheckpointEvent:
+    """A cut through agents of the watched namespace was taken; `Client.team` tells what it binds.
+
+    Attributes:
+        agents: how many agents.
+        hash: SHA-256 of all that it binds.
+    """
+
+    name: str
+    agents: int
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; not before the agents' newest mutations."""
+        return to_time(self.time_unix_ms)
+
+
+Event = (
+    MutationEvent
+    | CheckpointEvent
+    | DeletedEvent
+    | ForkedEvent
+    | BranchDeletedEvent
+    | LeaseEvent
+    | ContextEvent
+    | TeamCheckpointEvent
+)
 """What a watch yields."""
 
 

@@ -80,6 +80,9 @@ from tallystick.steps.running import Effect, OnAmbiguous, OnFailed
 from tallystick.steps.steps import BegunStep, Steps
 from tallystick.steps.turn import OnOpen, Turn
 from tallystick.steps.values import Step, StepError
+from tallystick.teams.team import Team
+from tallystick.teams.transaction import TeamTransaction, TransactionPart
+from tallystick.teams.values import TeamCheckpoint, TeamState, Transacted
 
 
 def connect(
@@ -205,6 +208,39 @@ class SyncClient:
                 timeout_s=timeout_s,
             )
         )
+
+    def transaction(self, *, idempotency_key: str | None = None, timeout_s: float | None = None) -> SyncTeamTransaction:
+        """Appends to several agents, to all or to none, decided as one: `with client.transaction() as team: ...`.
+
+        What is to be appended is gathered in the block and sent at its end; if the block raises, nothing is.
+
+        Example:
+            with client.transaction() as team:
+                team.agent("alice", expected_seq=seen.seq).append(ops.increment("/balance", -5))
+                team.agent("bob").append(ops.increment("/balance", 5))
+
+        Args:
+            idempotency_key: at most 64 bytes; made by the client if None. The log of the first agent remembers it.
+
+        Raises, when the block ends:
+            Refused: nothing happened to any of them; the metadata name the `agent` and `branch` that refused.
+                Conflict: a log does not end at its `expected_seq`.
+                StaleOwner: a lease is held, and its epoch was not given.
+                Invalid: an operation does not fit a state, or a limit is exceeded.
+                QuotaExceeded: the states of these agents are too large together.
+        """
+        return SyncTeamTransaction(
+            self._portal, self._inner.transaction(idempotency_key=idempotency_key, timeout_s=timeout_s)
+        )
+
+    def team(self, prefix: str = "", *, branch: str = MAIN) -> SyncTeam:
+        """The agents whose names begin so, taken together: to checkpoint, rehydrate and roll back; nothing is sent.
+
+        Args:
+            prefix: "" for all of the namespace.
+            branch: which of their branches; agents without it are left out.
+        """
+        return SyncTeam(self._portal, self._inner.team(prefix, branch=branch))
 
     def agents(
         self, *, prefix: str = "", consistency: Consistency | None = None, timeout_s: float | None = None
@@ -1557,6 +1593,182 @@ class SyncLease:
         self._inner.lose()
 
 
+class SyncTeamTransaction:
+    """Appends to several agents, decided as one entry: to all or to none. Made by `Client.transaction`; used once.
+
+    Example:
+        with client.transaction() as team:
+            team.agent("alice").append(ops.increment("/balance", -5))
+            team.agent("bob").append(ops.increment("/balance", 5))
+        print(team.result.revision)
+    """
+
+    def __init__(self, portal: Portal, inner: TeamTransaction) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.run(self._inner.__aexit__(kind, error, trace))
+
+    def agent(
+        self, name: str, *, branch: str = MAIN, expected_seq: int | None = None, epoch: int = 0
+    ) -> TransactionPart:
+        """The part of one agent, which need not exist yet; asked again, the same one.
+
+        Args:
+            expected_seq: refuse the whole transaction unless the agent's log ends here (0: unless it is empty).
+            epoch: of the lease that is held of this agent.
+
+        Raises:
+            Invalid: the block is over.
+        """
+        return self._inner.agent(name, branch=branch, expected_seq=expected_seq, epoch=epoch)
+
+    @property
+    def result(self) -> Transacted:
+        """What was decided, once the block is over.
+
+        Raises:
+            Invalid: nothing was: the block is not over, it failed, or there was nothing to append.
+        """
+        return self._inner.result
+
+
+class SyncTeam:
+    """The agents of a namespace whose names begin so, each by one branch. Made by `Client.team`; holds no connection.
+
+    Every method may raise `Unavailable` (nothing happened); a write may raise `Undecided` (it may have been applied).
+    """
+
+    def __init__(self, portal: Portal, inner: Team) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def checkpoint(
+        self,
+        name: str,
+        *,
+        agents: Sequence[str] = (),
+        contexts: Mapping[str, Cursor] | None = None,
+        metadata: Mapping[str, JSONLike] | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> TeamCheckpoint:
+        """Names the point where the agents' logs end now, all at once: no write of any of them lies between.
+
+        Args:
+            name: unique in the namespace.
+            agents: these instead of those with the prefix; at most 1000.
+            contexts: what was seen of shared contexts, by name: `{"plan": plan.cursor}`.
+            metadata: a JSON object.
+
+        Raises:
+            AlreadyExists: the name is taken.
+            NotFound: there is no such agent.
+            QuotaExceeded: too many agents, or their states are too large together.
+        """
+        return self._portal.run(
+            self._inner.checkpoint(
+                name,
+                agents=agents,
+                contexts=contexts,
+                metadata=metadata,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def get_checkpoint(
+        self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> TeamCheckpoint:
+        """The cut of this name, with all that it binds.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._portal.run(self._inner.get_checkpoint(name, consistency=consistency, timeout_s=timeout_s))
+
+    def checkpoints(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[TeamCheckpoint]:
+        """The cuts of the namespace, oldest first, without what they bind. `timeout_s` limits each page."""
+        return SyncIterator(self._portal, self._inner.checkpoints(consistency=consistency, timeout_s=timeout_s))
+
+    def states(
+        self,
+        name: str,
+        *,
+        changed_only: bool = False,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncIterator[TeamState]:
+        """The agents of a cut, one after another, each as it was there.
+
+        Args:
+            changed_only: leave out those whose log still ends where the cut has it.
+            timeout_s: limits the fetch of each page.
+
+        Raises:
+            NotFound: there is no such cut.
+            Corrupt: a state is not the one that was bound.
+        """
+        return SyncIterator(
+            self._portal,
+            self._inner.states(name, changed_only=changed_only, consistency=consistency, timeout_s=timeout_s),
+        )
+
+    def rehydrate(
+        self, name: str, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> tuple[TeamState, ...]:
+        """All agents of a cut, each as it was there. `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: there is no such cut.
+            Corrupt: a state is not the one that was bound.
+        """
+        return self._portal.run(self._inner.rehydrate(name, consistency=consistency, timeout_s=timeout_s))
+
+    def roll_back(
+        self, name: str, *, epochs: Mapping[str, int] | None = None, timeout_s: float | None = None
+    ) -> Transacted | None:
+        """Gives all agents of a cut the states that they had there, in one transaction: all or none.
+
+        Each agent that went on since gets one mutation more, with the cause `rollback:NAME`; its history stays.
+
+        Args:
+            epochs: of the leases that are held of the agents, by name.
+            timeout_s: limits the fetch of each page, and the transaction.
+
+        Returns:
+            What was appended; None: all agents are where the cut has them.
+
+        Raises:
+            Conflict: an agent went on meanwhile: nothing happened, ask again.
+            NotFound: there is no such cut, or one of its agents is gone.
+            StaleOwner: an agent has a lease, and its epoch was not given.
+            Invalid: `TOO_LARGE`, for one transaction: `fork` the team at the cut instead.
+        """
+        return self._portal.run(self._inner.roll_back(name, epochs=epochs, timeout_s=timeout_s))
+
+    def fork(
+        self, name: str, branch: str, *, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> tuple[ForkedEvent, ...]:
+        """Begins a branch of each agent at a cut, of all or none; agents that were deleted since are left out.
+
+        Raises:
+            NotFound: there is no such cut.
+            AlreadyExists: an agent has a branch of that name.
+            Invalid: the cut is of a list of agents: fork each of them.
+        """
+        return self._portal.run(self._inner.fork(name, branch, idempotency_key=idempotency_key, timeout_s=timeout_s))
+
+
 class SyncContext:
     """A shared document, live. Made by `Client.context`; used as `with`.
 
@@ -2557,6 +2769,8 @@ __all__ = [
     "SyncSetView",
     "SyncSteps",
     "SyncStoredContext",
+    "SyncTeam",
+    "SyncTeamTransaction",
     "SyncTextView",
     "SyncTransaction",
     "SyncTurn",

@@ -29,6 +29,7 @@ from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
+from tallystick_node.api.team_service import TeamService
 from tallystick_node.branch_store import BranchStore
 from tallystick_node.config.values import NodeConfig, TLSConfig
 from tallystick_node.consensus.digests import ReplicaDivergedError
@@ -63,6 +64,7 @@ from tallystick_node.storage.identity import Identity
 from tallystick_node.storage.journal import Journal
 from tallystick_node.storage.quarantine import check_not_quarantined, quarantine
 from tallystick_node.store import Store
+from tallystick_node.team_store import TeamStore
 
 if TYPE_CHECKING:
     from tallystick_node.web.server import WebServer
@@ -192,6 +194,7 @@ class Node:
             LeaseService(leases, headers),
             StepService(StepStore(self._access, self._database.reads.steps, self._host.unix_ms), headers),
             BranchService(BranchStore(self._access, self._database.reads, self._host.unix_ms), headers),
+            TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
         )
 
     def _make_web_server(self) -> WebServer:

@@ -23,6 +23,8 @@ from tallystick.v1 import (
     state_pb2_grpc,
     step_pb2,
     step_pb2_grpc,
+    team_pb2,
+    team_pb2_grpc,
 )
 from tallystick_node.api.branch_service import BranchService
 from tallystick_node.api.cluster_service import ClusterService
@@ -31,6 +33,7 @@ from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
+from tallystick_node.api.team_service import TeamService
 from tallystick_node.host import Host
 
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
@@ -44,6 +47,7 @@ _CONTEXTS: Final = context_pb2.DESCRIPTOR.services_by_name["ContextService"].ful
 _LEASES: Final = lease_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name
 _STEPS: Final = step_pb2.DESCRIPTOR.services_by_name["StepService"].full_name
 _BRANCHES: Final = branch_pb2.DESCRIPTOR.services_by_name["BranchService"].full_name
+_TEAMS: Final = team_pb2.DESCRIPTOR.services_by_name["TeamService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -80,6 +84,7 @@ class ClientServer:
         leases: LeaseService | None = None,
         steps: StepService | None = None,
         branches: BranchService | None = None,
+        teams: TeamService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -100,6 +105,9 @@ class ClientServer:
         if branches is not None:
             branch_pb2_grpc.add_BranchServiceServicer_to_server(branches, self._server)
             services.append(_BRANCHES)
+        if teams is not None:
+            team_pb2_grpc.add_TeamServiceServicer_to_server(teams, self._server)
+            services.append(_TEAMS)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -118,7 +126,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

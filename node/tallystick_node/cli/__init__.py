@@ -1,4 +1,5 @@
-"""The command line: `tallystick serve | dev | status | agent | lease | context | verify | member | certs | completion`.
+"""The command line: `tallystick serve | dev | status | agent | team | lease | context | verify | member | certs |
+completion`.
 
 Rules of this package:
 - A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
@@ -28,6 +29,7 @@ _COMMANDS: Final = {
     "dev": "Run a cluster on this machine until Ctrl-C.",
     "status": "Show how each node does.",
     "agent": "What agents did and know.",
+    "team": "Several agents at once: where they were together, and back to there.",
     "lease": "Who may write which agent's log.",
     "context": "Documents that agents share.",
     "verify": "Whether what is kept is what was decided.",

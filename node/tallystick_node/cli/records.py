@@ -20,6 +20,8 @@ from tallystick import (
     OperationKind,
     Snapshot,
     Step,
+    TeamCheckpoint,
+    TeamCheckpointEvent,
 )
 from tallystick_node.cli.output import clock, compact_json
 
@@ -57,13 +59,16 @@ def branch_info(info: BranchInfo) -> Record:
 
 
 def event(event: Event) -> Record:
-    """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease or context."""
+    """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease, context or team
+    checkpoint."""
     if isinstance(event, MutationEvent):
         return {"type": "mutation", "agent": event.agent, "branch": event.branch, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
         return {"type": "checkpoint", "agent": event.agent, "branch": event.branch, **checkpoint(event.checkpoint)}
     if isinstance(event, ContextEvent):
         return {"type": "context", **_context(event)}
+    if isinstance(event, TeamCheckpointEvent):
+        return {"type": "team checkpoint", **_team_event(event)}
     if isinstance(event, LeaseEvent):
         return {"type": "lease", "agent": event.agent, **_lease_change(event)}
     if isinstance(event, ForkedEvent):
@@ -185,6 +190,43 @@ def lease(info: LeaseInfo) -> Record:
         "is_held": info.is_held,
         "since": clock(info.since) if info.change else None,
         "revision": str(info.revision),
+    }
+
+
+def team_checkpoint(cut: TeamCheckpoint) -> Record:
+    """A cut through a team; `members` is empty in a list of cuts."""
+    return {
+        "cut": cut.name,
+        "prefix": cut.prefix,
+        "branch": cut.branch or None,
+        "agents": cut.agents,
+        "members": [
+            {
+                "agent": member.agent,
+                "branch": member.branch,
+                "seq": member.seq,
+                "hash": member.hash.hex(),
+                "state_digest": member.state_digest.hex(),
+            }
+            for member in cut.members
+        ],
+        "contexts": sorted(cut.contexts),
+        "metadata": cut.metadata,
+        "hash": cut.hash.hex(),
+        "actor": cut.actor,
+        "time": clock(cut.time),
+        "revision": str(cut.revision),
+    }
+
+
+def _team_event(event: TeamCheckpointEvent) -> Record:
+    return {
+        "cut": event.name,
+        "agents": event.agents,
+        "hash": event.hash.hex(),
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
     }
 
 

@@ -29,7 +29,7 @@ ACTOR_BYTES: Final = 200
 """Who handed something in, in UTF-8."""
 
 APPEND_MUTATIONS: Final = 1000
-"""Mutations of one append."""
+"""Mutations of one append; of a transaction, those of all parts together."""
 
 MUTATION_OPERATIONS: Final = 100
 """Operations of one mutation."""

@@ -63,6 +63,7 @@ def encode_team_command(command: TeamCommand) -> log_pb2.Command:
     if isinstance(command, Transact):
         check_idempotency(command.idempotency)
         _check_count("parts", len(command.parts), limits.TRANSACTION_PARTS)
+        _check_count("mutations", sum(len(part.mutations) for part in command.parts), limits.APPEND_MUTATIONS)
         if not command.parts:
             raise Invalid("a transaction has at least one part", metadata={"field": "parts"})
         _check_targets([part.target for part in command.parts], command.parts[0].target.namespace)

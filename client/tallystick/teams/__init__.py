@@ -1,0 +1,1 @@
+"""Several agents at once: transactions, and cuts through a team."""
