@@ -22,7 +22,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import contexts, editing, leases, steps
+from tallystick_node.sim import branches, contexts, editing, leases, steps
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
@@ -78,6 +78,7 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
     async with cluster.connect(NAMESPACE, timeout_s=RECOVERY_S, actor="judge") as client:
         await _read_all(cluster, records, client)
         documents = await contexts.found(client)
+        forked = await branches.found(client)
         await client.agent("judge").append(ops.set("/listed", value=True))  # where the watch has seen all before
         try:
             await cluster.wait_equal(among=living, within_s=RECOVERY_S)
@@ -92,6 +93,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
             await _until(lambda: all(cluster.nodes[name].has_documents for name in living), "the documents are open")
             await come_back()
             await _documents(cluster, records, documents.there, living)
+        for complaint in await branches.broken(cluster, NAMESPACE, records.branches, forked, living):
+            _fail("branches", complaint)
         for complaint in await leases.broken(client, records.leases, RECOVERY_S):
             _fail("leases", complaint)
         for complaint in await contexts.broken(client, documents, records.contexts):
@@ -187,6 +190,8 @@ async def _log(client: Client, records: Records) -> _Log:
     places: dict[tuple[str, str], int] = {}
     taken: set[tuple[str, str]] = set()
     async for info in client.agents():
+        if info.name.startswith(branches.PREFIX):
+            continue
         agent = client.agent(info.name)
         async for each in agent.log():
             events.append(watched_mutation(info.name, each.revision.position))

@@ -1,5 +1,5 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
-that come and go; and holders of leases.
+that come and go; holders of leases; and agents that are forked.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -22,7 +22,8 @@ from tallystick._values import Appended, CheckpointEvent, ContextEvent, LeaseEve
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import contexts, editing, leases
+from tallystick_node.sim import branches, contexts, editing, leases
+from tallystick_node.sim.branches import BranchRecords, Forker
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
 from tallystick_node.sim.editing import Editor, EditRecords, Edits
@@ -67,6 +68,7 @@ class Records:
         leases: of agents that have an owner.
         steps: of agents that do things once.
         edits: of those that are edited, by guid.
+        branches: of agents that are forked.
     """
 
     history: History = field(default_factory=History)
@@ -77,6 +79,7 @@ class Records:
     leases: LeaseRecords = field(default_factory=LeaseRecords)
     steps: StepRecords = field(default_factory=StepRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
+    branches: BranchRecords = field(default_factory=BranchRecords)
 
 
 class Workload:
@@ -108,6 +111,9 @@ class Workload:
             for number in range(STEPPERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._do_once(f"stepper-{number}", rng))
+            for number in range(branches.FORKERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._fork(f"forker-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -122,7 +128,9 @@ class Workload:
         """Watches everything from the beginning on, until it is cancelled."""
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor="watcher") as client:
             async for event in client.watch(after=Revision(1, 0)):
-                if isinstance(event, MutationEvent):
+                if branches.is_forked(event):
+                    self.records.branches.watched.append(event)
+                elif isinstance(event, MutationEvent):
                     self.records.watched.append(watched_mutation(event.agent, event.mutation.revision.position))
                 elif isinstance(event, CheckpointEvent):
                     self.records.watched.append(watched_checkpoint(event.agent, event.checkpoint.revision.position))
@@ -139,6 +147,10 @@ class Workload:
     async def _do_once(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             await Stepper(self.records.steps, client, name, rng).run(self._cluster, self._ends_s)
+
+    async def _fork(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Forker(self._cluster, self.records.branches, name, rng).run(client, self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
