@@ -162,7 +162,7 @@ class Reader:
         match words:
             case ["openssl", ("genpkey" | "pkey"), *_]:
                 await self.command(*words)
-            case ["tallystick", ("status" | "agent" | "team" | "context" | "certs" | "verify"), *_]:
+            case ["tallystick", ("status" | "agent" | "lease" | "team" | "context" | "certs" | "verify"), *_]:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)
