@@ -18,10 +18,14 @@ from tallystick import (
     MutationEvent,
     NotFound,
     Reason,
+    Refused,
     StaleOwner,
     ops,
 )
+from tallystick._calls import AnswerT, Method, RequestT
+from tallystick._methods import fork_method, fork_team_method, list_branches_method
 from tallystick.testing import SimCluster
+from tallystick.v1 import branch_pb2, common_pb2
 
 
 def run(scenario: Callable[[Client, Agent], Awaitable[None]], nodes: int = 1) -> None:
@@ -250,5 +254,47 @@ def test_who_watches_an_agent_sees_its_branches() -> None:
             (BranchDeletedEvent, "trial", 2),
             (MutationEvent, "main", 5),
         ]
+
+    run(scenario)
+
+
+def test_requests_that_break_a_rule() -> None:
+    async def scenario(client: Client, agent: Agent) -> None:
+        async def refused(method: Method[RequestT, AnswerT], request: RequestT) -> Reason:
+            with pytest.raises(Refused) as caught:
+                await client._calls.write(method, request, key="", timeout_s=None)
+            return caught.value.reason
+
+        ref = common_pb2.AgentRef(namespace=client.namespace, agent="a")
+        forks = {
+            Reason.SEQ_NOT_FOUND: branch_pb2.ForkRequest(agent=ref, branch="b", seq=2**64 - 1),
+            Reason.INVALID_NAME: branch_pb2.ForkRequest(agent=ref, branch=""),
+            Reason.TOO_LARGE: branch_pb2.ForkRequest(agent=ref, branch="b", idempotency_key="k" * 65),
+            Reason.TIME_NOT_FOUND: branch_pb2.ForkRequest(agent=ref, branch="b", time_unix_ms=0),
+            Reason.CHECKPOINT_NOT_FOUND: branch_pb2.ForkRequest(agent=ref, branch="b", checkpoint=""),
+        }
+        for reason, request in forks.items():
+            assert await refused(fork_method, request) is reason
+        team = branch_pb2.ForkTeamRequest(namespace=client.namespace, branch="b")
+        assert await refused(fork_team_method, team) is Reason.INVALID_REQUEST
+        team.revision.CopyFrom(common_pb2.Revision(group=1, position=2**64 - 1))
+        assert await refused(fork_team_method, team) is Reason.INVALID_REQUEST
+        page = branch_pb2.ListBranchesRequest(agent=ref, limit=1001)
+        assert await refused(list_branches_method, page) is Reason.TOO_LARGE
+        assert await names(agent) == {"main": ("", 0, 3)}
+
+    run(scenario)
+
+
+def test_branches_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick._branches.PAGE", 2)
+
+    async def scenario(client: Client, agent: Agent) -> None:
+        first = await agent.fork("z")
+        for name in ("a", "b", "c"):
+            await first.fork(name)
+        assert [(name, parent) for name, (parent, _, _) in (await names(agent)).items()] == [
+            ("a", "z"), ("b", "z"), ("c", "z"), ("main", ""), ("z", "main"),
+        ]  # fmt: skip
 
     run(scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallystick.errors import Invalid
 from tallystick.v1 import branch_pb2, branch_pb2_grpc
 from tallystick_node.api import calls, messages
 from tallystick_node.api.calls import Context
@@ -38,6 +39,8 @@ class BranchService(branch_pb2_grpc.BranchServiceServicer):
         self, request: branch_pb2.ForkTeamRequest, context: Context
     ) -> branch_pb2.ForkTeamResponse:
         team = Target(request.namespace, request.prefix, request.source_branch or MAIN)
+        if not request.HasField("revision"):
+            raise Invalid("a team is forked at a revision", metadata={"field": "revision"})
         position = messages.position_in([request.revision])
         done = await self._branches.fork_team(_write(request, team, None, context), request.branch, position)
         return branch_pb2.ForkTeamResponse(

@@ -37,7 +37,7 @@ def lineage(sql: Sql, log: LogRecord) -> list[Stretch]:
     """
     stretches = [Stretch(log, log.seq, MAX_INTEGER)]
     while log.parent:
-        child, log = log, _log_numbered(sql, log.parent)
+        child, log = log, log_numbered(sql, log.parent)
         if log.number >= child.number or log.seq < child.fork_seq or log.target[:2] != child.target[:2]:
             raise DatabaseDamaged(sql.path, f"log {child.number} cannot have begun at log {log.number}")
         _, last_seq, before = stretches[-1]
@@ -134,7 +134,12 @@ def _taken(sql: Sql, stretch: Stretch, row: Row | None) -> CheckpointTaken | Non
     return checkpoint_of(sql, stretch.log.number, stretch.log.target, row) if row is not None else None
 
 
-def _log_numbered(sql: Sql, number: int) -> LogRecord:
+def log_numbered(sql: Sql, number: int) -> LogRecord:
+    """The log at which a branch began.
+
+    Raises:
+        DatabaseDamaged: it is not there.
+    """
     row = sql.row(f"{LOG_SELECT} WHERE l.number = ?", (number,))
     if row is None:
         raise DatabaseDamaged(sql.path, f"there is no log {number}, and a branch began at it")

@@ -34,6 +34,7 @@ from tallystick_node.storage.lineage import (
     checkpoint_named,
     checkpoints_after,
     lineage,
+    log_numbered,
     mutation_at,
     mutations_after,
     newest_checkpoint,
@@ -220,10 +221,16 @@ class Reads:
             NotFound: the agent does not exist.
         """
         rules.find_log(self._tables, target._replace(branch=MAIN))
-        logs = self._tables.branches.of_agent(target.namespace, target.agent)
-        names = {log.number: log.target.branch for log in logs}
-        found = [Branch(log, names.get(log.parent, "")) for log in logs if log.target.branch > after]
-        return Page(found[:limit], len(found) > limit)
+        rows = self._sql.rows(
+            f"{LOG_SELECT} WHERE namespace = ? AND agent = ? AND branch > ? ORDER BY branch LIMIT ?",
+            (target.namespace, target.agent, after, limit + 1),
+        )
+        logs = [log_of(self._sql, row).record for row in rows[:limit]]
+        names = {0: ""} | {log.number: log.target.branch for log in logs}
+        for log in logs:
+            if log.parent not in names:
+                names[log.parent] = log_numbered(self._sql, log.parent).target.branch
+        return Page([Branch(log, names[log.parent]) for log in logs], len(rows) > limit)
 
     def events(self, after_position: int, limit: int, max_bytes: int = limits.PAGE_BYTES) -> list[Event]:
         """What was decided after a position, in all namespaces, oldest first. Empty only if there is nothing after it.

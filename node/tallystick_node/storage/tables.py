@@ -217,7 +217,8 @@ class SqlTables:
 
     def delete_agent(self, log: LogRecord, event: AgentDeleted, idempotency: Idempotency | None) -> None:
         """See `Tables`."""
-        for each in self.branches.of_agent(log.target.namespace, log.target.agent):
+        names = (log.target.namespace, log.target.agent)
+        for each in self.branches.of_agent(*names) if self.branches.count(*names) > 1 else [log]:
             self._hot.drop(each)
         remove_agent(self._sql, log.target.namespace, log.target.agent)
         self._add_deletion(log, DELETION, event, idempotency)
