@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,8 +39,6 @@ from tests.unit.database_support import START_MS, append, delete_agent, rows_dig
 Key: TypeAlias = str
 AnyCommand: TypeAlias = AgentCommand | StepCommand
 
-NAMES = st.sampled_from(["s1", "s2", "s3"])
-NUMBERS = st.integers(0, 4)
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -54,13 +53,14 @@ def begin(name: str, retry_of: int, key: Key) -> StepCommand:
     return keyed(BeginStep(START_MS, target(), name, retry_of, mutation, actor="me"), key)
 
 
-def end(name: str, attempt: int, number: int, key: Key) -> StepCommand:
-    attempt += 1
-    if number % 3 == 0:
-        failed = failed_mutation(name, attempt, Failure("ValueError", str(number)), "")
-        return keyed(EndStep(START_MS, target(), name, attempt, has_failed=True, mutation=failed), key)
-    completed = completed_mutation(name, attempt, b"%d" % number, "")
-    return keyed(EndStep(START_MS, target(), name, attempt, has_failed=False, mutation=completed), key)
+def complete(name: str, attempt: int, key: Key) -> StepCommand:
+    mutation = completed_mutation(name, attempt, b"%d" % attempt, "")
+    return keyed(EndStep(START_MS, target(), name, attempt, has_failed=False, mutation=mutation), key)
+
+
+def fail(name: str, attempt: int, key: Key) -> StepCommand:
+    mutation = failed_mutation(name, attempt, Failure("ValueError", "no"), "")
+    return keyed(EndStep(START_MS, target(), name, attempt, has_failed=True, mutation=mutation), key)
 
 
 def begin_turn(abandons: int, key: Key) -> StepCommand:
@@ -68,22 +68,7 @@ def begin_turn(abandons: int, key: Key) -> StepCommand:
 
 
 def end_turn(turn: int, key: Key) -> StepCommand:
-    turn += 1
     return keyed(EndTurn(START_MS, target(), turn, turn_ended_mutation(turn, b"", "")), key)
-
-
-KEYS = st.sampled_from(["", "", "k1", "k2"])
-COMMANDS: st.SearchStrategy[AnyCommand] = st.one_of(
-    st.builds(begin, NAMES, NUMBERS.map(lambda number: number // 2), KEYS),
-    st.builds(begin, NAMES, st.just(0), KEYS),
-    st.builds(end, NAMES, NUMBERS.map(lambda number: number // 2), NUMBERS, KEYS),
-    st.builds(begin_turn, st.one_of(st.just(0), st.integers(0, 12)), KEYS),
-    st.builds(end_turn, st.integers(0, 12), KEYS),
-    st.builds(lambda number: append([set_op("/n", str(number))]), NUMBERS),
-    st.sampled_from([*[append([set_op("/n", "9")])] * 3, delete_agent()]),
-)
-# Every third command comes again at the end: those with a key are retries.
-HISTORIES = st.lists(COMMANDS, min_size=5, max_size=30).map(lambda commands: [*commands, *commands[::3]])
 
 
 @dataclass
@@ -97,6 +82,10 @@ class Model:
     seq: int = 0
     turn: int = 0
     turn_end: int = 0
+
+    def newest(self, name: str) -> int:
+        """The newest attempt at a step; 0: it was never begun."""
+        return len(self.attempts.get(name, ()))
 
     def follow(self, command: AnyCommand, applied: Applied) -> None:
         """Does what was decided, having checked that it could be."""
@@ -159,6 +148,49 @@ class Model:
             self.turn, self.turn_end = 0, self.seq
 
 
+class Intent(NamedTuple):
+    """What somebody is about to do, whatever the state is then. `back`: how many commands ago, if it comes again."""
+
+    verb: str
+    name: str
+    key: Key
+    back: int
+
+
+VERBS: dict[str, Callable[[Model, Intent], AnyCommand]] = {
+    "begin": lambda model, intent: begin(intent.name, 0, intent.key),
+    "retry": lambda model, intent: begin(intent.name, model.newest(intent.name), intent.key),
+    "retry of another": lambda model, intent: begin(intent.name, model.newest(intent.name) + 1, intent.key),
+    "complete": lambda model, intent: complete(intent.name, model.newest(intent.name) or 1, intent.key),
+    "complete late": lambda model, intent: complete(intent.name, max(1, model.newest(intent.name) - 1), intent.key),
+    "fail": lambda model, intent: fail(intent.name, model.newest(intent.name) or 1, intent.key),
+    "turn": lambda model, intent: begin_turn(0, intent.key),
+    "abandon": lambda model, intent: begin_turn(model.turn, intent.key),
+    "abandon another": lambda model, intent: begin_turn(model.turn + 1, intent.key),
+    "end turn": lambda model, intent: end_turn(model.turn or 1, intent.key),
+    "end another": lambda model, intent: end_turn(model.turn + 1, intent.key),
+    "append": lambda model, intent: append([set_op("/n", str(intent.back))]),
+}
+"""What an intent becomes, knowing what the model knows."""
+FIRST = [Intent("append", "", "", 1), Intent("begin", "s1", "k1", 1)]
+INTENTS = st.builds(
+    Intent,
+    st.sampled_from([*VERBS, *["begin", "retry", "complete"] * 3, "fail", "end turn", "again", "again", "delete"]),
+    st.sampled_from(["s1", "s2"]),
+    st.sampled_from(["", "", "", "", "k1", "k2"]),
+    st.integers(1, 5),
+)
+
+
+def command_of(model: Model, intent: Intent, before: list[AnyCommand]) -> AnyCommand:
+    """`before`: the commands until now, of which one may come again."""
+    if intent.verb == "delete":
+        return delete_agent()
+    if intent.verb == "again":
+        return before[-min(intent.back, len(before))] if before else append([set_op("/n", "0")])
+    return VERBS[intent.verb](model, intent)
+
+
 def compare(database: Database, model: Model) -> None:
     log = database.reads.log(target())
     page = database.reads.steps.steps(target(), "", 10, with_ends=True)
@@ -174,14 +206,16 @@ def compare(database: Database, model: Model) -> None:
     assert database.reads.read_state(target(), AtLastTurn()).seq == model.turn_end
 
 
-@given(HISTORIES, st.data())
+@given(st.lists(INTENTS, min_size=10, max_size=50), st.data())
 @SETTINGS
-def test_equals_the_model_however_batched(history: list[AnyCommand], data: st.DataObject) -> None:
+def test_equals_the_model_however_batched(intents: list[Intent], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(Path(folder) / "one.db", state_cache_bytes=0)
         model = Model()
-        singly = []
-        for index, command in enumerate(history, start=1):
+        history: list[AnyCommand] = []
+        singly: list[Applied] = []
+        for index, intent in enumerate([*FIRST, *intents], start=1):
+            history.append(command := command_of(model, intent, history))
             ((applied,),) = database.apply([(index, 1, [command], None)])
             singly.append(applied)
             if isinstance(command, DeleteAgent) and applied.events:
