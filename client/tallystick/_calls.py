@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import grpc
 
 from tallystick._backoff import Failure, Retry
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._endpoints import Endpoints
 from tallystick._failures import failure_of
@@ -211,10 +212,12 @@ class Calls:
         """
         ends_s = self.outside.clock() + timeout_s
         await self.ready(endpoint, timeout_s)
+        before = cancellations()
         call = method(endpoint)(request, timeout=max(0.001, ends_s - self.outside.clock()))
         try:
             return await call
         except grpc.aio.AioRpcError as rpc:
+            raise_if_cancelled(before)
             raise AttemptError(failure_of(rpc, writes=writes, endpoint=endpoint.address)) from rpc
         except asyncio.CancelledError:
             call.cancel()

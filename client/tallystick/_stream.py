@@ -22,6 +22,7 @@ import grpc
 from tallystick import _convert
 from tallystick._backoff import ATTEMPT_S, Failure, Retry
 from tallystick._calls import AttemptError, Calls
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._values import Appended, Mutation, Operation
@@ -252,6 +253,7 @@ class AppendStream:
             self._unanswered.set()  # the call is over: the reader learns why
 
     async def _read(self, call: Call, endpoint: Endpoint) -> state_pb2.AppendStreamResponse:
+        before = cancellations()
         try:
             async with asyncio.timeout(ATTEMPT_S):
                 response = await call.read()
@@ -259,6 +261,7 @@ class AppendStream:
             text = f"{endpoint.address} did not answer within {ATTEMPT_S} s"
             raise AttemptError(Failure(Undecided(text), maybe_applied=True)) from None
         except grpc.aio.AioRpcError as rpc:
+            raise_if_cancelled(before)
             raise AttemptError(failure_of(rpc, writes=True, endpoint=endpoint.address)) from rpc
         except asyncio.CancelledError:
             self._calls.check_cut(writes=True)

@@ -20,6 +20,7 @@ import grpc
 from tallystick import _convert
 from tallystick._backoff import ATTEMPT_S, Failure, Retry
 from tallystick._calls import AttemptError, Calls
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._methods import list_agents_method
@@ -94,6 +95,7 @@ async def _responses(
     """
     await calls.ready(endpoint, ATTEMPT_S)
     call: Call = endpoint.state.Watch(request)
+    before = cancellations()
     try:
         while True:
             response = await call.read()
@@ -101,6 +103,7 @@ async def _responses(
                 raise AttemptError(Failure(Unavailable(f"{endpoint.address} ended the watch")))
             yield response
     except grpc.aio.AioRpcError as rpc:
+        raise_if_cancelled(before)
         raise AttemptError(failure_of(rpc, writes=False, endpoint=endpoint.address)) from rpc
     except asyncio.CancelledError:
         calls.check_cut(writes=False)

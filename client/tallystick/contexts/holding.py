@@ -148,7 +148,7 @@ class Holding:
                 level=Level.QUORUM,
             )
         )
-        self._squash()
+        self.squash()
         self._tell([change.by(author) for change in changes])
         self.moved_on()
 
@@ -158,6 +158,11 @@ class Holding:
         self._store.reached(self.outbox.local_id, self.outbox.quorum_id)
         self.more.set()
         self.moved_on()
+
+    def squash(self) -> None:
+        """Makes what is here the base of a store that has become long."""
+        if self._store.is_long and not self.replica.is_editing:
+            self._store.squash(self.replica.doc.get_update())
 
     def settled(self, through_id: int) -> None:
         """Edits up to this one are part of what was decided."""
@@ -249,7 +254,3 @@ class Holding:
     def _tell(self, changes: Sequence[Change]) -> None:
         if changes:
             self._on_changes(changes)
-
-    def _squash(self) -> None:
-        if self._store.is_long and not self.replica.is_editing:
-            self._store.squash(self.replica.doc.get_update())

@@ -9,6 +9,7 @@ import grpc
 
 from tallystick._backoff import Failure
 from tallystick._calls import AttemptError, Calls
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._json import JSON, decode
@@ -82,6 +83,7 @@ class Past:
         await self._calls.ready(endpoint, timeout_s)
         call = endpoint.contexts.Pull(request, timeout=max(0.001, timeout_s))
         data = bytearray()
+        before = cancellations()
         try:
             while True:
                 part = await call.read()
@@ -93,6 +95,7 @@ class Past:
                 if len(data) > DOCUMENT_BYTES:
                     raise AttemptError(Failure(Corrupt(f"{endpoint.address} sends a document without an end")))
         except grpc.aio.AioRpcError as rpc:
+            raise_if_cancelled(before)
             raise AttemptError(failure_of(rpc, writes=False, endpoint=endpoint.address)) from rpc
         except asyncio.CancelledError:
             self._calls.check_cut(writes=False)

@@ -19,6 +19,7 @@ import grpc
 
 from tallystick._backoff import ATTEMPT_S, Failure, wait_s
 from tallystick._calls import AttemptError, Calls
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._json import JSON, JSONLike, decode, encode
@@ -159,6 +160,7 @@ class Presence:
         await self._calls.ready(endpoint, ATTEMPT_S)
         self._writer = self._writer_now() or 0
         call: Call = endpoint.contexts.Presence(None)
+        before = cancellations()
         opening = context_pb2.PresenceOpen(context=self._ref, actor=self._actor, writer=self._writer)
         speaker: asyncio.Task[None] | None = None
         try:
@@ -173,6 +175,7 @@ class Presence:
                 is_first = False
                 endpoint.succeeded()
         except grpc.aio.AioRpcError as rpc:
+            raise_if_cancelled(before)
             raise AttemptError(failure_of(rpc, writes=False, endpoint=endpoint.address)) from rpc
         except asyncio.InvalidStateError:
             raise AttemptError(Failure(Unavailable(f"{endpoint.address} ended the presence"))) from None

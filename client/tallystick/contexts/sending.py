@@ -94,6 +94,8 @@ class Sending:
         if not self._standing.is_draining:
             self._standing.saw(ack.cursor)
         self._holding.acked(ack.number, level)
+        if not self._standing.is_draining:  # else what waits must stay apart: it may have to be made again
+            self._holding.squash()  # who only writes has nothing come in
         self._check_drained()
 
     async def refused(self, refused: context_pb2.SyncRefused) -> None:

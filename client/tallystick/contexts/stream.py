@@ -10,6 +10,7 @@ import grpc
 
 from tallystick._backoff import ATTEMPT_S, Failure
 from tallystick._calls import AttemptError, Calls
+from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick.errors import Unavailable
@@ -45,10 +46,11 @@ class Stream:
 
     async def send(self, request: context_pb2.SyncRequest) -> None:
         """Sends one message, once there is room. If the stream has ended, `read` says why."""
+        before = cancellations()
         try:
             await self._opened().write(request)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return
+            raise_if_cancelled(before)
         except asyncio.CancelledError:
             self._calls.check_cut(writes=False)
             raise
@@ -59,12 +61,14 @@ class Stream:
         Raises:
             AttemptError: the stream has ended, or there was none within this time.
         """
+        before = cancellations()
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._opened().read()
         except TimeoutError:
             raise self.failure(f"{self.endpoint.address} did not answer within {timeout_s} s") from None
         except grpc.aio.AioRpcError as rpc:
+            raise_if_cancelled(before)
             raise AttemptError(failure_of(rpc, writes=False, endpoint=self.endpoint.address)) from rpc
         except asyncio.CancelledError:
             self._calls.check_cut(writes=False)

@@ -10,7 +10,7 @@ import pycrdt
 import pytest
 
 from tallystick import Client, Context, Invalid, NotFound, Reason, Unavailable
-from tallystick.contexts import Change, Refusal
+from tallystick.contexts import Change, Refusal, store
 from tallystick.contexts import context as context_module
 from tallystick.v1 import context_pb2
 from tests.unit.contexts.client.node_kit import DEADLINE_S, Shared, served
@@ -348,3 +348,16 @@ async def test_what_was_sent_and_not_acknowledged_is_sent_again_as_it_was(
         await plan.flush()
         assert list(plan.list("log")) == ["once"]
     assert [update.writer for update in shared.got] == [used, used]
+
+
+async def test_the_store_of_who_only_writes_stays_bounded(
+    shared: Shared, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOG_UPDATES", 10)
+    async with client.context("plan") as plan:
+        for number in range(100):
+            plan.map("tasks")["n"] = number
+            await plan.flush()
+        kept = await plan._store.history()
+        assert len(kept.rows) <= 11
+    assert shared.content() == {"n": 99}
