@@ -121,7 +121,7 @@ FIRST = [Operation(OperationKind.SET, ("x",), b"0")]
 HISTORIES = st.lists(COMMANDS, min_size=10, max_size=30).map(
     lambda commands: [append(FIRST, FIRST, agent="a"), append(FIRST, agent="ab"), *commands, *commands[::4]]
 )
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True, scope="module")
