@@ -22,7 +22,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import branches, contexts, editing, leases, steps
+from tallystick_node.sim import branches, contexts, editing, leases, steps, teams
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
@@ -89,6 +89,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
         await _watched_all(log.events, records)
         for complaint in await steps.broken(cluster, client, records.steps, living):
             _fail("steps", complaint)
+        for complaint in await teams.broken(cluster, client, records.teams, living):
+            _fail("teams", complaint)
         if cluster.has_contexts:
             await _until(lambda: all(cluster.nodes[name].has_documents for name in living), "the documents are open")
             await come_back()

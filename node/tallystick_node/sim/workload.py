@@ -1,5 +1,5 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
-that come and go; holders of leases; and agents that are forked.
+that come and go; holders of leases; agents that are forked; and agents that pay each other.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -22,7 +22,7 @@ from tallystick._values import Appended, CheckpointEvent, ContextEvent, LeaseEve
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import branches, contexts, editing, leases
+from tallystick_node.sim import branches, contexts, editing, leases, teams
 from tallystick_node.sim.branches import BranchRecords, Forker
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
@@ -31,6 +31,7 @@ from tallystick_node.sim.keeping import Keeper
 from tallystick_node.sim.leases import Holder, LeaseRecords
 from tallystick_node.sim.roaming import Roamer
 from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
+from tallystick_node.sim.teams import Payer, TeamRecords
 
 NAMESPACE: Final = "demo"
 WORKERS: Final = 4
@@ -67,6 +68,7 @@ class Records:
         contexts: of contexts, as they are decided.
         leases: of agents that have an owner.
         steps: of agents that do things once.
+        teams: of agents that pay each other.
         edits: of those that are edited, by guid.
         branches: of agents that are forked.
     """
@@ -78,6 +80,7 @@ class Records:
     contexts: ContextRecords = field(default_factory=ContextRecords)
     leases: LeaseRecords = field(default_factory=LeaseRecords)
     steps: StepRecords = field(default_factory=StepRecords)
+    teams: TeamRecords = field(default_factory=TeamRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
     branches: BranchRecords = field(default_factory=BranchRecords)
 
@@ -114,6 +117,9 @@ class Workload:
             for number in range(branches.FORKERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._fork(f"forker-{number}", rng))
+            for number in range(teams.PAYERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._pay(f"payer-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -151,6 +157,10 @@ class Workload:
     async def _fork(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             await Forker(self._cluster, self.records.branches, name, rng).run(client, self._ends_s)
+
+    async def _pay(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Payer(self.records.teams, client, name, rng).run(self._cluster, self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
