@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 
 import pytest
 
-from tallystick import Client
 from tallystick.testing import SimCluster
 from tallystick_node.core import teams as cuts
 from tallystick_node.core import transactions
 from tallystick_node.core.commands import Transact
 from tallystick_node.core.document import Document
-from tallystick_node.core.outcomes import Applied, TeamMember
+from tallystick_node.core.outcomes import Applied, TeamMember, Transacted
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.sim.teams import Ledger, Payer, TeamRecords, broken
 
@@ -28,16 +28,12 @@ def lived(seed: int = 1) -> tuple[TeamRecords, list[str]]:
     async def scenario(cluster: SimCluster) -> list[str]:
         async with cluster.connect() as client, cluster.connect() as other:
             ends_s = cluster.now_s + SECONDS
-            for number, each in enumerate((client, other)):
-                await _pay(cluster, records, each, number, ends_s if number else cluster.now_s + SECONDS / 2)
+            payers = [Payer(records, each, f"payer-{at}", random.Random(at)) for at, each in enumerate((client, other))]
+            await asyncio.gather(*(payer.run(cluster, ends_s) for payer in payers))
             return await broken(cluster, client, records, NODES)
 
     with SimCluster(nodes=1, seed=seed) as cluster:
         return records, cluster.run(scenario)
-
-
-async def _pay(cluster: SimCluster, records: TeamRecords, client: Client, number: int, ends_s: float) -> None:
-    await Payer(records, client, f"payer-{number}", random.Random(number)).run(cluster, ends_s)
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
@@ -56,15 +52,20 @@ def test_a_part_of_a_transaction_that_was_refused_is_found(monkeypatch: pytest.M
 
     monkeypatch.setattr(Document, "rollback", keeps)
     _, complaints = lived()
-    assert any("there are" in complaint for complaint in complaints)
+    assert any("the one that the cut binds" in complaint for complaint in complaints)
 
 
 def test_a_transaction_that_is_half_written_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     decide = transactions.decide
 
     def without_the_last(tables: Tables, command: Transact) -> Applied:
-        is_payment = not command.idempotency or command.idempotency.key != "begin"
-        return decide(tables, replace(command, parts=command.parts[:-1]) if is_payment else command)
+        if command.idempotency is None or command.idempotency.key == "begin":
+            return decide(tables, command)
+        applied = decide(tables, replace(command, parts=command.parts[:-1]))
+        done = applied.outcome
+        if not isinstance(done, Transacted):
+            return applied
+        return applied._replace(outcome=replace(done, parts=(*done.parts, done.parts[-1])))
 
     monkeypatch.setattr(transactions, "decide", without_the_last)
     _, complaints = lived()
@@ -73,7 +74,10 @@ def test_a_transaction_that_is_half_written_is_found(monkeypatch: pytest.MonkeyP
 
 def test_a_retry_that_counts_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both payers ask for the beginning with one key."""
-    monkeypatch.setattr(transactions, "_recall", lambda _tables, _command: None)
+    decide = transactions.decide
+    monkeypatch.setattr(
+        transactions, "decide", lambda tables, command: decide(tables, replace(command, idempotency=None))
+    )
     _, complaints = lived()
     assert any("2 times" in complaint for complaint in complaints)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tallystick import Client, Consistency, DecidedMutation, OperationKind, TeamCheckpoint, TeamState, ops
-from tallystick.errors import Refused, TallystickError, Unavailable
+from tallystick.errors import Corrupt, NotFound, Refused, TallystickError, Unavailable
 from tallystick_node.sim.cluster import SimCluster
 
 PREFIX: Final = "purse-"
@@ -142,12 +142,23 @@ async def broken(cluster: SimCluster, client: Client, records: TeamRecords, livi
     for cut in records.cuts:
         if cut.name not in names:
             complaints.append(f"cut {cut.name} was acknowledged and is not there")
-            continue
         complaints += ledger.compare_cut(cut)
-        for node in living:
-            async with cluster.connect(client.namespace, nodes=[node]) as local:
+    for node in living:
+        complaints += [f"{node}: {each}" for each in await _local_states(cluster, client.namespace, node, records)]
+    return complaints
+
+
+async def _local_states(cluster: SimCluster, namespace: str, node: str, records: TeamRecords) -> list[str]:
+    """What cannot be of the cuts as one node has them."""
+    complaints: list[str] = []
+    async with cluster.connect(namespace, nodes=[node]) as local:
+        for cut in records.cuts:
+            try:
                 states = await local.team().rehydrate(cut.name, consistency=Consistency.LOCAL)
-                complaints += [f"{node}: {each}" for each in complaints_of_states(cut, states)]
+            except (Corrupt, NotFound) as error:
+                complaints.append(f"cut {cut.name}: {error}")
+            else:
+                complaints += complaints_of_states(cut, states)
     return complaints
 
 
