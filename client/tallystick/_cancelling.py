@@ -1,4 +1,6 @@
-"""What gRPC swallows: a task that is cancelled while its call ends by itself goes on, with the status of the call.
+"""Cancellations, where they are swallowed and where they must wait.
+
+gRPC swallows some: a task that is cancelled while its call ends by itself goes on, with the status of the call.
 
 Whoever may call again asks here after each call that failed; else a timeout around the whole, or a cancellation, would
 be ignored until the call's own deadline.
@@ -10,6 +12,11 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def cancellations() -> int:
@@ -37,3 +44,21 @@ def raise_if_cancelled(since: int) -> None:
     """
     if cancellations() > since:
         raise asyncio.CancelledError from None
+
+
+async def to_its_end(work: Coroutine[object, object, T]) -> T:
+    """What the work returns; it is never cut. Who is cancelled meanwhile is told so once it has ended.
+
+    For what is short and must not be left half done.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled; the work is done.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))
+        raise

@@ -1273,7 +1273,7 @@ class SyncOutbox:
             Conflict: online: others wrote to the log. Nothing was appended; `state` is now what they made of it.
             QuotaExceeded: the outbox is full.
             Unavailable, Undecided: the majority is out of reach and the agent may not go offline. After `Undecided` it
-                is kept and settled first.
+                is kept and settled first, and so is one whose caller was cancelled.
         """
         return self._portal.run(
             self._inner.append(*operations, cause=cause, trace_id=trace_id, schema_version=schema_version)
@@ -1288,7 +1288,7 @@ class SyncOutbox:
         return self._portal.run(self._inner.append_many(mutations))
 
     def go_offline(self) -> None:
-        """From now on nothing is sent, until `reconcile`; remembered in the file."""
+        """From now on nothing is sent, until `reconcile`; remembered in the file. Waits for what is being sent."""
         self._portal.run(self._inner.go_offline())
 
     def flush(self, *, timeout_s: float | None = None) -> None:

@@ -110,11 +110,14 @@ class OutboxFile:
         return Base(int(self._get("base_seq")), state) if state else None
 
     def begin_round(self, base: Base, forget: Sequence[int] = (), report: bytes = b"") -> None:
-        """From now on entries build on this base. Those that are settled and decided are forgotten."""
+        """From now on entries build on this base. Those that are settled and decided are forgotten.
+
+        With a report the agent is online again: it is what a reconciliation ends with.
+        """
         with self._told(), self._transaction():
             first = self._get("last_number")
             self._put({"base_seq": str(base.seq).encode(), "base_state": base.state_json, "settling": b""})
-            self._put({"round_after": first, **({"report": report} if report else {})})
+            self._put({"round_after": first, **({"report": report, "offline": b"0"} if report else {})})
             self._delete(forget)
         self._forget(forget)
 

@@ -8,6 +8,7 @@ Rules of this file:
 - One thing is sent at a time, in the order in which it was made (`_busy`). Adding waits for no sending, unless it is
   to be decided at once (`_adding`, taken first). A round is ended under both.
 - The file is used on one thread (`_run`), never on the event loop.
+- What changes the file and what is known here is not cut by a cancellation (`to_its_end`): the two always agree.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from typing import Final, Self, TypeVar
 import orjson
 
 from tallystick._backoff import wait_s
+from tallystick._cancelling import to_its_end
 from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._values import Mutation, Operation
-from tallystick.errors import Conflict, Refused, TallystickError, Unavailable, Undecided
+from tallystick.errors import Conflict, Invalid, Overloaded, Reason, Refused, TallystickError, Unavailable, Undecided
 from tallystick.history.merging import MergeResolver
 from tallystick.outbox.applying import apply
 from tallystick.outbox.entries import Base, Entry, Fate, ReconcileReport, Settled
@@ -104,6 +106,7 @@ class Outbox:
         self._chosen_offline = False
         self._interfered = False
         self._cut_off = False
+        self._is_closed = False
         self.last_report: ReconcileReport | None = None
 
     async def __aenter__(self) -> Self:
@@ -120,13 +123,13 @@ class Outbox:
             opened = True
         finally:
             if not opened:
-                await self._close()
+                await to_its_end(self._close())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        await to_its_end(self._close())
 
     @property
     def state(self) -> JSON:
@@ -174,7 +177,7 @@ class Outbox:
             Conflict: online: others wrote to the log. Nothing was appended; `state` is now what they made of it.
             QuotaExceeded: the outbox is full.
             Unavailable, Undecided: the majority is out of reach and the agent may not go offline. After `Undecided` it
-                is kept and settled first.
+                is kept and settled first, and so is one whose caller was cancelled.
         """
         mutation = Mutation.of(*operations, cause=cause, trace_id=trace_id, schema_version=schema_version)
         return await self.append_many((mutation,))
@@ -185,26 +188,29 @@ class Outbox:
 
     async def append_many(self, mutations: Sequence[Mutation]) -> Written:
         """Appends several mutations, all or none. Raises as `append`."""
+        if not mutations:
+            raise Invalid("an append of no mutations")
         async with self._adding:
+            if self._is_closed:
+                raise Unavailable("the outbox is closed", reason=Reason.STOPPING)
             made = (replace(mutations[0], id=secrets.token_bytes(_ID_BYTES)), *mutations[1:])
-            state = apply(self._state, made)
-            key, offline = self._line.outside.new_key(), not self.is_online
-            entry = await self._run(lambda: self._file.add(made, key, made_offline=offline))
-            self._entries[entry.number] = entry
-            self._state = state
-            if not self.is_online:
-                return Written(entry.number, None)
-            if self._write_back:
-                self._wake.set()
-                return Written(entry.number, None)
-            async with self._busy:
-                return await self._decided(entry.number)
+            try:
+                number = await to_its_end(self._add(made))
+                if self._write_back or not self.is_online:
+                    self._wake.set()
+                    return Written(number, None)
+                async with self._busy:
+                    return await self._decided(number)
+            except asyncio.CancelledError:
+                self._wake.set()  # it is kept, and comes home by itself
+                raise
 
     async def go_offline(self) -> None:
-        """From now on nothing is sent, until `reconcile`; remembered in the file."""
+        """From now on nothing is sent, until `reconcile`; remembered in the file. Waits for what is being sent."""
         async with self._adding:
-            await self._run(lambda: self._file.set_offline(offline=True))
-            self._chosen_offline = True
+            await to_its_end(self._choose_offline())
+        async with self._busy:
+            return
 
     async def flush(self, *, timeout_s: float | None = None) -> None:
         """Sends what waits, as it was made.
@@ -245,10 +251,7 @@ class Outbox:
         """Forgets what was refused: these, or all."""
         async with self._adding, self._busy:
             gone = [entry.number for entry in self.refused if not numbers or entry.number in numbers]
-            await self._run(lambda: self._file.remove(gone))
-            for number in gone:
-                self._kept.pop(number, None)
-                self._entries.pop(number, None)
+            await to_its_end(self._forget(gone))
 
     async def _open(self) -> None:
         self._id = await self._run(lambda: self._file.open(secrets.token_bytes(_ID_BYTES)))
@@ -263,8 +266,28 @@ class Outbox:
             await self._look(must=base is None)
         self._sender = asyncio.create_task(self._keep_sending(), name="tallystick outbox")
         if self.queued:
-            self._cut_off = True
-            self._wake.set()
+            self._out_of_touch()
+
+    async def _add(self, made: tuple[Mutation, ...]) -> int:
+        """Keeps what was made; its number."""
+        before = self._state
+        state = apply(before, made)
+        key, offline = self._line.outside.new_key(), not self.is_online
+        entry = await self._run(lambda: self._file.add(made, key, made_offline=offline))
+        self._entries[entry.number] = entry
+        self._state = state if self._state is before else self._speculative()  # else a refusal came meanwhile
+        return entry.number
+
+    async def _choose_offline(self) -> None:
+        await self._run(lambda: self._file.set_offline(offline=True))
+        self._chosen_offline = True
+
+    async def _forget(self, numbers: Sequence[int]) -> None:
+        await self._run(lambda: self._file.remove(numbers))
+        for number in numbers:
+            self._kept.pop(number, None)
+            self._entries.pop(number, None)
+            self._refusals.pop(number, None)
 
     def _load(self) -> tuple[list[Entry], Base | None, int, bool, bytes]:
         file = self._file
@@ -277,9 +300,14 @@ class Outbox:
         except _OUT_OF_REACH:
             if must:
                 raise
-            self._cut_off = True
+            self._out_of_touch()
             return
-        await self._begin(Base(head.seq, encode(head.state)))
+        await to_its_end(self._begin(Base(head.seq, encode(head.state))))
+
+    def _out_of_touch(self) -> None:
+        """No majority, for now: what is made is kept, if the agent may go offline."""
+        self._cut_off = self._auto_offline and not self._write_back
+        self._wake.set()
 
     async def _begin(self, base: Base, report: bytes = b"") -> None:
         refused = {entry.number: entry for entry in self._entries.values() if entry.fate is Fate.REFUSED}
@@ -292,10 +320,11 @@ class Outbox:
     async def _close(self) -> None:
         if self._sender is not None:
             self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sender
-        await self._run(self._file.close)
-        self._thread.shutdown()
+            await asyncio.wait((self._sender,))
+        if not self._is_closed:
+            self._is_closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
+            self._thread.shutdown()
 
     async def _decided(self, number: int) -> Written:
         """Sends what was just added, online."""
@@ -304,8 +333,8 @@ class Outbox:
         except _OUT_OF_REACH as error:
             if self._auto_offline:
                 self._cut_off = True
-                await self._now_offline(number)
                 self._wake.set()
+                await to_its_end(self._now_offline(number))
                 return Written(number, None)
             if isinstance(error, Unavailable):  # no attempt did anything
                 await self._withdraw(number)
@@ -326,24 +355,32 @@ class Outbox:
 
     async def _now_offline(self, number: int) -> None:
         entry = replace(self._entries[number], made_offline=True)
-        await self._run(lambda: self._file.update(entry))
+        with contextlib.suppress(Overloaded):  # no room on the disk: it is there all the same, as made online
+            await self._run(lambda: self._file.update(entry))
         self._entries[number] = entry
 
     async def _withdraw(self, number: int) -> None:
-        """Takes back what its caller is told was not done."""
-        del self._entries[number]
-        await self._run(lambda: self._file.remove([number]))
-        self._state = self._speculative()
+        """Takes back what its caller is told was not done.
 
-    async def _send(self, timeout_s: float | None) -> Refused | None:
-        """Has what waits decided as it was made; how others interfered, or None."""
+        Raises:
+            Undecided: the disk is full, and it stays.
+        """
+        try:
+            await to_its_end(self._forget([number]))
+        except Overloaded as full:
+            raise Undecided(f"it is kept, since it cannot be taken back: {full.message}") from full
+        finally:
+            self._state = self._speculative()
+
+    async def _send(self, timeout_s: float | None, is_over: Callable[[], bool] = lambda: False) -> Refused | None:
+        """Has what waits decided as it was made, until that is over; how others interfered, or None."""
         interference: Refused | None
         if await self._run(self._file.settling):
             interference = Conflict("others interfered, and a reconciliation was cut: call it again")
         else:
             reconciler = self._reconciler(timeout_s)
             try:
-                interference = await reconciler.append()
+                interference = await reconciler.append(is_over)
             finally:
                 self._take(reconciler)
         self._interfered = interference is not None
@@ -355,7 +392,7 @@ class Outbox:
         """Writes the base anew once what was decided since takes as much. Under both locks."""
         held = sum(entry.size_bytes for entry in self._entries.values())
         if held > max(KEPT_BYTES, len(self._base.state_json)) and not self.queued:
-            await self._begin(Base(self.seq, encode(self._state)))
+            await to_its_end(self._begin(Base(self.seq, encode(self._state))))
 
     async def _settle(self, reconciler: Reconciler, why: Refused, how: OnInterference) -> None:
         settling = await self._run(self._file.settling)
@@ -377,13 +414,15 @@ class Outbox:
         head = await self._line.head(timeout_s)
         branch = next((each.branch for each in reconciler.settled if each.branch), "")
         report = ReconcileReport(reconciler.settled, branch, reconciler.left_seq, head.seq)
-        await self._begin(Base(head.seq, encode(head.state)), _written_report(report))
-        await self._run(lambda: self._file.set_offline(offline=False))
+        await to_its_end(self._ended(Base(head.seq, encode(head.state)), report))
+        return report
+
+    async def _ended(self, base: Base, report: ReconcileReport) -> None:
+        await self._begin(base, _written_report(report))
         self._chosen_offline = self._interfered = self._cut_off = False
         self._refusals.clear()
         self._changed.set()
         self.last_report = report
-        return report
 
     def _reconciler(self, timeout_s: float | None) -> Reconciler:
         return Reconciler(self._line, self._file, self._run, self._base, tuple(self._entries.values()), timeout_s)
@@ -411,21 +450,36 @@ class Outbox:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self.queued and not (self._chosen_offline or self._interfered):
+            while (self.queued or self._cut_off) and not (self._chosen_offline or self._interfered):
                 try:
-                    async with self._busy:
-                        await self._send(self._patience_s)
+                    await self._come_home()
                     attempt = 0
                 except _OUT_OF_REACH:
-                    self._cut_off = not self._write_back
+                    self._out_of_touch()
                     attempt += 1
                     await asyncio.sleep(wait_s(attempt, self._line.outside.rng))
                 except TallystickError:
                     break  # the file or the log is damaged: who appends or reconciles is told
-            async with self._adding, self._busy:
-                await self._shorten()
+            with contextlib.suppress(TallystickError):  # there will be another time
+                async with self._adding, self._busy:
+                    await self._shorten()
+
+    async def _come_home(self) -> None:
+        """Has what waits decided; if nothing does, looks whether a majority is there."""
+        if self.queued:
+            async with self._busy:
+                await self._send(self._patience_s, lambda: self._chosen_offline)
+            return
+        head = await self._line.head(self._patience_s)
+        async with self._adding, self._busy:
+            if self._cut_off and not self.queued and head.seq >= self.seq:
+                await to_its_end(self._begin(Base(head.seq, encode(head.state))))
+            self._cut_off = self._cut_off and bool(self.queued)
+            self._changed.set()
 
     def _run(self, work: Callable[[], T]) -> Awaitable[T]:
+        if self._is_closed:
+            raise Undecided("the outbox was closed meanwhile; what it holds is in its file")
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 

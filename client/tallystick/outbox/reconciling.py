@@ -11,12 +11,14 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
+from tallystick._cancelling import to_its_end
 from tallystick._json import JSON, decode
 from tallystick._values import Mutation
-from tallystick.errors import Conflict, NotFound, Reason, Refused, StaleOwner
+from tallystick.errors import Conflict, NotFound, Overloaded, Reason, Refused, StaleOwner
 from tallystick.history.changes import diff
 from tallystick.history.merging import MergeConflict, MergeResolver, merge
 from tallystick.history.patches import mutations as as_mutations
@@ -100,14 +102,19 @@ class Reconciler:
         """Where the log ends with what was appended as it was made."""
         return self._last_seq(Fate.APPENDED, self._base.seq)
 
-    async def append(self) -> Refused | None:
+    async def append(self, is_over: Callable[[], bool] = lambda: False) -> Refused | None:
         """Appends the queued entries as they were made, until others turn out to have interfered: how, or None.
+
+        Args:
+            is_over: no more of them are to be sent now.
 
         Raises:
             Unavailable, Undecided: not all of them; call again.
         """
         seq = self.appended_seq
         for entry in self.queued:
+            if is_over():
+                return None
             refused = await self._append(entry, self._line, seq, Fate.APPENDED)
             if isinstance(refused, Conflict | StaleOwner):
                 return refused
@@ -189,7 +196,10 @@ class Reconciler:
                 await self._keep(replace(entry, attempt=b"", key=line.outside.new_key()))
                 return refused
         branch = line.agent.branch if fate is Fate.BRANCHED else ""
-        await self._keep(replace(entry, attempt=b"", fate=fate, seq=seq, branch=branch))
+        decided = replace(entry, attempt=b"", fate=fate, seq=seq, branch=branch)
+        with suppress(Overloaded):  # no room on the disk: there the attempt stays, and would find itself decided
+            await self._keep(decided)
+        self._entries[entry.number] = decided
         return None
 
     async def _refuse(self, entry: Entry, why: Refused) -> None:
@@ -197,9 +207,12 @@ class Reconciler:
         await self._keep(replace(self._entries[entry.number], fate=Fate.REFUSED, reason=str(why.reason)))
 
     async def _keep(self, entry: Entry) -> Entry:
-        await self._run(lambda: self._file.update(entry))
-        self._entries[entry.number] = entry
-        return entry
+        async def keep() -> Entry:
+            await self._run(lambda: self._file.update(entry))
+            self._entries[entry.number] = entry
+            return entry
+
+        return await to_its_end(keep())
 
     def _last_seq(self, fate: Fate, otherwise: int) -> int:
         return max((entry.seq for entry in self._entries.values() if entry.fate is fate), default=otherwise)
