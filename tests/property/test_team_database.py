@@ -40,7 +40,7 @@ from tallystick_node.wire.commands import decode_commands, encode_command
 from tallystick_node.wire.team_commands import keyed_checkpoint, keyed_transaction
 from tests.property.test_state_database import _crash
 from tests.unit.core_tables import MemoryTables
-from tests.unit.database_support import START_MS, append, apply_each, rows_digest, target
+from tests.unit.database_support import START_MS, append, apply_each, rows_digest, set_op, target
 
 AGENTS = ("a", "ab", "b", "new")
 PLACES = (*(target(agent) for agent in AGENTS), Target("demo", "a", "side"))
@@ -249,6 +249,28 @@ def test_states_that_are_too_large_together_are_refused(
     (refused,) = apply_each(database, command)
     assert isinstance(refused.outcome, Refusal)
     assert refused.outcome.reason == "TEAM_QUOTA"
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        moved([target("a", "one"), target("a", "two")], [1], -1, -1, START_MS, ""),
+        cut("c", "", [target("a", "one"), target("a", "two")], "", 1),
+    ],
+)
+def test_states_of_branches_count_what_they_were_where_those_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """Also where the parent's is small by now: the record of a branch does not know its size yet."""
+    monkeypatch.setattr("tallystick_node.core.limits.TEAM_STATES_BYTES", 100)
+    database = Database.open(tmp_path / "state.db", state_cache_bytes=0)
+    large = append([set_op("/large", '"' + "x" * 60 + '"')], [Operation(OperationKind.DELETE, ("large",), b"")])
+    apply_each(database, large, *(Fork(START_MS, target("a"), name, 1) for name in ("one", "two")))
+    (refused,) = apply_each(database, command)
+    assert isinstance(refused.outcome, Refusal)
+    assert refused.outcome.reason == "TEAM_QUOTA"
+    assert refused.events == ()
     database.close()
 
 

@@ -13,6 +13,7 @@ from tallystick_node.core import teams as cuts
 from tallystick_node.core import transactions
 from tallystick_node.core.commands import Transact
 from tallystick_node.core.document import Document
+from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import Applied, TeamMember, Transacted
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.sim.teams import Ledger, Payer, TeamRecords, broken
@@ -85,8 +86,8 @@ def test_a_retry_that_counts_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_cut_that_is_not_of_one_moment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     member = cuts._member
 
-    def late(tables: Tables, log: LogRecord) -> TeamMember:
-        bound = member(tables, log)
+    def late(log: LogRecord, state: Document) -> TeamMember:
+        bound = member(log, state)
         return bound._replace(seq=max(1, bound.seq - 1)) if log.target.agent.endswith("0") else bound
 
     monkeypatch.setattr(cuts, "_member", late)

@@ -16,6 +16,7 @@ from tallystick.errors import AlreadyExists, NotFound, QuotaExceeded, Reason
 from tallystick_node.core import limits, rules
 from tallystick_node.core.chain import hash_parts
 from tallystick_node.core.commands import TakeTeamCheckpoint
+from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import (
     Applied,
     TeamCheckpointed,
@@ -24,7 +25,7 @@ from tallystick_node.core.outcomes import (
     TeamMember,
 )
 from tallystick_node.core.tables import LogRecord, Tables
-from tallystick_node.core.transactions import check_states
+from tallystick_node.core.transactions import states_of
 from tallystick_node.core.values import digest_json
 
 
@@ -44,8 +45,7 @@ def decide(tables: Tables, command: TakeTeamCheckpoint) -> Applied:
             metadata={"checkpoint": command.name},
         )
     logs = _members(tables, command)
-    check_states(sum(log.state_bytes for log in logs))
-    members = tuple([_member(tables, log) for log in logs])
+    members = tuple([_member(log, state) for log, state in zip(logs, states_of(tables, logs), strict=True)])
     record = TeamCheckpointRecord(
         position=tables.position + 1,
         namespace=command.namespace,
@@ -87,9 +87,8 @@ def _members(tables: Tables, command: TakeTeamCheckpoint) -> Sequence[LogRecord]
     return logs
 
 
-def _member(tables: Tables, log: LogRecord) -> TeamMember:
-    digest = digest_json(tables.document(log).root)
-    return TeamMember(log.target.agent, log.target.branch, log.seq, log.hash, digest)
+def _member(log: LogRecord, state: Document) -> TeamMember:
+    return TeamMember(log.target.agent, log.target.branch, log.seq, log.hash, digest_json(state.root))
 
 
 def _bound(command: TakeTeamCheckpoint, members: Sequence[TeamMember]) -> bytes:

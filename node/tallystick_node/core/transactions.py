@@ -11,7 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tallystick.errors import QuotaExceeded, Reason, Refused
@@ -34,22 +34,32 @@ def decide(tables: Tables, command: Transact) -> Applied:
     if replayed is not None:
         return Applied(replayed)
     logs = [_checked(tables, at, part) for at, part in enumerate(command.parts)]
-    check_states(sum(log.state_bytes for log in logs if log is not None))
-    documents = [tables.document(log) if log is not None else Document.empty() for log in logs]
+    documents = list(states_of(tables, logs))
     _fold(command, documents)
     written = [_write(tables, command, at, log, documents[at]) for at, log in enumerate(logs)]
     parts = tuple([appended(events[-1], len(events)) for events in written])
     return Applied(Transacted(parts[-1].position, parts), tuple([event for events in written for event in events]))
 
 
-def check_states(size_bytes: int) -> None:
-    """Raises `QuotaExceeded` (`TEAM_QUOTA`) when the states that one decision looks at are too large together."""
-    if size_bytes > limits.TEAM_STATES_BYTES:
-        raise QuotaExceeded(
-            f"the states of these agents have {size_bytes} bytes together",
-            reason=Reason.TEAM_QUOTA,
-            metadata={"limit": str(limits.TEAM_STATES_BYTES), "size_bytes": str(size_bytes)},
-        )
+def states_of(tables: Tables, logs: Iterable[LogRecord | None]) -> Iterator[Document]:
+    """The states that one decision looks at, one after the other; None: a log that begins.
+
+    They are measured themselves: the record of a branch does not know the size of its state before its first mutation.
+
+    Raises:
+        QuotaExceeded: `TEAM_QUOTA`, those up to here are too large together.
+    """
+    size_bytes = 0
+    for log in logs:
+        document = tables.document(log) if log is not None else Document.empty()
+        size_bytes += document.size_bytes
+        if size_bytes > limits.TEAM_STATES_BYTES:
+            raise QuotaExceeded(
+                f"the states of these agents have {size_bytes} bytes together, or more",
+                reason=Reason.TEAM_QUOTA,
+                metadata={"limit": str(limits.TEAM_STATES_BYTES), "size_bytes": str(size_bytes)},
+            )
+        yield document
 
 
 def _fold(command: Transact, documents: Sequence[Document]) -> None:
