@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from tallystick import _convert
 from tallystick._branches import Branches
 from tallystick._calls import AnswerT, Calls, Method
-from tallystick._json import JSON, JSONLike, encode
+from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._methods import (
     append_method,
     checkpoint_method,
@@ -237,6 +237,9 @@ class Agent:
             Invalid: the result is not JSON, or too large: the step stays ambiguous, for the effect has happened.
             StaleOwner: another holds the lease.
         """
+        loaded = self._steps.loaded(name)
+        if loaded is not None:
+            return decode(loaded)
         rules = Rules(on_ambiguous, on_failed, cause, timeout_s)
         return await run(self._steps, name, effect, args, rules)
 

@@ -13,7 +13,6 @@ from tallystick_node.core import teams as cuts
 from tallystick_node.core import transactions
 from tallystick_node.core.commands import Transact
 from tallystick_node.core.document import Document
-from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import Applied, TeamMember, Transacted
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.sim.teams import Ledger, Payer, TeamRecords, broken

@@ -48,9 +48,6 @@ async def run(steps: Steps, name: str, effect: Effect, args: tuple[object, ...],
         Conflict: `STEP_AMBIGUOUS` or `STEP_FAILED`, and the rules say so.
         Whatever the effect raises.
     """
-    loaded = steps.loaded(name)
-    if loaded is not None:
-        return decode(loaded)
     begun = await steps.begin(name, cause=rules.cause, timeout_s=rules.timeout_s)
     if not begun.is_granted:
         settled = await _settle(steps, begun, rules)

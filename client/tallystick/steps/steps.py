@@ -167,7 +167,7 @@ class Steps:
         loaded: dict[str, bytes] = {}
         size_bytes = 0
         try:
-            async with aclosing(self._pages(self._consistency, timeout_s, with_results=True)) as messages:
+            async with aclosing(self._pages(self._consistency, timeout_s, results_only=True)) as messages:
                 async for message in messages:
                     size_bytes += len(message.result)
                     if size_bytes > LOADED_BYTES:
@@ -202,9 +202,16 @@ class Steps:
             yield step_of(message)
 
     async def _pages(
-        self, consistency: Consistency, timeout_s: float | None, *, with_results: bool
+        self,
+        consistency: Consistency,
+        timeout_s: float | None,
+        *,
+        with_results: bool = False,
+        results_only: bool = False,
     ) -> AsyncGenerator[step_pb2.StepInfo, None]:
-        request = step_pb2.ListStepsRequest(agent=self._ref, limit=PAGE, with_results=with_results)
+        request = step_pb2.ListStepsRequest(
+            agent=self._ref, limit=PAGE, with_results=with_results, results_only=results_only
+        )
         while True:
             request.options.CopyFrom(self._calls.session.read_options(consistency))
             page = await self._calls.read(list_steps_method, request, consistency=consistency, timeout_s=timeout_s)

@@ -346,12 +346,15 @@ class ListStepsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WITH_RESULTS_FIELD_NUMBER: _builtins.int
+    RESULTS_ONLY_FIELD_NUMBER: _builtins.int
     after: _builtins.str
     """name of the last one seen: they come by name"""
     limit: _builtins.int
     """0 means 100; at most 1000"""
     with_results: _builtins.bool
     """and errors; a page then also ends at 4 MiB of them"""
+    results_only: _builtins.bool
+    """of each the name, status, attempt and result, and nothing else: for who resumes an agent"""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property
@@ -364,10 +367,11 @@ class ListStepsRequest(_message.Message):
         after: _builtins.str = ...,
         limit: _builtins.int = ...,
         with_results: _builtins.bool = ...,
+        results_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "limit", b"limit", "options", b"options", "with_results", b"with_results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "limit", b"limit", "options", b"options", "results_only", b"results_only", "with_results", b"with_results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

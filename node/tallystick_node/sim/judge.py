@@ -75,6 +75,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
         cluster.check()
     except SimulationFailed as error:
         raise PromiseBroken("node", str(error)) from error
+    if 2 * len(living) <= len(cluster.nodes):
+        return  # one is rotten, another's torn write looks like damage: without a majority nobody may be answered
     async with cluster.connect(NAMESPACE, timeout_s=RECOVERY_S, actor="judge") as client:
         await _read_all(cluster, records, client)
         documents = await contexts.found(client)
