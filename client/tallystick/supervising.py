@@ -179,16 +179,19 @@ class Supervisor:
         """Whether its turn came before the supervisor was told to stop."""
         entering = asyncio.create_task(lease.__aenter__())
         stopping = asyncio.create_task(self._stopping.wait())
+        is_entered = False
         try:
             await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
             if entering.done():
                 entering.result()
-                return True
-            return False
+                is_entered = True
+            return is_entered
         finally:
             await _ended(stopping)
-            if not entering.done():
+            if not is_entered:
                 await _ended(entering)
+                if not entering.cancelled() and entering.exception() is None:  # its turn came as it was given up
+                    await lease.__aexit__(None, None, None)
 
     async def _watch_over(self, name: str, program: asyncio.Future[None], lease: Lease) -> bool:
         lost = asyncio.create_task(lease.wait_lost())
@@ -196,10 +199,15 @@ class Supervisor:
         try:
             await asyncio.wait((program, lost, stopping), return_when=asyncio.FIRST_COMPLETED)
             if program.done() and not program.cancelled():
-                if lease.is_lost and isinstance(program.exception(), StaleOwner):
+                error = program.exception()
+                if lease.is_lost and isinstance(error, StaleOwner):
                     return False
+                if error is not None and not isinstance(error, Exception):
+                    raise RuntimeError(f"it ended with {_line(error)}") from error
                 program.result()
                 return True
+            if program.cancelled() and not (lease.is_lost or self._stopping.is_set()):
+                raise RuntimeError("it was cancelled, and not by its supervisor")
             log.info("agent told to end", extra={"event": "agent_ending", "agent": name, "is_lost": lease.is_lost})
             return False
         finally:
