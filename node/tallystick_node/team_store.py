@@ -3,11 +3,12 @@
 Rules of this file:
 - What does not depend on state is refused before anything is proposed (`wire/team_commands.py`).
 - A cut is read as it was decided; of an agent that is gone, or is another one by now, there is no state.
-- A page of states is bounded: each state is rebuilt on the loop's thread.
+- A page of states is bounded, and each state is rebuilt on the loop's thread: between two of them others have a turn.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -138,6 +139,7 @@ class TeamStore:
         for member in record.members[after : after + items]:
             if found and size_bytes > limits.PAGE_BYTES:
                 break
+            await asyncio.sleep(0)  # whoever else waits has a turn between two states
             looked_at += 1
             target = Target(namespace, member.agent, member.branch)
             if changed_only and self._is_unchanged(target, member):
