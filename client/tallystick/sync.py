@@ -1621,6 +1621,8 @@ class SyncTeamTransaction:
     ) -> TransactionPart:
         """The part of one agent, which need not exist yet; asked again, the same one.
 
+        A part to which nothing is added only says where the agent's log must end.
+
         Args:
             expected_seq: refuse the whole transaction unless the agent's log ends here (0: unless it is empty).
             epoch: of the lease that is held of this agent.

@@ -167,6 +167,8 @@ class TeamStore:
 def _admitted(namespace: str, at: int, part: AskedPart) -> Part:
     if part.target.namespace != namespace:
         raise Invalid(f"part {at} is not of {namespace!r}", metadata={"field": "namespace"})
+    if not part.mutations and part.expected_seq is not None:
+        return Part(part.target, (), part.expected_seq)
     try:
         return Part(part.target, admit_mutations(part.mutations), part.expected_seq, part.epoch)
     except Invalid as refused:

@@ -15,6 +15,8 @@ from tallystick import (
     Operation,
     Reason,
     StaleOwner,
+    Team,
+    TeamCheckpoint,
     TeamCheckpointEvent,
     TeamTransaction,
     Transacted,
@@ -73,9 +75,54 @@ def test_a_transaction_is_all_or_nothing() -> None:
                 await transact(client, {"new": (ops.set("/n", 1),), "b": (ops.delete("/missing"),)})
             assert (unfit.value.reason, unfit.value.metadata["agent"]) == (Reason.INVALID_OPERATION, "b")
             with pytest.raises(Invalid) as empty:
-                await transact(client, {**pay, "b": ()}, b=2)
+                await transact(client, {"a": pay["a"], "b": ()})
             assert empty.value.metadata["agent"] == "b"
+            with pytest.raises(Invalid):
+                await transact(client, {"b": ()}, b=2)
             assert await balances(client) == before == {"a": {"n": 7}, "b": {"n": 3}}
+
+    run(scenario)
+
+
+def test_a_part_may_only_say_where_its_log_must_end() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            await begin(client, a=1, b=1)
+            async with client.agent("b").lease():  # who only looks needs none
+                done = await transact(client, {"b": (), "a": (ops.increment("/n", 1),), "new": ()}, b=1, new=0)
+            assert [(part.agent, part.seq) for part in done.parts] == [("a", 2)]
+            await client.agent("b").append(ops.set("/n", 5))
+            for stale in ({"b": 1}, {"b": 2, "new": 1}):
+                with pytest.raises(Conflict):
+                    await transact(client, {"a": (ops.set("/n", 9),), **dict.fromkeys(stale, ())}, **stale)
+            assert await balances(client) == {"a": {"n": 2}, "b": {"n": 5}}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("name", ["a", "still"])
+def test_a_roll_back_is_refused_when_one_goes_on_meanwhile(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that went on before, and one that was still where the cut has it."""
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client, cluster.connect() as other:
+            await begin(client, a=1, still=1)
+            team = client.team()
+            cut = await team.checkpoint("c1")
+            await client.agent("a").append(ops.increment("/n", 1))
+
+            async def meanwhile(_team: Team, _name: str, *, timeout_s: float | None) -> TeamCheckpoint:
+                await other.agent(name).append(ops.increment("/n", 1), timeout_s=timeout_s)
+                return cut
+
+            with monkeypatch.context() as patched:
+                patched.setattr(Team, "get_checkpoint", meanwhile)
+                with pytest.raises(Conflict) as refused:
+                    await team.roll_back("c1")
+            assert refused.value.metadata["agent"] == name
+            assert (await client.agent("a").read()).state != {"n": 1}
+            assert await team.roll_back("c1") is not None
+            assert await balances(client) == {"a": {"n": 1}, "still": {"n": 1}}
 
     run(scenario)
 

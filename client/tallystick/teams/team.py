@@ -175,12 +175,13 @@ class Team:
                 raise NotFound(f"agent {gone!r} is not the one of the cut any more", metadata={"agent": gone})
         if not states:
             return None
+        cut = await self.get_checkpoint(name, timeout_s=timeout_s)
         transaction = TeamTransaction(
             self._calls, namespace=self._namespace, actor=self._actor, idempotency_key=None, timeout_s=timeout_s
         )
         try:
             async with transaction:
-                _put_back(transaction, name, states, epochs or {})
+                _put_back(transaction, cut, states, epochs or {})
         except Invalid as error:
             if error.reason is not Reason.TOO_LARGE:
                 raise
@@ -240,10 +241,15 @@ class Team:
             request.after = page.looked_at
 
 
-def _put_back(transaction: TeamTransaction, name: str, states: Sequence[TeamState], epochs: Mapping[str, int]) -> None:
+def _put_back(
+    transaction: TeamTransaction, cut: TeamCheckpoint, states: Sequence[TeamState], epochs: Mapping[str, int]
+) -> None:
+    """Those that went on get their states; the others must still be where they were."""
+    for member in cut.members:
+        transaction.agent(member.agent, branch=member.branch, expected_seq=member.seq)
     for state in states:
         member = state.member
         replaced = Operation(OperationKind.REPLACE, "", state.state_json)
         transaction.agent(
             member.agent, branch=member.branch, expected_seq=state.head_seq, epoch=epochs.get(member.agent, 0)
-        ).add(Mutation.of(replaced, cause=f"rollback:{name}"))
+        ).add(Mutation.of(replaced, cause=f"rollback:{cut.name}"))

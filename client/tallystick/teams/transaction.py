@@ -50,6 +50,11 @@ class TransactionPart:
         self._mutations.append(mutation)
         return self
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is appended."""
+        return not self._mutations
+
     def expect(self, expected_seq: int | None, epoch: int) -> None:
         """Where the log must end, and under which lease; None and 0 leave what was said before."""
         self._expected_seq = self._expected_seq if expected_seq is None else expected_seq
@@ -104,6 +109,8 @@ class TeamTransaction:
     ) -> TransactionPart:
         """The part of one agent, which need not exist yet; asked again, the same one.
 
+        A part to which nothing is added only says where the agent's log must end.
+
         Args:
             expected_seq: refuse the whole transaction unless the agent's log ends here (0: unless it is empty).
             epoch: of the lease that is held of this agent.
@@ -131,7 +138,8 @@ class TeamTransaction:
 
     async def _send(self) -> Transacted:
         request = self._request
-        request.parts.extend(part.message() for part in self._parts.values())
+        in_order = sorted(self._parts.values(), key=lambda part: part.is_empty)
+        request.parts.extend(part.message() for part in in_order)
         key = request.idempotency_key
         answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)
         self._calls.session.saw(answer.revision)

@@ -101,7 +101,7 @@ class PartAppended:
 
 @dataclass(frozen=True, slots=True)
 class Transacted:
-    """A transaction that was decided: its parts in their order, and the revision of the last mutation."""
+    """A transaction that was decided: what it appended, in order, and the revision of the last mutation."""
 
     parts: tuple[PartAppended, ...]
     revision: Revision
@@ -152,6 +152,7 @@ def transacted(request: team_pb2.TransactRequest, answer: team_pb2.TransactRespo
             revision=_convert.revision(part.revision),
         )
         for asked, part in zip(request.parts, answer.parts, strict=True)
+        if asked.mutations
     ]
     return Transacted(tuple(parts), _convert.revision(answer.revision), answer.replayed)
 

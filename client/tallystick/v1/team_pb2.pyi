@@ -37,7 +37,9 @@ class TransactionPart(_message.Message):
         """its namespace is that of the request, or empty"""
 
     @_builtins.property
-    def mutations(self) -> _containers.RepeatedCompositeFieldContainer[_state_pb2.Mutation]: ...
+    def mutations(self) -> _containers.RepeatedCompositeFieldContainer[_state_pb2.Mutation]:
+        """none: nothing is appended, and `expected_seq` must hold"""
+
     def __init__(
         self,
         *,
@@ -70,7 +72,7 @@ class TransactRequest(_message.Message):
     actor: _builtins.str
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactionPart]:
-        """1 to 100, each log at most once"""
+        """Each log at most once, at most 1000. The first one, and at most 100, append something."""
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class TransactedPart(_message.Message):
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     first_seq: _builtins.int
-    """0, as what follows, in the answer to a retry, where the log was deleted meanwhile"""
+    """0 where nothing was appended: `last_seq` is the expected one then; 0, as what follows, in the answer to a retry, where the log was deleted meanwhile"""
     last_seq: _builtins.int
     hash: _builtins.bytes
     """of the last mutation"""

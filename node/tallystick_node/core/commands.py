@@ -311,7 +311,7 @@ class DeleteBranch:
 
 
 class Part(NamedTuple):
-    """What a transaction appends to one log; `expected_seq` and `epoch` as in an append."""
+    """What a transaction appends to one log, if anything; `expected_seq` and `epoch` as in an append."""
 
     target: Target
     mutations: tuple[Mutation, ...]

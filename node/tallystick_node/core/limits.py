@@ -102,7 +102,7 @@ CURSOR_BYTES: Final = 64 * 1024
 """One cursor of a team's checkpoint, serialized."""
 
 TRANSACTION_PARTS: Final = 100
-"""Logs that one transaction appends to."""
+"""Logs that one transaction appends to. With those of which it only says where they must end, `TEAM_AGENTS`."""
 
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""

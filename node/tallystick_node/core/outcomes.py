@@ -273,7 +273,8 @@ class Forked:
 class Transacted:
     """All parts are in their logs, in the order of the request; the position is that of the last mutation.
 
-    In the answer to a retry, a part whose log was deleted meanwhile has its position alone: seqs are 0, the hash empty.
+    A part that appends nothing has the seq that it expected, and nothing else. In the answer to a retry, a part whose
+    log was deleted meanwhile has its position alone: seqs are 0, the hash empty.
     """
 
     position: int

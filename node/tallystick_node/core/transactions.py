@@ -6,19 +6,21 @@ Rules of this file:
 - The events are the parts' mutations, at consecutive positions in the order of the request.
 - The key belongs to the log of the first part, and goes with that. A retry is answered out of the events; those of a
   log that was deleted meanwhile are gone, and of that part the position alone is known.
-- That no log is named twice and no part is empty was checked before.
+- A part without mutations only says where its log must end: it appends nothing, and needs no lease.
+- That no log is named twice, and that the first part appends, was checked before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from tallystick.errors import QuotaExceeded, Reason, Refused
 from tallystick_node.core import leases, limits, rules
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.chain import NO_HASH
-from tallystick_node.core.commands import MAIN, Part, Target, Transact
+from tallystick_node.core.commands import MAIN, Part, Transact
 from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import Appended, Applied, MutationDecided, Transacted
 from tallystick_node.core.tables import LogRecord, Tables
@@ -34,11 +36,16 @@ def decide(tables: Tables, command: Transact) -> Applied:
     if replayed is not None:
         return Applied(replayed)
     logs = [_checked(tables, at, part) for at, part in enumerate(command.parts)]
-    documents = list(states_of(tables, logs))
+    appending = [(at, log) for at, log in enumerate(logs) if command.parts[at].mutations]
+    documents = dict(zip([at for at, _ in appending], states_of(tables, [log for _, log in appending]), strict=True))
     _fold(command, documents)
-    written = [_write(tables, command, at, log, documents[at]) for at, log in enumerate(logs)]
-    parts = tuple([appended(events[-1], len(events)) for events in written])
-    return Applied(Transacted(parts[-1].position, parts), tuple([event for events in written for event in events]))
+    events: list[MutationDecided] = []
+    outcomes = [_seen(part) for part in command.parts]
+    for at, log in appending:
+        decided = _write(tables, command, at, log, documents[at])
+        events += decided
+        outcomes[at] = appended(decided[-1], len(decided))
+    return Applied(Transacted(events[-1].position, tuple(outcomes)), tuple(events))
 
 
 def states_of(tables: Tables, logs: Iterable[LogRecord | None]) -> Iterator[Document]:
@@ -62,17 +69,17 @@ def states_of(tables: Tables, logs: Iterable[LogRecord | None]) -> Iterator[Docu
         yield document
 
 
-def _fold(command: Transact, documents: Sequence[Document]) -> None:
+def _fold(command: Transact, documents: Mapping[int, Document]) -> None:
     """Apply the parts to their states: all of them, or none and raise why."""
     try:
-        for at, (part, document) in enumerate(zip(command.parts, documents, strict=True)):
-            with _naming(at, part):
-                fold(document, part.mutations)
+        for at, document in documents.items():
+            with _naming(at, command.parts[at]):
+                fold(document, command.parts[at].mutations)
     except Refused:
-        for document in documents:
+        for document in documents.values():
             document.rollback()
         raise
-    for document in documents:
+    for document in documents.values():
         document.commit()
 
 
@@ -98,15 +105,21 @@ def _recall(tables: Tables, command: Transact) -> Transacted | None:
     position = event.position
     for part in others:
         position += len(part.mutations)
-        answers.append(_recalled(tables, part.target, position, len(part.mutations)))
+        answer = _recalled(tables, part, position) if part.mutations else replace(_seen(part), replayed=True)
+        answers.append(answer)
     return Transacted(position, tuple(answers), replayed=True)
 
 
-def _recalled(tables: Tables, target: Target, position: int, mutations: int) -> Appended:
+def _recalled(tables: Tables, part: Part, position: int) -> Appended:
     event = tables.find_mutation(position)
-    if event is None or event.target != target:
+    if event is None or event.target != part.target:
         return Appended(position, 0, 0, NO_HASH, 0, replayed=True)
-    return appended(event, mutations, replayed=True)
+    return appended(event, len(part.mutations), replayed=True)
+
+
+def _seen(part: Part) -> Appended:
+    """What is answered of a part that appends nothing: where its log ends, as it said."""
+    return Appended(0, 0, part.expected_seq or 0, NO_HASH, 0)
 
 
 def _checked(tables: Tables, at: int, part: Part) -> LogRecord | None:
@@ -115,7 +128,8 @@ def _checked(tables: Tables, at: int, part: Part) -> LogRecord | None:
         log = tables.log(part.target)
         if log is None and part.target.branch != MAIN:
             raise rules.branch_not_found(part.target)
-        leases.check_epoch(tables, part.target, part.epoch)
+        if part.mutations:
+            leases.check_epoch(tables, part.target, part.epoch)
         rules.check_head(part.expected_seq, log.seq if log is not None else 0)
         return log
 

@@ -83,23 +83,24 @@ class Payer:
         await self._transact({}, is_broken=self._rng.random() < 0.2)
 
     async def _pay_what_was_read(self) -> None:
-        """Only if nobody paid meanwhile."""
-        heads = {purse: (await self._client.agent(purse).read()).seq for purse in PURSES[:2]}
+        """Only if nobody paid meanwhile: neither from these nor from one that was looked at."""
+        heads = {purse: (await self._client.agent(purse).read()).seq for purse in PURSES[:3]}
         await self._transact(heads, is_broken=False)
 
     async def _transact(self, heads: dict[str, int], *, is_broken: bool) -> None:
-        purses = sorted(heads) or self._rng.sample(PURSES, self._rng.randint(2, len(PURSES)))
+        purses = sorted(heads)[:2] or self._rng.sample(PURSES, self._rng.randint(2, len(PURSES)))
         amounts = [self._rng.randint(-9, 9) for _ in purses[1:]]
         self._count += 1
         payment = f"{self._name}.{self._count}"
         try:
             async with self._client.transaction() as team:
+                for purse, seq in heads.items():
+                    team.agent(purse, expected_seq=seq)
                 for purse, amount in zip(purses, [-sum(amounts), *amounts], strict=True):
                     operations = [ops.increment("/n", amount)]
                     if is_broken and purse == purses[-1]:
                         operations.append(ops.delete("/missing"))
-                    part = team.agent(purse, expected_seq=heads.get(purse))
-                    part.append(*operations, cause=f"pay:{payment}/{len(purses)}")
+                    team.agent(purse).append(*operations, cause=f"pay:{payment}/{len(purses)}")
         except (Refused, Unavailable):
             self._records.not_paid.add(payment)
             raise

@@ -33,6 +33,8 @@ TEAM_SELECT: Final = (
 )
 """Begins a statement whose rows `team_checkpoint_of` reads."""
 
+_MEMBER_BYTES: Final = 256
+
 TEAM_INSERT: Final = "INSERT INTO team_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -77,8 +79,9 @@ def team_row(record: TeamCheckpointRecord) -> tuple[Value, ...]:
 
 
 def team_checkpoint_bytes(record: TeamCheckpointRecord) -> int:
-    """What a cut counts for where pages are bounded by bytes."""
-    return len(record.metadata) + len(_bound(record))
+    """What a cut counts for where pages are bounded by bytes, roughly."""
+    cursors = sum(len(context.cursor) for context in record.contexts)
+    return len(record.metadata) + _MEMBER_BYTES * len(record.members) + cursors
 
 
 def team_body(event: TeamCheckpointTaken) -> bytes:

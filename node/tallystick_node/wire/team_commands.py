@@ -62,10 +62,11 @@ def encode_team_command(command: TeamCommand) -> log_pb2.Command:
     message = log_pb2.Command(time_unix_ms=command.time_unix_ms)
     if isinstance(command, Transact):
         check_idempotency(command.idempotency)
-        _check_count("parts", len(command.parts), limits.TRANSACTION_PARTS)
+        _check_count("parts", len(command.parts), limits.TEAM_AGENTS)
+        _check_count("parts", sum(bool(part.mutations) for part in command.parts), limits.TRANSACTION_PARTS)
         _check_count("mutations", sum(len(part.mutations) for part in command.parts), limits.APPEND_MUTATIONS)
-        if not command.parts:
-            raise Invalid("a transaction has at least one part", metadata={"field": "parts"})
+        if not command.parts or not command.parts[0].mutations:
+            raise Invalid("the first part of a transaction appends something", metadata={"field": "parts"})
         _check_targets([part.target for part in command.parts], command.parts[0].target.namespace)
         message.transact.CopyFrom(_transact(command))
         return message

@@ -1061,7 +1061,7 @@ class Transact(_message.Message):
     def idempotency(self) -> Global___Idempotency: ...
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactedPart]:
-        """at most 100, each log at most once"""
+        """each log at most once; the first one has mutations"""
 
     def __init__(
         self,
@@ -1094,7 +1094,7 @@ class TransactedPart(_message.Message):
     epoch: _builtins.int
     @_builtins.property
     def mutations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """as in Append"""
+        """as in Append; none: nothing is appended, and expected_seq must hold"""
 
     def __init__(
         self,
