@@ -10,6 +10,7 @@ import pytest
 
 from tallystick import JSON, Agent, Invalid, NotFound, ops
 from tallystick.history import MergeConflict
+from tallystick.history import history as history_module
 from tallystick.testing import SimCluster
 
 
@@ -68,6 +69,25 @@ def test_another_process_finds_the_same_stack_and_a_redo_of_many_mutations_is_on
             assert await agent.history.redo() is None
 
     with SimCluster(nodes=3, seed=2) as cluster:
+        cluster.run(scenario)
+
+
+def test_what_began_before_the_window_is_not_taken_back_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [str(number) for number in range(150)]
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            agent = client.agent("a")
+            await agent.append(ops.replace(dict.fromkeys(keys, 0)))
+            await agent.append(ops.replace(dict.fromkeys(keys, 1)))
+            undone = await agent.history.undo()
+            assert undone is not None and undone.appended is not None
+            assert (undone.appended.first_seq, undone.appended.seq) == (3, 4)
+            monkeypatch.setattr(history_module, "UNDO_WINDOW", 1)
+            assert await agent.history.undo() is None
+            assert (await agent.read()).state == dict.fromkeys(keys, 0)
+
+    with SimCluster(nodes=3, seed=5) as cluster:
         cluster.run(scenario)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from tallystick import JSON
 from tallystick.history import NOTHING, MergeConflict, diff, merge
 from tallystick.history.changes import same
-from tallystick.history.merging import ALIGNED_ITEMS
+from tallystick.history.merging import ALIGNED_ITEMS, ALIGNED_PAIRS
 from tallystick.history.patches import APPEND_BYTES, MUTATION_OPERATIONS, mutations, operations
 from tallystick.ops import Operation, OperationKind
 from tallystick.ops import set as set_
@@ -125,6 +125,15 @@ def test_a_long_list_changed_in_many_places_is_one_piece() -> None:
     assert merge(base, ours, theirs).value == [*ours, "z"]
     theirs.insert(ALIGNED_ITEMS, "in the middle of ours")
     assert len(merge(base, ours, theirs).conflicts) == 1
+
+
+def test_a_long_list_of_a_few_items_is_one_piece_and_takes_no_minutes() -> None:
+    base: list[JSON] = [0] * ALIGNED_ITEMS
+    ours: list[JSON] = [0, 1] * (ALIGNED_ITEMS // 2)
+    assert len(base) * len(ours) // 2 > ALIGNED_PAIRS
+    assert merge(base, ours, [*base, 2]).conflicts
+    assert merge(base, base, ours).value == ours
+    assert merge(base[:9], [*base[:4], 1, *base[:5]], [2, *base[:9]]).value == [2, 0, 0, 0, 0, 1, *base[:5]]
 
 
 def test_a_resolver_must_give_what_fits() -> None:

@@ -6,6 +6,7 @@ again. So nothing is decided that was not looked at, and the nodes know nothing 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -210,10 +211,19 @@ class History:
             seen.append(mutation)
             if mutation.seq >= head.seq:
                 break
-        return stacks(seen)
+        return stacks(_from_a_boundary(seen))
 
     async def _read(self, point: Point, timeout_s: float | None) -> Snapshot:
         return await self._agent.read(seq=_seq(point), checkpoint=_name(point), time=_time(point), timeout_s=timeout_s)
+
+
+def _from_a_boundary(log: Sequence[DecidedMutation]) -> Sequence[DecidedMutation]:
+    """Without what may be the rest of a step that began before: half a step cannot be taken back."""
+    reverts = log[0].mutation.reverts if log and log[0].seq > 1 else 0
+    if not reverts:
+        return log
+    at = next((index for index, each in enumerate(log) if each.mutation.reverts != reverts), len(log))
+    return log[at:]
 
 
 def _seq(point: Point) -> int | None:

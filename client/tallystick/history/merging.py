@@ -7,12 +7,13 @@ sides left as long as it was is also merged item by item where their changes mee
 Rules of this file:
 - Pure, and fair: with the sides exchanged there are as many conflicts, and without any the result is the same.
 - Equality is JSON's (`changes.same`).
-- The longest common subsequence is looked for in lists up to `ALIGNED_ITEMS`; a longer one counts, between what is
-  equal at its ends, as changed in one piece.
+- The common parts of lists are looked for up to `ALIGNED_ITEMS` and `ALIGNED_PAIRS`; what is more counts, between what
+  is equal at its ends, as changed in one piece.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -23,6 +24,9 @@ from tallystick.history.changes import canonical, escape, same
 
 ALIGNED_ITEMS: Final = 2000
 """Items, after what is equal at both ends is set aside, among which a list's common parts are looked for."""
+
+ALIGNED_PAIRS: Final = 20_000
+"""The same, in pairs of equal items, one of either list: of lists that repeat a few items it would take minutes."""
 
 
 class Nothing:
@@ -190,7 +194,11 @@ def _hunks(base: list[JSON], side: list[JSON]) -> list[_Hunk]:
         return []
     if max(len(one), len(other)) > ALIGNED_ITEMS:
         return [(head, head + len(one), head, head + len(other))]
-    matcher = SequenceMatcher(None, list(map(canonical, one)), list(map(canonical, other)), autojunk=False)
+    lines, other_lines = list(map(canonical, one)), list(map(canonical, other))
+    counts = Counter(other_lines)
+    if sum(counts[line] for line in lines) > ALIGNED_PAIRS:
+        return [(head, head + len(one), head, head + len(other))]
+    matcher = SequenceMatcher(None, lines, other_lines, autojunk=False)
     return [
         (head + i1, head + i2, head + j1, head + j2) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"
     ]
