@@ -2,7 +2,8 @@
 
 Rules of this file:
 - Nothing that is looked at is changed: a folder is looked at in a copy.
-- What differs is named (node, agent, seq, file), and the command ends with the exit code of damage.
+- What differs is named (node, agent, seq, file), and the command ends with the exit code of damage. A node that does
+  not answer is named too, and is no damage. What is deleted meanwhile is nobody's fault.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,8 @@ import click
 from rich.text import Text
 
 import tallystick
-from tallystick import BranchInfo, StateDigest
-from tallystick.errors import Corrupt, TallystickError
+from tallystick import BranchInfo, EndpointStatus, StateDigest
+from tallystick.errors import Corrupt, NotFound, TallystickError, Unavailable, Undecided
 from tallystick.history import Chain
 from tallystick.history.export import ExportedCheckpoint, ExportReader
 from tallystick_node.cli import keys
@@ -59,37 +60,67 @@ def verify_cluster(connection: Connection, prefix: str) -> None:
 
     With --json: JSON Lines, one for each branch.
     """
-    wrong = asyncio.run(_cluster(connection, prefix))
+    wrong, unseen = asyncio.run(verified(connection, prefix))
     if wrong:
         raise Failure(f"{wrong} logs are not what was decided", ExitCode.CORRUPT, "see above which, and where")
+    if unseen:
+        raise Failure(f"not looked at: {', '.join(unseen)}", ExitCode.UNAVAILABLE, "the others are whole")
 
 
-async def _cluster(connection: Connection, prefix: str) -> int:
+async def verified(connection: Connection, prefix: str) -> tuple[int, list[str]]:
+    """How many logs are wrong; and the endpoints of members that did not answer."""
     wrong = looked_at = 0
     async with connection.open() as client:
-        endpoints = [each.endpoint for each in await client.statuses() if each.status is not None]
+        answers = await client.statuses()
+        endpoints = [each.endpoint for each in answers if each.status is not None]
         if not endpoints:
             raise Failure("no node answers", ExitCode.UNAVAILABLE)
+        unseen = _silent(answers)
         nodes = {endpoint: connection.open_node(endpoint) for endpoint in endpoints}
         try:
             async for info in client.agents(prefix=prefix):
-                async for branch in client.agent(info.name).branches():
-                    problems = await _log(client, nodes, branch)
-                    wrong += bool(problems)
-                    _tell(connection, branch, problems)
+                async for branch in _branches(client, info.name):
+                    found = await _log(client, nodes, branch)
+                    wrong += any(not isinstance(why, _Unseen) for why in found.values())
+                    unseen |= {endpoint for endpoint, why in found.items() if isinstance(why, _Unseen)}
+                    _tell(connection, branch, [f"{endpoint}: {why}" for endpoint, why in found.items()])
                 looked_at += 1
         finally:
             await asyncio.gather(*(node.close() for node in nodes.values()))
     if not connection.as_json:
         console().print(Text(f"{looked_at} agents on {len(nodes)} nodes, {wrong} logs wrong", style="bold"))
-    return wrong
+    return wrong, sorted(unseen)
 
 
-async def _log(client: tallystick.Client, nodes: dict[str, tallystick.Client], branch: BranchInfo) -> list[str]:
-    """What is wrong with a branch of an agent, in sentences."""
-    kept = await client.agent(branch.agent, branch=branch.name).state_digest()
-    found = await asyncio.gather(*(_on_node(node, branch, kept) for node in nodes.values()))
-    return [f"{endpoint}: {why}" for endpoint, why in zip(nodes, found, strict=True) if why]
+class _Unseen(str):
+    """Why a log could not be looked at on a node, which does not mean that it is wrong."""
+
+
+def _silent(answers: Sequence[EndpointStatus]) -> set[str]:
+    """The endpoints of members that did not answer."""
+    known = {each.status.node_id for each in answers if each.status is not None}
+    members = {member for each in answers if each.status is not None for member in each.status.members}
+    return {member.client_endpoint or member.node_id for member in members if member.node_id not in known}
+
+
+async def _branches(client: tallystick.Client, name: str) -> AsyncGenerator[BranchInfo, None]:
+    """The branches of an agent; none if it was deleted meanwhile."""
+    with suppress(NotFound):
+        async for branch in client.agent(name).branches():
+            yield branch
+
+
+async def _log(client: tallystick.Client, nodes: dict[str, tallystick.Client], branch: BranchInfo) -> dict[str, str]:
+    """What is wrong with a branch of an agent, by the nodes where it is."""
+    agent = client.agent(branch.agent, branch=branch.name)
+    try:
+        kept = await agent.state_digest()
+        why = await asyncio.gather(*(_on_node(node, branch, kept) for node in nodes.values()))
+        found = {endpoint: each for endpoint, each in zip(nodes, why, strict=True) if each}
+        is_there = not found or (await agent.state_digest(seq=kept.seq)).hash == kept.hash
+    except NotFound:
+        is_there = False
+    return found if is_there else {}  # deleted meanwhile, and perhaps made anew
 
 
 async def _on_node(node: tallystick.Client, branch: BranchInfo, kept: StateDigest) -> str:
@@ -103,6 +134,8 @@ async def _on_node(node: tallystick.Client, branch: BranchInfo, kept: StateDiges
                     break
                 chain.follow(mutation)
         here = await agent.state_digest(seq=kept.seq)
+    except (Unavailable, Undecided) as error:
+        return _Unseen(error)
     except TallystickError as error:  # whatever it is, this node did not show what it should have
         return str(error)
     if not chain.head == here.hash == kept.hash:
