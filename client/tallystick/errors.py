@@ -254,8 +254,12 @@ _RETRY = "Retry, here or at another node; the client does so until its deadline.
 
 REASONS: Final[Mapping[Reason, Row]] = {
     Reason.AGENT_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, _CHECK),
-    Reason.BRANCH_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, _CHECK),
-    Reason.CHECKPOINT_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "List the checkpoints of this agent."),
+    Reason.BRANCH_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick agent branches` lists what there is."
+    ),
+    Reason.CHECKPOINT_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick agent checkpoints` lists what there is."
+    ),
     Reason.SEQ_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "Read at head: its seq is the newest there is."),
     Reason.TIME_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "The agent's log begins after this time."),
     Reason.CHECKPOINT_EXISTS: Row(
@@ -279,7 +283,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.CONTEXT_NOT_FOUND: Row(
         NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context ls` lists what there is."
     ),
-    Reason.VERSION_NOT_FOUND: Row(NotFound, StatusCode.NOT_FOUND, "List the versions of this context."),
+    Reason.VERSION_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context versions` lists what there is."
+    ),
     Reason.CONTEXT_EXISTS: Row(
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Open the context that has this name, or choose another name."
     ),

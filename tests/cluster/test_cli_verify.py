@@ -63,6 +63,8 @@ async def test_an_export_verifies_offline_and_a_changed_byte_does_not(tmp_path: 
     assert (told["mutations"], told["states_checked"], told["signer_trusted"]) == (21, 1, True)
     not_theirs = await tallystick_says(None, "verify", "export", str(file), "--public-key", str(stranger))
     assert not_theirs.exit_code == ExitCode.CORRUPT and "not signed with that key" in not_theirs.stderr
+    nothing = await tallystick_says(None, "verify", "export", str(private))
+    assert nothing.exit_code == ExitCode.CORRUPT and str(private) in nothing.stderr and "node" not in nothing.stderr
     flip(file, b'"seq":7')
     bent = await tallystick_says(None, "verify", "export", str(file))
     assert bent.exit_code == ExitCode.CORRUPT and "line" in bent.stderr

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from rich.console import Console
 import tallystick
 from tallystick import JSON, EndpointStatus, Reason, Role, ops
 from tallystick._status import node_status
+from tallystick.errors import error_for
 from tallystick.v1 import cluster_pb2, state_pb2
 from tallystick_node.cli import main
 from tallystick_node.cli.status import view
@@ -308,10 +310,39 @@ async def test_what_is_not_there_ends_with_1_and_advice() -> None:
     assert "tallystick agent ls" in ended.err
 
 
-async def test_nobody_there_ends_with_3() -> None:
-    ended = await run("agent", "ls", "--timeout", "0.5", endpoint="127.0.0.1:1")
+async def test_checkpoints_are_listed_and_a_wrong_name_says_where() -> None:
+    async with shown_node() as node:
+        async with tallystick.connect(node.endpoint, namespace="default", actor="tester") as client:
+            for name in ("begin", "mid", "end"):
+                await client.agent("ann").checkpoint(name, metadata={"note": EVIL})
+        people, programs, first = await asyncio.gather(
+            run("agent", "checkpoints", "ann", endpoint=node.endpoint),
+            run("agent", "checkpoints", "ann", "--json", endpoint=node.endpoint),
+            run("agent", "checkpoints", "ann", "--json", "--limit", "1", endpoint=node.endpoint),
+        )
+    assert [line["name"] for line in programs.lines()] == ["begin", "mid", "end"]
+    assert [line["name"] for line in first.lines()] == ["begin"]
+    assert all(name in people.out for name in ("begin", "mid", "end", "note"))
+    assert "tallystick agent checkpoints" in error_for("CHECKPOINT_NOT_FOUND", "none").advice
+
+
+@pytest.mark.parametrize("command", [["agent", "ls"], ["status"], ["verify", "cluster"]])
+async def test_nobody_there_ends_with_3_and_says_how_to_begin(command: list[str]) -> None:
+    ended = await run(*command, "--json", "--timeout", "0.5", endpoint="127.0.0.1:1")
     assert ended.code == 3
-    assert ended.out == ""
+    assert "tallystick dev" in ended.err
+    assert ended.out == "" or command == ["status"]
+
+
+def test_what_commands_do_is_said_whole_where_they_are_listed() -> None:
+    context = click.Context(main)
+    named = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    groups = [name for name, command in named.items() if isinstance(command, click.Group)]
+    assert "agent" in groups
+    for words in ([], *([name] for name in groups)):
+        shown = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).stdout
+        _, _, listed = shown.partition("Commands:")
+        assert listed and "..." not in listed, shown
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ class Edit:
         """When it was made."""
         return to_time(self.time_unix_ms)
 
+    @property
+    def merged(self) -> datetime:
+        """When the node that answers had it."""
+        return to_time(self.merged_unix_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class BlameLine:

@@ -17,6 +17,7 @@ import tallystick
 from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
+from tallystick_node.cli.checkpoints import list_checkpoints
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.exporting import export_log
@@ -210,6 +211,7 @@ for _command in (
     merge,
     export_log,
     show_steps,
+    list_checkpoints,
     fork,
     fork_team,
     list_branches,

@@ -45,7 +45,7 @@ def fork(
     *,
     at_turn: bool,
 ) -> None:
-    """Begin a branch: it shares the past up to a point, and costs a record. With --json: as `branches` has it."""
+    """Begin a branch at a point of a log. It shares the past, and costs a record. With --json: as `branches` has it."""
     if sum(at is not None for at in (at_seq, at_checkpoint, at_time)) + at_turn > 1:
         raise click.UsageError("at most one of --at-seq, --at-checkpoint, --at-time and --at-turn")
     time = None if at_time is None else parse_time(at_time)
@@ -71,7 +71,9 @@ async def _fork(
 @click.option("--branch", default=MAIN, show_default=True, metavar="NAME", help="Where the new ones begin.")
 @connection_options
 def fork_team(connection: Connection, prefix: str, new: str, branch: str) -> None:
-    """Begin a branch of each agent whose name begins with PREFIX, as they are now: of all, or none.
+    """Begin a branch of a whole team, or of none.
+
+    Of each agent whose name begins with PREFIX, as they are now.
 
     With --json: JSON Lines.
     """
@@ -126,7 +128,7 @@ def _beginning(info: BranchInfo) -> str:
 @click.argument("branch")
 @connection_options
 def delete_branch(connection: Connection, name: str, branch: str) -> None:
-    """Remove a branch: what was appended to it, not what it shares. Refused while another began at it."""
+    """Remove a branch. What was appended to it is gone, not what it shares. Refused while another began at it."""
     asyncio.run(_delete(connection, name, branch))
 
 

@@ -60,7 +60,7 @@ class Subject:
 @click.option("--client", "clients", multiple=True, metavar="NAME", help="A client that gets one.  [default: client]")
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long they are good.")
 def certs(folder: Path, nodes: tuple[str, ...], hosts: tuple[str, ...], clients: tuple[str, ...], days: int) -> None:
-    """Make a CA for development and certificates for nodes and clients in FOLDER.
+    """Make a CA and certificates, for development. In FOLDER, for nodes and clients.
 
     Run it again for more: the CA and all that exists stays as it is. For production use certificates of your own CA.
     """

@@ -18,13 +18,15 @@ from __future__ import annotations
 import errno
 import sys
 from enum import IntEnum
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
-from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
+from tallystick.errors import Corrupt, Reason, TallystickError, Unavailable, Undecided
 from tallystick_node.cli.printable import printable
 from tallystick_node.config.values import ConfigError
+
+NOBODY: Final = "Start nodes (`tallystick dev` runs three here), or name those that run with --endpoints."
 
 
 class ExitCode(IntEnum):
@@ -67,7 +69,7 @@ def failure_for(error: TallystickError | ConfigError | OSError) -> Failure:
         where = f"{error.filename}: " if error.filename else ""
         code = ExitCode.UNAVAILABLE if error.errno == errno.EADDRINUSE else ExitCode.REFUSED
         return Failure(f"{where}{error.strerror or error}", code)
-    return Failure(str(error), _code_of(error), error.advice)
+    return Failure(str(error), _code_of(error), NOBODY if error.reason == Reason.UNREACHABLE else error.advice)
 
 
 def _code_of(error: TallystickError) -> ExitCode:

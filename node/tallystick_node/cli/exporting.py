@@ -39,7 +39,10 @@ _TOLD_EVERY_BYTES = 1024 * 1024
 def export_log(
     connection: Connection, name: str, branch: str, file: Path, key: Path | None, *, overwrite: bool
 ) -> None:
-    """Write an agent's log to FILE, as `tallystick verify export` reads it. FILE is whole, or not there."""
+    """Write a log to a file that verifies anywhere.
+
+    `tallystick verify export` reads it. FILE is whole, or not there.
+    """
     if file.exists() and not overwrite:
         raise Failure(f"{file} exists", ExitCode.REFUSED, "choose another name, or say --overwrite")
     sign = keys.load_sign(key) if key is not None else None

@@ -81,7 +81,7 @@ def _change_line(change: StateChange) -> Text:
 @branch_option
 @connection_options
 def undo(connection: Connection, name: str, branch: str, resolve: MergeResolver | None) -> None:
-    """Take back the newest change of an agent's state, by appending its inverse."""
+    """Take back the newest change of the state. Its inverse is appended."""
     asyncio.run(_rewrite(connection, name, branch, lambda history: history.undo(resolve=resolve), "nothing to undo"))
 
 
@@ -105,7 +105,7 @@ def redo(connection: Connection, name: str, branch: str, resolve: MergeResolver 
 def revert(
     connection: Connection, name: str, branch: str, seq: int, last: int | None, resolve: MergeResolver | None
 ) -> None:
-    """Take back what the mutation SEQ did to an agent's state, and leave what came after it."""
+    """Take back what the mutation SEQ did. What came after it is left."""
 
     def rewrite(history: History) -> Awaitable[MergeResult | None]:
         return history.revert(seq, last=last, resolve=resolve)
@@ -120,7 +120,7 @@ def revert(
 @_resolve_option
 @connection_options
 def merge(connection: Connection, name: str, source: str, branch: str, resolve: MergeResolver | None) -> None:
-    """Bring what was done on the branch SOURCE into another, by a three-way merge from where they parted."""
+    """Bring what was done on the branch SOURCE into another. By a three-way merge from where they parted."""
     wanted: _Rewrite = lambda history: history.merge(source, resolve=resolve)  # noqa: E731
     asyncio.run(_rewrite(connection, name, branch, wanted, "nothing to merge"))
 

@@ -27,7 +27,7 @@ def lease() -> None:
 @click.option("--held", is_flag=True, help="Only leases that are held now.")
 @connection_options
 def list_leases(connection: Connection, prefix: str, *, held: bool) -> None:
-    """List leases, those that ended too: an expired one was left by a holder that stopped. With --json: JSON Lines."""
+    """List leases, those that ended too. An expired one was left by a holder that stopped. With --json: JSON Lines."""
     asyncio.run(_list(connection, prefix, only_held=held))
 
 
@@ -60,7 +60,7 @@ async def _show_one(connection: Connection, name: str) -> None:
 @click.option("--epoch", type=click.IntRange(1), required=True, help="The lease that is meant; `show` tells it.")
 @connection_options
 def release(connection: Connection, name: str, epoch: int) -> None:
-    """End a lease, whoever holds it: the next one need not wait for its time, and its holder writes no more."""
+    """End a lease, whoever holds it. The next one need not wait for its time, and its holder writes no more."""
     asyncio.run(_release(connection, name, epoch))
 
 

@@ -93,7 +93,7 @@ def add(
     learner: bool,
     within_s: float,
 ) -> None:
-    """Add a node, which was started with `tallystick serve --join`, as a learner.
+    """Add a node as a learner. It was started with `tallystick serve --join`.
 
     A learner is sent the log and counts for no majority. With --wait it becomes a voter once it has caught up;
     without, `tallystick member promote` makes it one.
@@ -175,7 +175,10 @@ def check_majority(members: Sequence[MemberInfo], node_id: str) -> None:
 @click.argument("node_id", metavar="[NODE]", required=False, shell_complete=_complete)
 @connection_options
 def lead(connection: Connection, node_id: str | None) -> None:
-    """Hand leadership over to this voter, or to whoever has most of the log. Nothing is lost, nobody waits for long."""
+    """Hand leadership over.
+
+    To this voter, or to whoever has most of the log. Nothing is lost, nobody waits for long.
+    """
     asyncio.run(_lead(connection, node_id))
 
 

@@ -16,7 +16,7 @@ import tallystick
 from tallystick import ContextsStatus, EndpointStatus, NodeStatus, Reason, Role
 from tallystick.errors import REASONS
 from tallystick_node.cli.connection import Connection, connection_options
-from tallystick_node.cli.exits import ExitCode, Failure
+from tallystick_node.cli.exits import NOBODY, ExitCode, Failure
 from tallystick_node.cli.output import cell, console, size, table, write_json
 from tallystick_node.cli.printable import printable
 
@@ -47,6 +47,8 @@ async def _once(connection: Connection) -> None:
         write_json([to_json(one) for one in found])
     else:
         console().print(view(found))
+    if not any(one.status for one in found):
+        raise Failure("no node answers", ExitCode.UNAVAILABLE, NOBODY)
     if not _leaders(found):
         raise Failure(
             "the cluster has no leader", ExitCode.UNAVAILABLE, "Start the nodes that are down: a majority elects one."

@@ -87,7 +87,7 @@ async def _show_one(connection: Connection, name: str) -> None:
 @click.argument("name", metavar="CUT")
 @connection_options
 def rollback(connection: Connection, name: str) -> None:
-    """Give all agents of a cut the states that they had there, all or none. Their histories stay.
+    """Give all agents the states that they had at a cut. All or none; their histories stay.
 
     Refused when one of them writes meanwhile or is under a lease, and when it is too much for one transaction: then
     `agent fork-team` at the cut's revision.

@@ -24,10 +24,10 @@ import tallystick
 from tallystick import BranchInfo, EndpointStatus, StateDigest
 from tallystick.errors import Corrupt, NotFound, TallystickError, Unavailable, Undecided
 from tallystick.history import Chain
-from tallystick.history.export import ExportedCheckpoint, ExportReader
+from tallystick.history.export import ExportedCheckpoint, ExportEnd, ExportReader
 from tallystick_node.cli import keys
 from tallystick_node.cli.connection import Connection, connection_options
-from tallystick_node.cli.exits import ExitCode, Failure, Group
+from tallystick_node.cli.exits import NOBODY, ExitCode, Failure, Group
 from tallystick_node.cli.output import console, write_json
 from tallystick_node.cli.printable import printable
 from tallystick_node.core.document import Document
@@ -56,15 +56,17 @@ def verify() -> None:
 @click.option("--prefix", default="", help="Only agents whose names begin so.")
 @connection_options
 def verify_cluster(connection: Connection, prefix: str) -> None:
-    """Follow the hash chain of each log of the namespace, branches too, and compare every node's state with it.
+    """Follow every log on every node, and compare states.
+
+    The hash chain of each log of the namespace, branches too; every node's state is compared with it.
 
     With --json: JSON Lines, one for each branch.
     """
     wrong, unseen = asyncio.run(verified(connection, prefix))
     if wrong:
-        raise Failure(f"{wrong} logs are not what was decided", ExitCode.CORRUPT, "see above which, and where")
+        raise Failure(f"{_count(wrong, 'log')} not as decided", ExitCode.CORRUPT, "See above which, and where.")
     if unseen:
-        raise Failure(f"not looked at: {', '.join(unseen)}", ExitCode.UNAVAILABLE, "the others are whole")
+        raise Failure(f"not looked at: {', '.join(unseen)}", ExitCode.UNAVAILABLE, "The others are whole.")
 
 
 async def verified(connection: Connection, prefix: str) -> tuple[int, list[str]]:
@@ -74,7 +76,7 @@ async def verified(connection: Connection, prefix: str) -> tuple[int, list[str]]
         answers = await client.statuses()
         endpoints = [each.endpoint for each in answers if each.status is not None]
         if not endpoints:
-            raise Failure("no node answers", ExitCode.UNAVAILABLE)
+            raise Failure("no node answers", ExitCode.UNAVAILABLE, NOBODY)
         unseen = _silent(answers)
         nodes = {endpoint: connection.open_node(endpoint) for endpoint in endpoints}
         try:
@@ -88,8 +90,13 @@ async def verified(connection: Connection, prefix: str) -> tuple[int, list[str]]
         finally:
             await asyncio.gather(*(node.close() for node in nodes.values()))
     if not connection.as_json:
-        console().print(Text(f"{looked_at} agents on {len(nodes)} nodes, {wrong} logs wrong", style="bold"))
+        looked = f"{_count(looked_at, 'agent')} on {_count(len(nodes), 'node')}"
+        console().print(Text(f"{looked}, {_count(wrong, 'log')} wrong", style="bold"))
     return wrong, sorted(unseen)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _Unseen(str):
@@ -158,7 +165,7 @@ def _tell(connection: Connection, branch: BranchInfo, problems: list[str]) -> No
 @verify.command("folder")
 @click.argument("folder", type=_FOLDER)
 def verify_folder(folder: Path) -> None:
-    """Look at every row and record in the data FOLDER of a node that is stopped.
+    """Look at every row and record of a stopped node's data.
 
     State and journal are copied to the folder for temporary files first, so there must be room for them.
     """
@@ -197,17 +204,19 @@ def _copied(folder: Path) -> Iterator[Path]:
 @click.option("--public-key", type=_FILE, help="PEM file of whose signature it must bear.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
 def verify_export(file: Path, public_key: Path | None, *, as_json: bool) -> None:
-    """Check an export of `tallystick agent export`, without any node: chain, states at checkpoints, signature."""
+    """Check an export, without any node.
+
+    It is of `tallystick agent export`: its chain, the states at checkpoints, and the signature are checked."""
     trusted = keys.load_public(public_key) if public_key is not None else None
-    with file.open("rb") as lines:
-        reader = ExportReader(lines)
-        states = _replay(reader)
-    end = reader.end
-    if end is None:
-        raise Corrupt("the file is cut short")
+    try:
+        reader, end, states = _read(file)
+    except Corrupt as error:  # its advice is for a node's disk
+        advice = "It is no export, or not as it was written: ask for it anew."
+        raise Failure(f"{file}: {error.message}", ExitCode.CORRUPT, advice) from error
     signer = keys.signer(end)
     if trusted is not None and signer != trusted:
-        raise Failure("it is not signed with that key", ExitCode.CORRUPT)
+        bears = "not signed" if signer is None else f"signed by {keys.fingerprint(signer)}, not signed with that key"
+        raise Failure(f"{file}: {bears}", ExitCode.CORRUPT)
     told = {
         "agent": reader.head.get("agent"),
         "namespace": reader.head.get("namespace"),
@@ -226,6 +235,16 @@ def verify_export(file: Path, public_key: Path | None, *, as_json: bool) -> None
     if signer is not None and trusted is None:
         signed += " (whoever that is: say --public-key)"
     click.echo(printable(f"{file}: whole; {end.mutations} mutations, {states} checkpoints, {signed}"))
+
+
+def _read(file: Path) -> tuple[ExportReader, ExportEnd, int]:
+    """The whole of an export: its reader, its end, and how many states were compared."""
+    with file.open("rb") as lines:
+        reader = ExportReader(lines)
+        states = _replay(reader)
+    if reader.end is None:
+        raise Corrupt("the file is cut short")
+    return reader, reader.end, states
 
 
 def _replay(reader: ExportReader) -> int:

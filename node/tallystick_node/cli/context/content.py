@@ -66,7 +66,7 @@ async def _show(connection: Connection, name: str, at: At | None, after: Cursor 
 @ACTOR
 @connection_options
 def set_key(connection: Connection, name: str, root: str, key: str, value: str, cause: str, actor: str) -> None:
-    """Set a key of a map of a context, and wait until a majority has it on disk.
+    """Set a key of a map. Waits until a majority has it on disk.
 
     VALUE is JSON; what is no JSON is taken as a text.
     """

@@ -103,7 +103,7 @@ async def _create(
 @NAME
 @connection_options
 def describe(connection: Connection, name: str) -> None:
-    """Show a context's size, writers, tombstones and epoch, and what a node holds of it."""
+    """Show a context's size, writers and epoch. Also its tombstones, and what a node holds of it."""
     asyncio.run(_describe(connection, name))
 
 

@@ -74,9 +74,10 @@ def _show_edit(connection: Connection, edit: Edit) -> None:
         return
     wrote = f"+{edit.end_clock - edit.clock}" if edit.end_clock > edit.clock else ""
     deleted = f" -{edit.deletes}" if edit.deletes else ""
+    made = edit.time if edit.time_unix_ms else edit.merged  # an update that brought nothing new has no time
     line = Text.assemble(
         (f"{edit.number:>6} ", "bold"),
-        (f"{clock(edit.time)} ", "dim"),
+        (f"{clock(made)} ", "dim"),
         printable(f"{edit.actor or '-'}@{edit.node_id or '-'} "),
         (f"{wrote}{deleted} ".lstrip(), "green"),
         (printable(edit.cause), "blue"),
@@ -181,7 +182,7 @@ async def _save(connection: Connection, name: str, version: str, of: tuple[str, 
 @ACTOR
 @connection_options
 def restore(connection: Connection, name: str, at: str, cause: str, actor: str) -> None:
-    """Make the content of a context what it was, by a new edit: nothing of its past is lost."""
+    """Make the content what it was, by a new edit. Nothing of the past is lost."""
     asyncio.run(_restore(connection, name, parse_at(at), cause=cause, actor=actor))
 
 

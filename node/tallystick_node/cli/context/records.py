@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import orjson
 
 from tallystick import ContextInfo
@@ -59,7 +57,7 @@ def edit(edit: Edit) -> Record:
         "cause": edit.cause,
         "time": clock(edit.time),
         "node_id": edit.node_id,
-        "merged": clock(datetime.fromtimestamp(edit.merged_unix_ms / 1000, UTC)),
+        "merged": clock(edit.merged),
         "flags": list(edit.flags),
     }
 

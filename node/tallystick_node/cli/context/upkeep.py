@@ -25,7 +25,7 @@ _NAMED: Final = 10
 @click.option("--deep", is_flag=True, help="By content: each document is read and hashed.")
 @connection_options
 def verify(connection: Connection, name: str, everywhere: bool, deep: bool) -> None:
-    """Compare what the voters hold: a context, those of a namespace, or all. Ends with 1 if they differ.
+    """Compare what the voters hold. A context, those of a namespace, or all. Ends with 1 if they differ.
 
     While agents edit, nodes differ for moments.
     """
