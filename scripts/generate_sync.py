@@ -53,8 +53,10 @@ CLASSES: Final = (
     ("contexts/views/board", "BoardView"),
     ("contexts/views/claims", "Claim"),
 )
-ON_LOOP: Final = frozenset(name for module, name in CLASSES if module.startswith("contexts/"))
+ON_LOOP: Final = frozenset({"Outbox"}) | {name for module, name in CLASSES if module.startswith("contexts/")}
 """Classes whose plain methods belong to the thread of the loop."""
+ALONE_ON_LOOP: Final = frozenset({("Lease", "lose")})
+"""Other such methods: they wake who waits on the loop."""
 NARROWED: Final = frozenset({("MapView", "update")})
 """Methods that take less than those of the collection do."""
 LOOSE: Final = {("ListView", "__setitem__"): "index, assignment"}
@@ -177,7 +179,7 @@ def _method(node: Function, owner: str, used: set[str]) -> str:
         inner = f"self._portal.run({inner})"
     elif node.name == "__iter__":
         inner = "iter(self._portal.call(lambda: list(self._inner)))"
-    elif owner in ON_LOOP:
+    elif owner in ON_LOOP or (owner, node.name) in ALONE_ON_LOOP:
         inner = f"self._portal.call(lambda: {inner})"
     if owner == OWNER and node.name == "close":
         inner = "self._portal.close(self._inner.close)"

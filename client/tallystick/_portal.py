@@ -3,6 +3,7 @@
 Rules of this file:
 - Whoever waits can be interrupted (Ctrl-C): what it waited for is then cancelled.
 - Closing ends everything that runs here; who waits for it then is told, never left waiting.
+- What is called back on this thread (a resolver, an observer) cannot wait for this thread: it is told so.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Portal:
         Raises:
             Unavailable: the client is closed; nothing was begun.
             Undecided: the client was closed by another thread meanwhile.
+            RuntimeError: this is the thread of the loop: whoever waited here would wait for itself.
         """
         future = self._submit(coroutine)
         try:
@@ -56,10 +58,12 @@ class Portal:
             raise
 
     def call(self, function: Callable[[], T]) -> T:
-        """Calls it on the thread of the loop, and waits for it.
+        """Calls it on the thread of the loop, and waits for it; on that thread itself, at once.
 
         Raises: as `run`.
         """
+        if threading.current_thread() is self._thread:
+            return function()
         return self.run(_called(function))
 
     def run_with(self, make: Callable[[Here], Coroutine[object, None, T]]) -> T:
@@ -94,6 +98,11 @@ class Portal:
             self._stop()
 
     def _submit(self, coroutine: Coroutine[object, None, T]) -> concurrent.futures.Future[T]:
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError(
+                "the blocking client cannot be called from where it calls back: it would wait for itself"
+            )
         with self._lock:
             if not self._closed:
                 return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

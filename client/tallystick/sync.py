@@ -1213,9 +1213,6 @@ class SyncOutbox:
             print(box.state, box.is_online)
             report = box.reconcile()                    # brings home what was kept
             if report.branch: ...                             # others had written meanwhile
-
-    Attributes:
-        last_report: of the last reconciliation that came to its end, also if the process did not live to see it.
     """
 
     def __init__(self, portal: Portal, inner: Outbox) -> None:
@@ -1234,17 +1231,17 @@ class SyncOutbox:
     @property
     def state(self) -> JSON:
         """The agent's state with all that was done here, decided or not. Do not change it."""
-        return self._inner.state
+        return self._portal.call(lambda: self._inner.state)
 
     @property
     def seq(self) -> int:
         """Where the decided part of it ends."""
-        return self._inner.seq
+        return self._portal.call(lambda: self._inner.seq)
 
     @property
     def is_online(self) -> bool:
         """Whether an append is decided before it returns."""
-        return self._inner.is_online
+        return self._portal.call(lambda: self._inner.is_online)
 
     def wait_online(self) -> None:
         """Returns once appends are decided before they return: what waited has come home. Bound it with a timeout."""
@@ -1253,17 +1250,22 @@ class SyncOutbox:
     @property
     def has_interference(self) -> bool:
         """Others wrote to the log while something was waiting here: `reconcile` says what becomes of it."""
-        return self._inner.has_interference
+        return self._portal.call(lambda: self._inner.has_interference)
+
+    @property
+    def last_report(self) -> ReconcileReport | None:
+        """Of the last reconciliation that came to its end, also if the process did not live to see it."""
+        return self._portal.call(lambda: self._inner.last_report)
 
     @property
     def queued(self) -> tuple[Entry, ...]:
         """What waits to come home."""
-        return self._inner.queued
+        return self._portal.call(lambda: self._inner.queued)
 
     @property
     def refused(self) -> tuple[Entry, ...]:
         """What was refused, until `discard`."""
-        return self._inner.refused
+        return self._portal.call(lambda: self._inner.refused)
 
     def append(self, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Written:
         """Appends one mutation of these operations.
@@ -1590,7 +1592,7 @@ class SyncLease:
 
     def lose(self) -> None:
         """It is held no more: a node said so, or its time is over."""
-        self._inner.lose()
+        self._portal.call(lambda: self._inner.lose())
 
 
 class SyncTeamTransaction:

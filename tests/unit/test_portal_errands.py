@@ -8,8 +8,11 @@ from typing import cast
 
 import pytest
 
+from tallystick import Lease
 from tallystick._portal import Portal
 from tallystick.errors import Unavailable
+from tallystick.outbox import Outbox
+from tallystick.sync import SyncLease, SyncOutbox
 
 
 async def nothing() -> None:
@@ -116,3 +119,38 @@ def test_a_closed_client_calls_nothing(portal: Portal) -> None:
     portal.close(nothing)
     with pytest.raises(Unavailable):
         portal.run_with(lambda here: calling(here(pytest.fail)))
+
+
+def test_what_is_called_back_on_the_loop_cannot_wait_for_it(portal: Portal) -> None:
+    async def calls_back() -> tuple[bool, str]:
+        here = portal.call(threading.current_thread) is threading.current_thread()
+        with pytest.raises(RuntimeError, match="wait for itself") as caught:
+            portal.run(nothing())
+        return here, str(caught.value)
+
+    assert portal.run(calls_back())[0]
+
+
+class OnLoop:
+    """In place of a lease and an outbox: notes the threads on which it is used."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    def lose(self) -> None:
+        self.threads.append(threading.current_thread().name)
+
+    @property
+    def queued(self) -> tuple[object, ...]:
+        self.lose()
+        return ()
+
+    last_report = queued
+
+
+def test_what_belongs_to_the_loop_is_done_on_its_thread(portal: Portal) -> None:
+    used = OnLoop()
+    SyncLease(portal, cast("Lease", used)).lose()
+    box = SyncOutbox(portal, cast("Outbox", used))
+    assert not box.queued and not box.last_report
+    assert used.threads == ["tallystick"] * 3

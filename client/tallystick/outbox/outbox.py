@@ -72,9 +72,6 @@ class Outbox:
             print(box.state, box.is_online)
             report = await box.reconcile()                    # brings home what was kept
             if report.branch: ...                             # others had written meanwhile
-
-    Attributes:
-        last_report: of the last reconciliation that came to its end, also if the process did not live to see it.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class Outbox:
         self._interfered = False
         self._cut_off = False
         self._is_closed = False
-        self.last_report: ReconcileReport | None = None
+        self._last_report: ReconcileReport | None = None
 
     async def __aenter__(self) -> Self:
         """Opens the file, and looks at the log if a node answers.
@@ -156,6 +153,11 @@ class Outbox:
     def has_interference(self) -> bool:
         """Others wrote to the log while something was waiting here: `reconcile` says what becomes of it."""
         return self._interfered
+
+    @property
+    def last_report(self) -> ReconcileReport | None:
+        """Of the last reconciliation that came to its end, also if the process did not live to see it."""
+        return self._last_report
 
     @property
     def queued(self) -> tuple[Entry, ...]:
@@ -258,7 +260,7 @@ class Outbox:
         entries, base, after, self._chosen_offline, report = await self._run(self._load)
         self._entries = {entry.number: entry for entry in entries if entry.number > after}
         self._kept = {entry.number: entry for entry in entries if entry.number <= after}
-        self.last_report = _read_report(report)
+        self._last_report = _read_report(report)
         if base is not None:
             self._base = base
             self._state = self._speculative()
@@ -422,7 +424,7 @@ class Outbox:
         self._chosen_offline = self._interfered = self._cut_off = False
         self._refusals.clear()
         self._changed.set()
-        self.last_report = report
+        self._last_report = report
 
     def _reconciler(self, timeout_s: float | None) -> Reconciler:
         return Reconciler(self._line, self._file, self._run, self._base, tuple(self._entries.values()), timeout_s)
