@@ -29,6 +29,9 @@ MAX_DATA_BYTES: Final = 256 * 1024 * 1024
 
 _HEADER_BEFORE_CRC: Final = HEADER.size - 4
 _HAS_ZEROS: Final = 1
+_ZEROS: Final = bytes(64)
+"""A body without so many zeros in a row has several other bytes in each sector: no changed one makes it look like a
+sector that was never written. Numbers of 8 bytes and what begins with a zero are in every entry, and fewer."""
 _PAIR: Final = struct.Struct("<QQ")
 _VOTE: Final = struct.Struct("<QB")
 _VOTED: Final = 1
@@ -127,7 +130,7 @@ def encode(record: Record, *, key: int, offset: int, flush_start: int) -> bytes:
     seed = _seed(key, offset)
     length = len(body)
     body += bytes(_padded(length) - length)
-    flags = _HAS_ZEROS if bytes(ALIGNMENT) in body else 0
+    flags = _HAS_ZEROS if _ZEROS in body else 0
     header = HEADER.pack(length, kind, flags, 0, offset - flush_start, 0)[:_HEADER_BEFORE_CRC]
     header_crc = zlib.crc32(header, seed).to_bytes(4, "little")
     return b"".join((header, header_crc, body, TRAILER.pack(zlib.crc32(body, seed), END)))
