@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from operator import itemgetter
 from typing import NamedTuple
 
 from tallystick_node.core import limits, rules
@@ -126,10 +125,9 @@ class StepReads:
 def _first_of_each(streams: list[Generator[StepRead, None, None]]) -> Iterator[StepRead]:
     """Of what each log has, by name; of a name that several have, what the first of them has."""
     last = ""
-    ranked = [((read.record.name, rank, read) for read in stream) for rank, stream in enumerate(streams)]
-    for name, _, read in heapq.merge(*ranked, key=itemgetter(0, 1)):
-        if name != last:
-            last = name
+    for read in heapq.merge(*streams, key=lambda read: read.record.name):  # among equals the first stream goes first
+        if read.record.name != last:
+            last = read.record.name
             yield read
 
 
