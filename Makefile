@@ -16,9 +16,12 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: setup   ## three acts: a migration that survives kill -9; a plan that survives a partition; owners frozen and cut off
-	$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
-	$(BIN)/python examples/plan/demo.py
-	$(BIN)/python examples/owners/demo.py
+	@echo 'Act one: a migration. The leader is killed, and the agent.'
+	@$(BIN)/python examples/migration/demo.py $(if $(SOURCE),--source $(SOURCE))
+	@printf '\nAct two: three agents plan together, through a partition.\n'
+	@$(BIN)/python examples/plan/demo.py
+	@printf '\nAct three: a payer is frozen and thawed; a scout is cut off and comes home.\n'
+	@$(BIN)/python examples/owners/demo.py
 
 test: setup   ## every test but the long ones: those that compute, two at a time, then real nodes, one cluster at a time
 	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/chaos --ignore=tests/power
