@@ -9,6 +9,7 @@ import click
 
 from tallystick import LeaseChange, LeaseInfo
 from tallystick_node.cli import records
+from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.output import cell, clock, console, table, write_json
@@ -43,30 +44,34 @@ async def _list(connection: Connection, prefix: str, *, only_held: bool) -> None
 
 @lease.command()
 @click.argument("name", metavar="AGENT")
+@branch_option
 @connection_options
-def show(connection: Connection, name: str) -> None:
+def show(connection: Connection, name: str, branch: str) -> None:
     """Show the lease of an agent."""
-    asyncio.run(_show_one(connection, name))
+    asyncio.run(show_one(connection, name, branch))
 
 
-async def _show_one(connection: Connection, name: str) -> None:
+async def show_one(connection: Connection, name: str, branch: str) -> None:
+    """Shows the lease of a branch of an agent."""
     async with connection.open() as client:
-        info = await client.agent(name).describe_lease()
+        info = await client.agent(name, branch=branch).describe_lease()
     _print(connection, info)
 
 
 @lease.command()
 @click.argument("name", metavar="AGENT")
 @click.option("--epoch", type=click.IntRange(1), required=True, help="The lease that is meant; `show` tells it.")
+@branch_option
 @connection_options
-def release(connection: Connection, name: str, epoch: int) -> None:
+def release(connection: Connection, name: str, epoch: int, branch: str) -> None:
     """End a lease, whoever holds it. The next one need not wait for its time, and its holder writes no more."""
-    asyncio.run(_release(connection, name, epoch))
+    asyncio.run(release_one(connection, name, epoch, branch))
 
 
-async def _release(connection: Connection, name: str, epoch: int) -> None:
+async def release_one(connection: Connection, name: str, epoch: int, branch: str) -> None:
+    """Ends the lease of a branch of an agent."""
     async with connection.open() as client:
-        info = await client.agent(name).release_lease(epoch)
+        info = await client.agent(name, branch=branch).release_lease(epoch)
     _print(connection, info)
 
 
