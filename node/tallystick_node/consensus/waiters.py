@@ -26,6 +26,8 @@ _REFUSALS: Final = {
     Reason.NO_LEADER: "the leader changed; nothing happened",
     Reason.OVERLOADED: "too much is waiting to be decided",
     Reason.DISK_FULL: "the disk is full, or nearly: writes are refused, reads are served",
+    Reason.MEMBER_NOT_FOUND: "the cluster has no such member",
+    Reason.MEMBER_EXISTS: "the cluster has this member already",
 }
 
 
