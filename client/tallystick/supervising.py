@@ -182,6 +182,8 @@ class Supervisor:
         is_entered = False
         try:
             await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if entering.cancelled():
+                raise RuntimeError("waiting for the lease was cancelled, and not by the supervisor")
             if entering.done():
                 entering.result()
                 is_entered = True

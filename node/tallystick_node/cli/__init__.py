@@ -34,7 +34,7 @@ _COMMANDS: Final = {
     "context": "Documents that agents share.",
     "verify": "Whether what is kept is what was decided.",
     "member": "Who is of the cluster, and who leads it.",
-    "certs": "Make a CA for development and certificates for nodes and clients in FOLDER.",
+    "certs": "Make a CA and certificates, for development.",
     "completion": "Print the completion script for SHELL.",
 }
 """The commands, and what `tallystick --help` says of each: it loads none of them."""
