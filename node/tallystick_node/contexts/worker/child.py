@@ -68,21 +68,46 @@ class Child(asyncio.Protocol):
         Raises:
             OSError: it cannot be started.
         """
+        started = False
+        try:
+            await self._start(command)
+            started = True
+        finally:
+            if not started:
+                self._give_up()
+
+    async def _start(self, command: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                )
+                await self._make(command, theirs)
             except BaseException:
                 ours.close()
                 raise
         ours.settimeout(0.0)
-        await self._loop.create_unix_connection(lambda: self, sock=ours)
+        try:
+            await self._loop.create_unix_connection(lambda: self, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
         self._reading_words = asyncio.create_task(self._read_words(), name="last words")
+
+    async def _make(self, command: Sequence[str], wire: socket.socket) -> None:
+        """Makes the process. It is made whole also if that is cancelled meanwhile: else nobody would end it."""
+        making = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *command, stdin=wire.fileno(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            )
+        )
+        try:
+            await asyncio.wait((making,))
+        finally:
+            while not making.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait((making,))
+            if making.exception() is None:
+                self._process = making.result()
+        making.result()
 
     def send(self, message: Message) -> None:
         """Sends a message; lost if the process is."""
@@ -122,6 +147,8 @@ class Child(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, and says so nowhere
+        if self.ended.done():  # given up meanwhile
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -175,6 +202,13 @@ class Child(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    def _give_up(self) -> None:
+        """Nothing will be heard of it: its start was cut. uvloop tells nothing of a wire that was never whole."""
+        if self._transport is not None:
+            self._transport.abort()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     async def _read_words(self) -> None:
         assert self._process is not None and self._process.stderr is not None  # noqa: S101, PT018 - for the type

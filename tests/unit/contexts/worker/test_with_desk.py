@@ -20,7 +20,7 @@ from tallystick_node.contexts.limits import FIRST_WRITER
 from tallystick_node.contexts.worker.process import LOCK_NAME
 from tallystick_node.contexts.worker.supervisor import COMMAND as REAL
 from tallystick_node.contexts.worker.supervisor import Supervisor
-from tests.unit.contexts.worker.kit import GUID, NOW_MS, WITHIN_S, diff, running, until
+from tests.unit.contexts.worker.kit import COMMAND, GUID, NOW_MS, WITHIN_S, diff, running, until
 
 KILLER: Final = bytes.fromhex("0103080001010161ffffffff0f08010161017e08010161017e00")
 """26 bytes that end a process in which pycrdt merges and reads them."""
@@ -155,5 +155,22 @@ def test_a_worker_waits_for_one_that_is_not_quite_gone(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             await until(lambda: one.is_up or other.is_up, "one of them has the folder")
             assert one.is_up != other.is_up
+
+    on_uvloop(scenario)
+
+
+@pytest.mark.parametrize("turns", range(24))
+def test_it_can_be_cancelled_wherever_its_worker_is_on_its_way(tmp_path: Path, turns: int) -> None:
+    """Some turns of the loop after it began: while the process is made, while its wire is, before it says a word."""
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path, has_peers=True, clock=lambda: 0.0, unix_ms=lambda: NOW_MS, command=COMMAND)
+        task = asyncio.create_task(supervisor.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait((task,), timeout=WITHIN_S)
+        assert done, "it hangs"
+        assert supervisor.status.pid == 0
 
     on_uvloop(scenario)
