@@ -75,17 +75,17 @@ async def test_an_agent_is_handed_over_and_taken_over(tmp_path: Path) -> None:
                 first.send_signal(signal.SIGTERM)
                 async with asyncio.timeout(WAIT_S):
                     assert await first.wait() == 0
-                ended = await client.agent("counter").get_checkpoint("ended-1")
-                number = ended.metadata["n"]
+                state = (await client.agent("counter").read(checkpoint="ended-1")).state
+                assert isinstance(state, dict) and isinstance(state["n"], int)
+                number = state["n"]  # one more may have been on its way when it was told to end
                 waiting = [asyncio.create_task(told(process)) for process in (second, third)]
                 done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_S)
-                assert [task.result() for task in done] == [(2, number + 1)]  # type: ignore[operator]
+                ((epoch, first_number),) = (task.result() for task in done)
+                assert epoch == 2 and first_number - number in (1, 2)
                 (second if waiting[0] in done else third).kill()
                 (heir,) = left
                 epoch, later = await heir
-                assert epoch == 3 and later > number + 1  # type: ignore[operator]
-        state = (await client.agent("counter").read()).state
-        assert isinstance(state, dict)
+                assert epoch == 3 and later > first_number
         numbers = [
             operation.value async for mutation in client.agent("counter").log() for operation in mutation.operations
         ]
