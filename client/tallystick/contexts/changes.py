@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tallystick._json import JSON
+from tallystick._pointer import pointer
 
 
 class ChangeKind(StrEnum):
@@ -71,11 +72,6 @@ class Lagged:
     """
 
     missed: int
-
-
-def pointer(*parts: str | int) -> str:
-    """The JSON Pointer of these parts."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def differences(old: JSON, new: JSON, path: str = "") -> Iterator[Change]:

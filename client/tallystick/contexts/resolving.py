@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from tallystick._json import JSONLike
+from tallystick._pointer import tokens_of
 from tallystick.contexts.records import Overlap
 from tallystick.errors import Invalid
 
@@ -45,7 +46,7 @@ def key_of(overlap: Overlap) -> tuple[str, str]:
     Raises:
         Invalid: it is not of a key.
     """
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in overlap.path.split("/")[1:]]
+    parts = tokens_of(overlap.path)
     if overlap.kind != "key" or len(parts) != 2:
         raise Invalid(f"a value for {overlap.path!r}, which is no key of a map: edit it, and return KEEP_BOTH")
     return parts[0], parts[1]

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tallystick._json import JSON
-from tallystick.contexts.changes import Change, ChangeKind, plain, pointer
+from tallystick._pointer import pointer
+from tallystick.contexts.changes import Change, ChangeKind, plain
 from tallystick.contexts.documents import Document, SharedType, content_of
 from tallystick.contexts.events import KeysChanged, Spliced, Told, listen
 from tallystick.contexts.views.roots import settle_roots

@@ -17,6 +17,7 @@ from typing import Literal
 import orjson
 
 from tallystick._json import JSON
+from tallystick._pointer import pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _diff(path: str, before: JSON, after: JSON) -> Iterator[StateChange]:
 
 def _diff_objects(path: str, before: dict[str, JSON], after: dict[str, JSON]) -> Iterator[StateChange]:
     for key in sorted(before.keys() | after.keys()):
-        inner = f"{path}/{escape(key)}"
+        inner = f"{path}{pointer(key)}"
         if key not in after:
             yield StateChange("remove", inner, before[key], None)
         elif key not in before:
@@ -103,8 +104,3 @@ def _diff_lists(path: str, before: list[JSON], after: list[JSON]) -> Iterator[St
         yield StateChange("remove", f"{path}/{index}", before[index], None)
     for index in range(both, after_end):
         yield StateChange("add", f"{path}/{index}", None, after[index])
-
-
-def escape(key: str) -> str:
-    """The key as a token of a JSON Pointer."""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,8 @@ from difflib import SequenceMatcher
 from typing import Final, Literal, TypeAlias
 
 from tallystick._json import JSON
-from tallystick.history.changes import canonical, escape, same
+from tallystick._pointer import pointer
+from tallystick.history.changes import canonical, same
 
 ALIGNED_ITEMS: Final = 2000
 """Items, after what is equal at both ends is set aside, among which a list's common parts are looked for."""
@@ -105,7 +106,7 @@ class _Merger:
         merged: dict[str, JSON] = {}
         for key in dict.fromkeys([*ours, *theirs]):
             sides = (side.get(key, NOTHING) if key in side else NOTHING for side in (base, ours, theirs))
-            value = self.value(f"{path}/{escape(key)}", *sides)
+            value = self.value(f"{path}{pointer(key)}", *sides)
             if not isinstance(value, Nothing):
                 merged[key] = value
         return merged

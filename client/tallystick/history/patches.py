@@ -13,6 +13,7 @@ from typing import Final
 
 from tallystick import ops
 from tallystick._json import JSON
+from tallystick._pointer import tokens_of
 from tallystick._values import Mutation, Operation
 from tallystick.errors import Invalid, Reason
 from tallystick.history.changes import StateChange
@@ -81,8 +82,7 @@ def _parent(document: JSON, path: str) -> JSON:
     removes and adds behind them), so the way there can be walked in the first document.
     """
     node = document
-    for token in path.split("/")[1:-1]:
-        key = token.replace("~1", "/").replace("~0", "~")
+    for key in tokens_of(path)[:-1]:
         if isinstance(node, dict):
             node = node[key]
         elif isinstance(node, list):

@@ -18,6 +18,7 @@ from functools import reduce
 from typing import Final
 
 from tallystick._json import JSON
+from tallystick._pointer import tokens_of
 from tallystick._values import Mutation, Operation, OperationKind
 from tallystick.errors import Invalid, Reason
 from tallystick.history.merging import NOTHING, Nothing, Side
@@ -59,7 +60,7 @@ def apply_operation(state: JSON, operation: Operation) -> JSON:
     Raises:
         Invalid: `INVALID_OPERATION`: it does not fit.
     """
-    tokens = [token.replace("~1", "/").replace("~0", "~") for token in operation.path.split("/")[1:]]
+    tokens = tokens_of(operation.path)
     value = operation.value
     kind = operation.kind
     if kind is OperationKind.REPLACE:

@@ -28,6 +28,7 @@ from typing import Final, NoReturn, Protocol, Self
 
 from tallystick import ops
 from tallystick._json import JSON, JSONLike
+from tallystick._pointer import pointer
 from tallystick._values import Appended, Consistency, Operation, Snapshot
 from tallystick.contexts.views.values import SAFE_INT, check_text
 from tallystick.errors import Conflict, Invalid, Overloaded, Reason, StaleOwner
@@ -249,7 +250,7 @@ class Claims:
 
         def step(_: int, held: ClaimInfo | None) -> Operation | None:
             is_ours = held is not None and self._is(held, claim) and not held.is_finished
-            return ops.delete(_pointer(claim.task)) if is_ours else None
+            return ops.delete(pointer(claim.task)) if is_ours else None
 
         return await self._step(claim.task, "release", step, timeout_s) is not None
 
@@ -322,7 +323,7 @@ class Claims:
             "epoch": epoch,
             "until_unix_ms": until_unix_ms,
         }
-        return ops.set(_pointer(task), entry)
+        return ops.set(pointer(task), entry)
 
     def _is(self, held: ClaimInfo, claim: Claim) -> bool:
         return held.holder == self._holder and held.epoch == claim.epoch
@@ -365,10 +366,6 @@ def _claimed(held: ClaimInfo, who: str) -> NoReturn:
             "until_unix_ms": str(held.until_unix_ms),
         },
     )
-
-
-def _pointer(task: str) -> str:
-    return "/" + task.replace("~", "~0").replace("/", "~1")
 
 
 def _tasks(state: JSON) -> list[str]:
