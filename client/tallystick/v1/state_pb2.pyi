@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallystick.v1 import common_pb2 as _common_pb2
 from tallystick.v1 import lease_pb2 as _lease_pb2
+from tallystick.v1 import retention_pb2 as _retention_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -599,6 +600,7 @@ class CheckpointInfo(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    IS_PINNED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seq: _builtins.int
     step: _builtins.int
@@ -610,6 +612,8 @@ class CheckpointInfo(_message.Message):
     """of the mutation at seq"""
     actor: _builtins.str
     time_unix_ms: _builtins.int
+    is_pinned: _builtins.bool
+    """it outlives the mutations around it"""
     @_builtins.property
     def revision(self) -> _common_pb2.Revision: ...
     def __init__(
@@ -625,10 +629,11 @@ class CheckpointInfo(_message.Message):
         actor: _builtins.str = ...,
         time_unix_ms: _builtins.int = ...,
         revision: _common_pb2.Revision | None = ...,
+        is_pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "metadata", b"metadata", "name", b"name", "pending_calls", b"pending_calls", "revision", b"revision", "seq", b"seq", "state_digest", b"state_digest", "step", b"step", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "is_pinned", b"is_pinned", "metadata", b"metadata", "name", b"name", "pending_calls", b"pending_calls", "revision", b"revision", "seq", b"seq", "state_digest", b"state_digest", "step", b"step", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -822,9 +827,12 @@ class WatchEvent(_message.Message):
     FORKED_FIELD_NUMBER: _builtins.int
     BRANCH_DELETED_FIELD_NUMBER: _builtins.int
     TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    COMPACTED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_PINNED_FIELD_NUMBER: _builtins.int
+    RETENTION_SET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
-        """absent with `context` and `team_checkpoint`"""
+        """absent with `context`, `team_checkpoint` and `retention_set`"""
 
     @_builtins.property
     def mutation(self) -> Global___DecidedMutation: ...
@@ -846,6 +854,14 @@ class WatchEvent(_message.Message):
     def team_checkpoint(self) -> Global___TeamCheckpointTaken:
         """only without a filter"""
 
+    @_builtins.property
+    def compacted(self) -> _retention_pb2.LogCompacted: ...
+    @_builtins.property
+    def checkpoint_pinned(self) -> _retention_pb2.CheckpointPinned: ...
+    @_builtins.property
+    def retention_set(self) -> _retention_pb2.RetentionSet:
+        """only without a filter"""
+
     def __init__(
         self,
         *,
@@ -858,12 +874,15 @@ class WatchEvent(_message.Message):
         forked: Global___BranchForked | None = ...,
         branch_deleted: Global___BranchDeleted | None = ...,
         team_checkpoint: Global___TeamCheckpointTaken | None = ...,
+        compacted: _retention_pb2.LogCompacted | None = ...,
+        checkpoint_pinned: _retention_pb2.CheckpointPinned | None = ...,
+        retention_set: _retention_pb2.RetentionSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint", "compacted", "checkpoint_pinned", "retention_set"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1130,12 +1149,15 @@ class AgentInfo(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    FIRST_SEQ_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     hash: _builtins.bytes
     time_unix_ms: _builtins.int
     checkpoint: _builtins.str
     """newest, or empty"""
     log_bytes: _builtins.int
+    first_seq: _builtins.int
+    """the oldest mutation that is kept; those before it were removed by retention"""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property
@@ -1157,10 +1179,11 @@ class AgentInfo(_message.Message):
         revision: _common_pb2.Revision | None = ...,
         log_bytes: _builtins.int = ...,
         lease: _lease_pb2.LeaseInfo | None = ...,
+        first_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "lease", b"lease", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "hash", b"hash", "lease", b"lease", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "first_seq", b"first_seq", "hash", b"hash", "lease", b"lease", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

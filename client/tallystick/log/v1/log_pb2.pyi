@@ -154,6 +154,9 @@ class Command(_message.Message):
     BEGIN_TURN_FIELD_NUMBER: _builtins.int
     END_TURN_FIELD_NUMBER: _builtins.int
     TAKE_TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    SET_RETENTION_FIELD_NUMBER: _builtins.int
+    COMPACT_LOG_FIELD_NUMBER: _builtins.int
+    PIN_CHECKPOINT_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -200,6 +203,12 @@ class Command(_message.Message):
     def end_turn(self) -> Global___EndTurn: ...
     @_builtins.property
     def take_team_checkpoint(self) -> Global___TakeTeamCheckpoint: ...
+    @_builtins.property
+    def set_retention(self) -> Global___SetRetention: ...
+    @_builtins.property
+    def compact_log(self) -> Global___CompactLog: ...
+    @_builtins.property
+    def pin_checkpoint(self) -> Global___PinCheckpoint: ...
     def __init__(
         self,
         *,
@@ -226,12 +235,15 @@ class Command(_message.Message):
         begin_turn: Global___BeginTurn | None = ...,
         end_turn: Global___EndTurn | None = ...,
         take_team_checkpoint: Global___TakeTeamCheckpoint | None = ...,
+        set_retention: Global___SetRetention | None = ...,
+        compact_log: Global___CompactLog | None = ...,
+        pin_checkpoint: Global___PinCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1211,3 +1223,105 @@ class SeenContext(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SeenContext: _TypeAlias = SeenContext  # noqa: Y015
+
+@_typing.final
+class SetRetention(_message.Message):
+    """Retention. None has an idempotency key: each is, by what it names, the same when it is repeated.
+
+    How much a namespace keeps of each log; 0: no bound.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    MAX_AGE_S_FIELD_NUMBER: _builtins.int
+    MAX_MUTATIONS_FIELD_NUMBER: _builtins.int
+    MAX_LOG_BYTES_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    max_age_s: _builtins.int
+    max_mutations: _builtins.int
+    max_log_bytes: _builtins.int
+    archive: _builtins.str
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        max_age_s: _builtins.int = ...,
+        max_mutations: _builtins.int = ...,
+        max_log_bytes: _builtins.int = ...,
+        archive: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "archive", b"archive", "max_age_s", b"max_age_s", "max_log_bytes", b"max_log_bytes", "max_mutations", b"max_mutations", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRetention: _TypeAlias = SetRetention  # noqa: Y015
+
+@_typing.final
+class CompactLog(_message.Message):
+    """Removes the mutations before `below_seq` of the log's own, as many of them as nothing needs and one command may
+    remove, oldest first; what is needed is checked when this is decided.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    BELOW_SEQ_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    below_seq: _builtins.int
+    hash: _builtins.bytes
+    """of the mutation before `below_seq`: another log of that name is left alone"""
+    actor: _builtins.str
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        below_seq: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "below_seq", b"below_seq", "hash", b"hash", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactLog: _TypeAlias = CompactLog  # noqa: Y015
+
+@_typing.final
+class PinCheckpoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    IS_PINNED_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    is_pinned: _builtins.bool
+    actor: _builtins.str
+    @_builtins.property
+    def target(self) -> Global___Target: ...
+    def __init__(
+        self,
+        *,
+        target: Global___Target | None = ...,
+        name: _builtins.str = ...,
+        is_pinned: _builtins.bool = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "is_pinned", b"is_pinned", "name", b"name", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinCheckpoint: _TypeAlias = PinCheckpoint  # noqa: Y015
