@@ -61,8 +61,8 @@ NARROWED: Final = frozenset({("MapView", "update")})
 """Methods that take less than those of the collection do."""
 LOOSE: Final = {("ListView", "__setitem__"): "index, assignment"}
 """Overloaded methods whose pairs of types their own signature cannot say."""
-BASE: Final = ("contexts/views/roots", "View")
-"""What is inherited from it is handed on too."""
+BASES: Final = (("_reading", "ReadableLog"), ("_writing", "WritableLog"), ("contexts/views/roots", "View"))
+"""What is inherited from them is handed on too; each comes after its own base."""
 COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", "MutableSet"})
 """Bases that twins have too."""
 SKIPPED: Final = frozenset({("Client", "outside"), ("Context", "doc")})
@@ -108,17 +108,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def render() -> str:
     """The text of the blocking client, formatted."""
-    names = sorted({name for name, _ in (*CLASSES, BASE)})
+    names = sorted({name for name, _ in (*CLASSES, *BASES)})
     modules = {name: ast.parse((PACKAGE / f"{name}.py").read_text()) for name in names}
-    inherited = _find(modules[BASE[0]], BASE[1])
+    bases: dict[str, list[ast.stmt]] = {}
+    for module, name in BASES:
+        bases[name] = _inherited(_find_class(modules[module], name), bases)
     used: set[str] = set()
     parts = [_factory(_find(modules[FACTORY[0]], FACTORY[1]), used)]
     for module, name in CLASSES:
-        found = _find(modules[module], name)
-        if not isinstance(found, ast.ClassDef):
-            raise SystemExit(f"{name} is no class")
-        if any(_base_name(base) == BASE[1] for base in found.bases) and isinstance(inherited, ast.ClassDef):
-            found.body += [item for item in inherited.body if isinstance(item, Function) and item.name[0] != "_"]
+        found = _find_class(modules[module], name)
+        found.body = _inherited(found, bases)
         parts.append(_class(found, used))
     names = sorted(["SyncIterator", *_TWINS.values(), FACTORY[1]], key=lambda name: (name.islower(), name))
     parts.append(f"__all__ = {names!r}")
@@ -281,6 +280,19 @@ def _defined(node: ast.stmt) -> str:
 
 def _names(node: ast.AST) -> Iterator[str]:
     return (item.id for item in ast.walk(node) if isinstance(item, ast.Name))
+
+
+def _inherited(node: ast.ClassDef, bases: dict[str, list[ast.stmt]]) -> list[ast.stmt]:
+    """What the class has, and the public methods that it has from its bases."""
+    handed = [item for base in node.bases for item in bases.get(_base_name(base), ())]
+    return [*node.body, *(item for item in handed if isinstance(item, Function) and item.name[0] != "_")]
+
+
+def _find_class(module: ast.Module, name: str) -> ast.ClassDef:
+    found = _find(module, name)
+    if not isinstance(found, ast.ClassDef):
+        raise SystemExit(f"{name} is no class")
+    return found
 
 
 def _find(module: ast.Module, name: str) -> ast.stmt:

@@ -44,37 +44,35 @@ if TYPE_CHECKING:
     from tallystick import contexts, history, ops, steps, sync
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
+    from tallystick._events import (
+        BranchDeletedEvent,
+        CheckpointEvent,
+        ContextChange,
+        ContextEvent,
+        DeletedEvent,
+        Event,
+        ForkedEvent,
+        LeaseEvent,
+        MutationEvent,
+        TeamCheckpointEvent,
+    )
+    from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseChange, LeaseInfo
     from tallystick._json import JSON, JSONLike
     from tallystick._members import Members
     from tallystick._status import ContextsStatus, EndpointStatus, Member, MemberInfo, NodeStatus, Role
     from tallystick._stream import AppendStream, PendingAppend
     from tallystick._tls import TLS
     from tallystick._values import (
-        AgentInfo,
         Appended,
-        BranchDeletedEvent,
-        BranchInfo,
         Checkpoint,
-        CheckpointEvent,
         Consistency,
-        ContextChange,
-        ContextEvent,
-        ContextInfo,
         DecidedMutation,
-        DeletedEvent,
-        Event,
-        ForkedEvent,
-        LeaseChange,
-        LeaseEvent,
-        LeaseInfo,
         Mutation,
-        MutationEvent,
         Operation,
         OperationKind,
         Revision,
         Snapshot,
         StateDigest,
-        TeamCheckpointEvent,
     )
     from tallystick.contexts.context import Context
     from tallystick.contexts.cursor import Cursor

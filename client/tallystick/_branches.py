@@ -11,8 +11,11 @@ from typing import Final
 
 from tallystick import _convert
 from tallystick._calls import Calls
+from tallystick._events import ForkedEvent
+from tallystick._infos import BranchInfo
 from tallystick._methods import fork_method, fork_team_method, list_agents_method, list_branches_method
-from tallystick._values import BranchInfo, Consistency, ForkedEvent, Revision, to_unix_ms
+from tallystick._times import to_unix_ms
+from tallystick._values import Consistency, Revision
 from tallystick.history.history import Point
 from tallystick.v1 import branch_pb2, common_pb2, state_pb2
 

@@ -9,19 +9,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from tallystick import _convert
-from tallystick._agent import PAGE, Agent
+from tallystick._agent import Agent
 from tallystick._branches import fork_team
 from tallystick._calls import AttemptError, Calls
 from tallystick._channel import Endpoint, parse_address
 from tallystick._contexts import Contexts
 from tallystick._endpoints import Endpoints
+from tallystick._events import Event, ForkedEvent
+from tallystick._infos import AgentInfo, ContextInfo, LeaseInfo
 from tallystick._json import JSONLike
 from tallystick._members import Members
 from tallystick._methods import list_agents_method, list_leases_method, status_method
 from tallystick._outside import Machine, Outside
+from tallystick._reading import PAGE
 from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
-from tallystick._values import MAIN, AgentInfo, Consistency, ContextInfo, Event, ForkedEvent, LeaseInfo, Revision
+from tallystick._values import MAIN, Consistency, Revision
 from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 
 from tallystick import _convert
-from tallystick._agent import PAGE
 from tallystick._calls import Calls
+from tallystick._infos import ContextInfo
 from tallystick._json import JSONLike, encode
 from tallystick._methods import (
     create_context_method,
@@ -21,7 +21,8 @@ from tallystick._methods import (
     list_contexts_method,
     verify_contexts_method,
 )
-from tallystick._values import Consistency, ContextInfo, Revision
+from tallystick._reading import PAGE
+from tallystick._values import Consistency, Revision
 from tallystick.contexts import records
 from tallystick.errors import AlreadyExists, Reason
 from tallystick.v1 import context_pb2

@@ -9,33 +9,31 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from tallystick._json import decode
-from tallystick._values import (
-    MAIN,
-    AgentInfo,
-    Appended,
+from tallystick._events import (
     BranchDeletedEvent,
-    BranchInfo,
-    Checkpoint,
     CheckpointEvent,
     ContextChange,
     ContextEvent,
-    ContextInfo,
-    DecidedMutation,
     DeletedEvent,
     Event,
     ForkedEvent,
-    LeaseChange,
     LeaseEvent,
-    LeaseInfo,
-    Mutation,
     MutationEvent,
+    TeamCheckpointEvent,
+)
+from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseChange, LeaseInfo
+from tallystick._json import decode
+from tallystick._values import (
+    MAIN,
+    Appended,
+    Checkpoint,
+    DecidedMutation,
+    Mutation,
     Operation,
     OperationKind,
     Revision,
     Snapshot,
     StateDigest,
-    TeamCheckpointEvent,
 )
 from tallystick.errors import Corrupt
 from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, state_pb2

@@ -22,9 +22,10 @@ from tallystick._backoff import ATTEMPT_S, Failure, Retry
 from tallystick._calls import AttemptError, Calls
 from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
+from tallystick._events import Event
 from tallystick._failures import failure_of
 from tallystick._methods import list_agents_method
-from tallystick._values import Consistency, Event, Revision
+from tallystick._values import Consistency, Revision
 from tallystick.errors import Unavailable
 from tallystick.v1 import state_pb2
 

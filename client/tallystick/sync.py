@@ -22,26 +22,23 @@ from types import TracebackType
 from typing import Self, overload
 
 from tallystick import _client
-from tallystick._agent import DEFAULT_TAIL, Agent
+from tallystick._agent import Agent
 from tallystick._client import DEFAULT_TIMEOUT_S, STATUS_TIMEOUT_S, Client
+from tallystick._events import Event, ForkedEvent
+from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseInfo
 from tallystick._json import JSON, JSONLike
 from tallystick._members import Members
 from tallystick._portal import Portal, SyncIterator
+from tallystick._reading import DEFAULT_TAIL
 from tallystick._status import EndpointStatus, MemberInfo, NodeStatus
 from tallystick._stream import DEFAULT_WINDOW, AppendStream, PendingAppend
 from tallystick._tls import TLS
 from tallystick._values import (
     MAIN,
-    AgentInfo,
     Appended,
-    BranchInfo,
     Checkpoint,
     Consistency,
-    ContextInfo,
     DecidedMutation,
-    Event,
-    ForkedEvent,
-    LeaseInfo,
     Mutation,
     Operation,
     Revision,
@@ -424,24 +421,122 @@ class SyncAgent:
         self._inner = inner
 
     @property
-    def name(self) -> str:
-        """The agent's name."""
-        return self._inner.name
-
-    @property
-    def namespace(self) -> str:
-        """The namespace that it lives in."""
-        return self._inner.namespace
-
-    @property
-    def branch(self) -> str:
-        """The branch of its log."""
-        return self._inner.branch
-
-    @property
     def history(self) -> SyncHistory:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return SyncHistory(self._portal, self._inner.history)
+
+    def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
+        """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
+
+        Example:
+            paths = [change.path for change in agent.drift(self.state, at=self.seq)]
+        """
+        return self._portal.run(self._inner.drift(state, at=at, timeout_s=timeout_s))
+
+    def fork(
+        self,
+        branch: str,
+        *,
+        at: Point = None,
+        at_turn: bool = False,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncAgent:
+        """Begins a branch here: another way to go on, which shares the past up to that point. It costs a record.
+
+        What is appended to the one afterwards is not seen by the other. Checkpoints and steps of the shared past are
+        those of the branch too.
+
+        Example:
+            trial = agent.fork("try-b", at="batch-1")
+            trial.append(ops.set("/plan", "b"))
+
+        Args:
+            branch: its name, unique among the agent's branches.
+            at: a seq, the name of a checkpoint, a time, or None for where the log ends.
+            at_turn: instead, where the last turn that was ended ends.
+
+        Returns:
+            The agent on that branch, as `client.agent(name, branch=branch)` gives it.
+
+        Raises:
+            AlreadyExists: the agent has a branch of that name.
+            NotFound: the agent, this branch, or the point does not exist.
+            QuotaExceeded: the agent has too many branches, or too many began one at another.
+        """
+        return SyncAgent(
+            self._portal,
+            self._portal.run(
+                self._inner.fork(branch, at=at, at_turn=at_turn, idempotency_key=idempotency_key, timeout_s=timeout_s)
+            ),
+        )
+
+    def on_branch(self, branch: str) -> SyncAgent:
+        """The agent on another of its branches, whether it exists or not; nothing is sent."""
+        return SyncAgent(self._portal, self._inner.on_branch(branch))
+
+    def branches(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[BranchInfo]:
+        """The agent's branches by name, `main` among them. `timeout_s` limits the fetch of each page.
+
+        Raises:
+            NotFound: the agent does not exist.
+        """
+        return SyncIterator(self._portal, self._inner.branches(consistency=consistency, timeout_s=timeout_s))
+
+    def delete_branch(
+        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> Revision:
+        """Removes this branch: what was appended to it, not what it shares with others. `main` goes with the agent.
+
+        Raises:
+            NotFound: the agent or the branch does not exist.
+            Conflict: `BRANCH_IN_USE`, another branch began at this one; or the log does not end at `expected_seq`.
+            Invalid: it is `main`.
+        """
+        return self._portal.run(
+            self._inner.delete_branch(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        )
+
+    def delete(
+        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
+    ) -> Revision:
+        """Removes the agent: its log, its state, its checkpoints, and all of its branches.
+
+        Raises:
+            NotFound: the agent does not exist.
+            Conflict: the log does not end at `expected_seq`.
+            Invalid: this is a branch; `delete_branch` removes that alone.
+        """
+        return self._portal.run(
+            self._inner.delete(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
+        )
+
+    def outbox(
+        self,
+        path: str | Path,
+        *,
+        patience_s: float = DEFAULT_PATIENCE_S,
+        auto_offline: bool = True,
+        write_back: bool = False,
+    ) -> SyncOutbox:
+        """Goes on working while cut off: `with agent.outbox("migrator.outbox") as box: ...`.
+
+        The agent must be the only writer of its log (or hold its lease): what others write meanwhile is found out, and
+        `Outbox.reconcile` says what becomes of what was done here.
+
+        Args:
+            path: the file; one for each log, used by one process at a time. It outlives the process.
+            patience_s: how long an append waits for a majority before the agent goes offline.
+            auto_offline: go offline when the majority is out of reach; else such an append is refused.
+            write_back: appends return once they are on this disk, and are decided behind the caller's back;
+                `Outbox.flush` waits for it.
+        """
+        return SyncOutbox(
+            self._portal,
+            self._inner.outbox(path, patience_s=patience_s, auto_offline=auto_offline, write_back=write_back),
+        )
 
     @property
     def steps(self) -> SyncSteps:
@@ -545,6 +640,41 @@ class SyncAgent:
         """
         return SyncAppendStream(self._portal, self._inner.stream(window=window, timeout_s=timeout_s))
 
+    def checkpoint(
+        self,
+        name: str,
+        *,
+        step: int = 0,
+        metadata: Mapping[str, JSONLike] | None = None,
+        pending_calls: Sequence[JSONLike] = (),
+        expected_seq: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Checkpoint:
+        """Names the point where the log now ends. It costs a record, not a copy of the state.
+
+        Args:
+            step: the caller's own count.
+            metadata: a JSON object.
+            pending_calls: calls begun and not answered.
+
+        Raises:
+            AlreadyExists: the name is taken by another point.
+            NotFound: the agent does not exist.
+            Conflict: the log does not end at `expected_seq`.
+        """
+        return self._portal.run(
+            self._inner.checkpoint(
+                name,
+                step=step,
+                metadata=metadata,
+                pending_calls=pending_calls,
+                expected_seq=expected_seq,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+            )
+        )
+
     def step(
         self,
         name: str,
@@ -610,120 +740,54 @@ class SyncAgent:
         """
         return SyncTurn(self._portal, self._inner.turn(note=note, on_open=on_open, cause=cause, timeout_s=timeout_s))
 
-    def checkpoint(
-        self,
-        name: str,
-        *,
-        step: int = 0,
-        metadata: Mapping[str, JSONLike] | None = None,
-        pending_calls: Sequence[JSONLike] = (),
-        expected_seq: int | None = None,
-        idempotency_key: str | None = None,
-        timeout_s: float | None = None,
-    ) -> Checkpoint:
-        """Names the point where the log now ends. It costs a record, not a copy of the state.
+    def lease(
+        self, *, ttl_s: float = DEFAULT_TTL_S, wait_s: float = DEFAULT_WAIT_S, holder: str | None = None
+    ) -> SyncLease:
+        """The exclusive right to write this agent's log: `with agent.lease(ttl_s=10) as lease: ...`.
+
+        It is acquired when the block is entered, renewed while it runs, and released when it is left. Inside, the
+        writes of this object (streams too) carry its epoch; those of everybody else are refused as `StaleOwner`. The
+        agent need not exist yet. Reads need no lease.
 
         Args:
-            step: the caller's own count.
-            metadata: a JSON object.
-            pending_calls: calls begun and not answered.
+            ttl_s: how long it lives without a renewal, 1 to 3600 s: as long at least as the program may stand still.
+            wait_s: how long to wait for one's turn while another holds it; 0: not at all.
+            holder: a name that nobody else uses at the same time; made by the client if None.
+
+        Raises, when the block is entered:
+            Conflict: `LEASE_HELD`, another held it all the time; the metadata name the holder.
+            QuotaExceeded: too many leases are held in the cluster.
+            Unavailable: no majority answers.
+            Undecided: it may have been acquired; then it ends by time.
+        """
+        return SyncLease(self._portal, self._inner.lease(ttl_s=ttl_s, wait_s=wait_s, holder=holder))
+
+    def describe_lease(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> LeaseInfo:
+        """Who may write this agent's log; `epoch` is 0 if its lease was never acquired."""
+        return self._portal.run(self._inner.describe_lease(consistency=consistency, timeout_s=timeout_s))
+
+    def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
+        """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.
 
         Raises:
-            AlreadyExists: the name is taken by another point.
-            NotFound: the agent does not exist.
-            Conflict: the log does not end at `expected_seq`.
+            StaleOwner: this epoch has expired, or another is held.
         """
-        return self._portal.run(
-            self._inner.checkpoint(
-                name,
-                step=step,
-                metadata=metadata,
-                pending_calls=pending_calls,
-                expected_seq=expected_seq,
-                idempotency_key=idempotency_key,
-                timeout_s=timeout_s,
-            )
-        )
+        return self._portal.run(self._inner.release_lease(epoch, timeout_s=timeout_s))
 
-    def delete(
-        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
-    ) -> Revision:
-        """Removes the agent: its log, its state, its checkpoints, and all of its branches.
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self._inner.name
 
-        Raises:
-            NotFound: the agent does not exist.
-            Conflict: the log does not end at `expected_seq`.
-            Invalid: this is a branch; `delete_branch` removes that alone.
-        """
-        return self._portal.run(
-            self._inner.delete(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
-        )
+    @property
+    def namespace(self) -> str:
+        """The namespace that it lives in."""
+        return self._inner.namespace
 
-    def fork(
-        self,
-        branch: str,
-        *,
-        at: Point = None,
-        at_turn: bool = False,
-        idempotency_key: str | None = None,
-        timeout_s: float | None = None,
-    ) -> SyncAgent:
-        """Begins a branch here: another way to go on, which shares the past up to that point. It costs a record.
-
-        What is appended to the one afterwards is not seen by the other. Checkpoints and steps of the shared past are
-        those of the branch too.
-
-        Example:
-            trial = agent.fork("try-b", at="batch-1")
-            trial.append(ops.set("/plan", "b"))
-
-        Args:
-            branch: its name, unique among the agent's branches.
-            at: a seq, the name of a checkpoint, a time, or None for where the log ends.
-            at_turn: instead, where the last turn that was ended ends.
-
-        Returns:
-            The agent on that branch, as `client.agent(name, branch=branch)` gives it.
-
-        Raises:
-            AlreadyExists: the agent has a branch of that name.
-            NotFound: the agent, this branch, or the point does not exist.
-            QuotaExceeded: the agent has too many branches, or too many began one at another.
-        """
-        return SyncAgent(
-            self._portal,
-            self._portal.run(
-                self._inner.fork(branch, at=at, at_turn=at_turn, idempotency_key=idempotency_key, timeout_s=timeout_s)
-            ),
-        )
-
-    def on_branch(self, branch: str) -> SyncAgent:
-        """The agent on another of its branches, whether it exists or not; nothing is sent."""
-        return SyncAgent(self._portal, self._inner.on_branch(branch))
-
-    def branches(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> SyncIterator[BranchInfo]:
-        """The agent's branches by name, `main` among them. `timeout_s` limits the fetch of each page.
-
-        Raises:
-            NotFound: the agent does not exist.
-        """
-        return SyncIterator(self._portal, self._inner.branches(consistency=consistency, timeout_s=timeout_s))
-
-    def delete_branch(
-        self, *, expected_seq: int | None = None, idempotency_key: str | None = None, timeout_s: float | None = None
-    ) -> Revision:
-        """Removes this branch: what was appended to it, not what it shares with others. `main` goes with the agent.
-
-        Raises:
-            NotFound: the agent or the branch does not exist.
-            Conflict: `BRANCH_IN_USE`, another branch began at this one; or the log does not end at `expected_seq`.
-            Invalid: it is `main`.
-        """
-        return self._portal.run(
-            self._inner.delete_branch(expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s)
-        )
+    @property
+    def branch(self) -> str:
+        """The branch of its log."""
+        return self._inner.branch
 
     def read(
         self,
@@ -777,14 +841,6 @@ class SyncAgent:
                 checkpoint=checkpoint, seq=seq, time=time, consistency=consistency, timeout_s=timeout_s
             )
         )
-
-    def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
-        """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
-
-        Example:
-            paths = [change.path for change in agent.drift(self.state, at=self.seq)]
-        """
-        return self._portal.run(self._inner.drift(state, at=at, timeout_s=timeout_s))
 
     def rehydrate(
         self,
@@ -862,65 +918,6 @@ class SyncAgent:
             NotFound: the agent or the checkpoint does not exist.
         """
         return self._portal.run(self._inner.get_checkpoint(name, consistency=consistency, timeout_s=timeout_s))
-
-    def lease(
-        self, *, ttl_s: float = DEFAULT_TTL_S, wait_s: float = DEFAULT_WAIT_S, holder: str | None = None
-    ) -> SyncLease:
-        """The exclusive right to write this agent's log: `with agent.lease(ttl_s=10) as lease: ...`.
-
-        It is acquired when the block is entered, renewed while it runs, and released when it is left. Inside, the
-        writes of this object (streams too) carry its epoch; those of everybody else are refused as `StaleOwner`. The
-        agent need not exist yet. Reads need no lease.
-
-        Args:
-            ttl_s: how long it lives without a renewal, 1 to 3600 s: as long at least as the program may stand still.
-            wait_s: how long to wait for one's turn while another holds it; 0: not at all.
-            holder: a name that nobody else uses at the same time; made by the client if None.
-
-        Raises, when the block is entered:
-            Conflict: `LEASE_HELD`, another held it all the time; the metadata name the holder.
-            QuotaExceeded: too many leases are held in the cluster.
-            Unavailable: no majority answers.
-            Undecided: it may have been acquired; then it ends by time.
-        """
-        return SyncLease(self._portal, self._inner.lease(ttl_s=ttl_s, wait_s=wait_s, holder=holder))
-
-    def describe_lease(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> LeaseInfo:
-        """Who may write this agent's log; `epoch` is 0 if its lease was never acquired."""
-        return self._portal.run(self._inner.describe_lease(consistency=consistency, timeout_s=timeout_s))
-
-    def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
-        """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.
-
-        Raises:
-            StaleOwner: this epoch has expired, or another is held.
-        """
-        return self._portal.run(self._inner.release_lease(epoch, timeout_s=timeout_s))
-
-    def outbox(
-        self,
-        path: str | Path,
-        *,
-        patience_s: float = DEFAULT_PATIENCE_S,
-        auto_offline: bool = True,
-        write_back: bool = False,
-    ) -> SyncOutbox:
-        """Goes on working while cut off: `with agent.outbox("migrator.outbox") as box: ...`.
-
-        The agent must be the only writer of its log (or hold its lease): what others write meanwhile is found out, and
-        `Outbox.reconcile` says what becomes of what was done here.
-
-        Args:
-            path: the file; one for each log, used by one process at a time. It outlives the process.
-            patience_s: how long an append waits for a majority before the agent goes offline.
-            auto_offline: go offline when the majority is out of reach; else such an append is refused.
-            write_back: appends return once they are on this disk, and are decided behind the caller's back;
-                `Outbox.flush` waits for it.
-        """
-        return SyncOutbox(
-            self._portal,
-            self._inner.outbox(path, patience_s=patience_s, auto_offline=auto_offline, write_back=write_back),
-        )
 
 
 class SyncHistory:

@@ -19,7 +19,7 @@ from tallystick import _convert, ops
 from tallystick._channel import parse_address
 from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._session import MAX_GROUPS, Session
-from tallystick._values import to_time, to_unix_ms
+from tallystick._times import to_time, to_unix_ms
 from tallystick.errors import Corrupt, Invalid, Reason
 from tallystick.v1 import common_pb2, state_pb2
 

@@ -13,7 +13,7 @@ from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
 from tallystick._json import JSON, decode
-from tallystick._values import to_unix_ms
+from tallystick._times import to_unix_ms
 from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.limits import DOCUMENT_BYTES
 from tallystick.errors import Compacted, Corrupt, Invalid, TallystickError, Unavailable

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tallystick import _convert
+from tallystick._infos import ContextInfo
 from tallystick._json import JSON, decode
-from tallystick._values import ContextInfo, Revision, to_time
+from tallystick._times import to_time
+from tallystick._values import Revision
 from tallystick.contexts.cursor import Cursor
 from tallystick.v1 import context_pb2
 

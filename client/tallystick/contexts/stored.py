@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from tallystick._agent import PAGE
 from tallystick._calls import Calls
 from tallystick._contexts import Contexts
 from tallystick._json import JSON
@@ -19,6 +18,7 @@ from tallystick._methods import (
     restore_context_method,
     save_version_method,
 )
+from tallystick._reading import PAGE
 from tallystick._values import Consistency
 from tallystick.contexts.cursor import Cursor
 from tallystick.contexts.past import At, Past, at_message

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tallystick._values import BranchInfo
+from tallystick._infos import BranchInfo
 from tallystick.errors import Corrupt, NotFound, Reason
 
 MAX_DEPTH: Final = 1000

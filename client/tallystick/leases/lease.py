@@ -18,13 +18,15 @@ from typing import Final, Self
 
 from tallystick import _convert
 from tallystick._calls import Calls
+from tallystick._events import LeaseEvent
+from tallystick._infos import LeaseChange, LeaseInfo
 from tallystick._methods import (
     acquire_lease_method,
     describe_lease_method,
     release_lease_method,
     renew_lease_method,
 )
-from tallystick._values import Consistency, LeaseChange, LeaseEvent, LeaseInfo, Revision
+from tallystick._values import Consistency, Revision
 from tallystick._watch import watch
 from tallystick.errors import Compacted, Conflict, Invalid, Reason, Refused, StaleOwner, TallystickError
 from tallystick.leases.fence import Fence

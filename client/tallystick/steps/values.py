@@ -9,7 +9,8 @@ from typing import Final
 
 from tallystick import _convert
 from tallystick._json import JSON, JSONLike, decode
-from tallystick._values import Revision, to_time
+from tallystick._times import to_time
+from tallystick._values import Revision
 from tallystick.errors import Corrupt
 from tallystick.v1 import step_pb2
 

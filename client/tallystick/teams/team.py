@@ -12,6 +12,7 @@ from typing import Final
 
 from tallystick._branches import fork_team
 from tallystick._calls import Calls
+from tallystick._events import ForkedEvent
 from tallystick._json import JSONLike, encode
 from tallystick._methods import (
     get_team_checkpoint_method,
@@ -19,7 +20,7 @@ from tallystick._methods import (
     read_team_method,
     take_team_checkpoint_method,
 )
-from tallystick._values import Consistency, ForkedEvent, Mutation, Operation, OperationKind
+from tallystick._values import Consistency, Mutation, Operation, OperationKind
 from tallystick.contexts.cursor import Cursor
 from tallystick.errors import Invalid, NotFound, Reason
 from tallystick.teams.transaction import TeamTransaction

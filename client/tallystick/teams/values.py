@@ -9,7 +9,8 @@ from datetime import datetime
 
 from tallystick import _convert
 from tallystick._json import JSON, decode
-from tallystick._values import Revision, to_time
+from tallystick._times import to_time
+from tallystick._values import Revision
 from tallystick.contexts.cursor import Cursor
 from tallystick.errors import Corrupt
 from tallystick.v1 import team_pb2

@@ -18,7 +18,8 @@ from typing import Final, Literal
 
 from tallystick import Client, Consistency, Revision, ops
 from tallystick._agent import Agent
-from tallystick._values import Appended, CheckpointEvent, ContextEvent, LeaseEvent, MutationEvent
+from tallystick._events import CheckpointEvent, ContextEvent, LeaseEvent, MutationEvent
+from tallystick._values import Appended
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event

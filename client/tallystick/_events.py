@@ -1,0 +1,188 @@
+"""What a watch yields: immutable values, no gRPC."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from tallystick._infos import LeaseChange
+from tallystick._times import to_time
+from tallystick._values import MAIN, Checkpoint, DecidedMutation, Revision
+
+
+@dataclass(frozen=True, slots=True)
+class MutationEvent:
+    """A watched agent's log grew by this mutation."""
+
+    agent: str
+    mutation: DecidedMutation
+    revision: Revision
+    branch: str = MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEvent:
+    """A watched agent made this checkpoint."""
+
+    agent: str
+    checkpoint: Checkpoint
+    revision: Revision
+    branch: str = MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedEvent:
+    """A watched agent was deleted; its log ended at `last_seq`."""
+
+    agent: str
+    last_seq: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was deleted, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedEvent:
+    """A branch of a watched agent began.
+
+    Attributes:
+        branch: its name.
+        parent: the branch where it began.
+        fork_seq: up to here the two are one.
+        hash: of the mutation there; empty at 0.
+        actor: who began it.
+    """
+
+    agent: str
+    branch: str
+    parent: str
+    fork_seq: int
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it began, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchDeletedEvent:
+    """A branch of a watched agent was deleted; its log ended at `last_seq`."""
+
+    agent: str
+    branch: str
+    last_seq: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was deleted, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEvent:
+    """The lease of a watched agent changed hands: `expired` says that its holder stopped.
+
+    Attributes:
+        epoch, holder: of the lease that began or ended.
+        actor: who asked for it; of an expired one, its holder.
+    """
+
+    agent: str
+    branch: str
+    change: LeaseChange
+    epoch: int
+    holder: str
+    ttl_ms: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a lease."""
+        return to_time(self.time_unix_ms)
+
+
+class ContextChange(enum.StrEnum):
+    """What was decided of a context."""
+
+    CREATED = "created"
+    DELETED = "deleted"
+    SEALED = "sealed"
+    UNSEALED = "unsealed"
+    EPOCH_STARTED = "epoch started"
+    VERSION_SAVED = "version saved"
+
+
+@dataclass(frozen=True, slots=True)
+class ContextEvent:
+    """Something was decided of a context of the watched namespace.
+
+    Attributes:
+        context: its name.
+        guid: 16 bytes: another document of that name has another one.
+        epoch: the one it is in from here on.
+        version: the name of the version that was saved, or "".
+    """
+
+    context: str
+    guid: bytes
+    epoch: int
+    change: ContextChange
+    version: str
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a context."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCheckpointEvent:
+    """A cut through agents of the watched namespace was taken; `Client.team` tells what it binds.
+
+    Attributes:
+        agents: how many agents.
+        hash: SHA-256 of all that it binds.
+    """
+
+    name: str
+    agents: int
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; not before the agents' newest mutations."""
+        return to_time(self.time_unix_ms)
+
+
+Event = (
+    MutationEvent
+    | CheckpointEvent
+    | DeletedEvent
+    | ForkedEvent
+    | BranchDeletedEvent
+    | LeaseEvent
+    | ContextEvent
+    | TeamCheckpointEvent
+)
+"""What a watch yields."""
