@@ -58,6 +58,8 @@ class Reason(enum.StrEnum):
     WRITER_IN_USE = "WRITER_IN_USE"
     TASK_CLAIMED = "TASK_CLAIMED"
     LEASE_HELD = "LEASE_HELD"
+    PAYLOAD_NOT_FOUND = "PAYLOAD_NOT_FOUND"
+    CHUNK_MISSING = "CHUNK_MISSING"
     STEP_NOT_FOUND = "STEP_NOT_FOUND"
     STEP_CONFLICT = "STEP_CONFLICT"
     STEP_AMBIGUOUS = "STEP_AMBIGUOUS"
@@ -85,6 +87,7 @@ class Reason(enum.StrEnum):
     CONTEXT_QUOTA = "CONTEXT_QUOTA"
     WRITERS_QUOTA = "WRITERS_QUOTA"
     LEASE_QUOTA = "LEASE_QUOTA"
+    PAYLOAD_QUOTA = "PAYLOAD_QUOTA"
     CONNECTION_QUOTA = "CONNECTION_QUOTA"
     PRESENCE_QUOTA = "PRESENCE_QUOTA"
     INVALID_MEMBERS = "INVALID_MEMBERS"
@@ -143,7 +146,7 @@ class Refused(TallystickError):
 
 
 class NotFound(Refused):
-    """The agent, branch, checkpoint, seq, time, context or version does not exist."""
+    """The agent, branch, checkpoint, seq, time, context, version or payload does not exist."""
 
     default_reason = Reason.AGENT_NOT_FOUND
 
@@ -309,6 +312,12 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.LEASE_HELD: Row(
         Conflict, StatusCode.ABORTED, "Wait for its end, which is watched, or leave the agent to who has it."
     ),
+    Reason.PAYLOAD_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Put the payload first: it never was, or was collected since nothing named it."
+    ),
+    Reason.CHUNK_MISSING: Row(
+        Conflict, StatusCode.ABORTED, "Ask which chunks are missing, put them, and put the payload again."
+    ),
     Reason.STALE_OWNER: Row(
         StaleOwner,
         StatusCode.FAILED_PRECONDITION,
@@ -381,6 +390,11 @@ REASONS: Final[Mapping[Reason, Row]] = {
     ),
     Reason.LEASE_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Release leases that are not needed, or wait until some expire."
+    ),
+    Reason.PAYLOAD_QUOTA: Row(
+        QuotaExceeded,
+        StatusCode.RESOURCE_EXHAUSTED,
+        "Delete what refers to payloads that are not needed: they are collected; or split a payload that is too large.",
     ),
     Reason.CONNECTION_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Close contexts of this connection that are not in use."

@@ -129,6 +129,7 @@ class Mutation(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     REVERTS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is. Words that
     begin with "step." or "turn." are those of StepService.
@@ -145,6 +146,10 @@ class Mutation(_message.Message):
     """of one that was made offline: at most 16 bytes, by which its writer knows it again"""
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
+    @_builtins.property
+    def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """filled in by the node: ids of the payloads that it names, sorted, each once"""
+
     def __init__(
         self,
         *,
@@ -156,10 +161,11 @@ class Mutation(_message.Message):
         schema_version: _builtins.int = ...,
         reverts: _builtins.int = ...,
         id: _builtins.bytes = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "kind", b"kind", "operations", b"operations", "payload", b"payload", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "kind", b"kind", "operations", b"operations", "payload", b"payload", "payloads", b"payloads", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

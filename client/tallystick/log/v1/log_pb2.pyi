@@ -154,6 +154,9 @@ class Command(_message.Message):
     BEGIN_TURN_FIELD_NUMBER: _builtins.int
     END_TURN_FIELD_NUMBER: _builtins.int
     TAKE_TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    PUT_CHUNKS_FIELD_NUMBER: _builtins.int
+    PUT_PAYLOAD_FIELD_NUMBER: _builtins.int
+    COLLECT_PAYLOADS_FIELD_NUMBER: _builtins.int
     SET_RETENTION_FIELD_NUMBER: _builtins.int
     COMPACT_LOG_FIELD_NUMBER: _builtins.int
     PIN_CHECKPOINT_FIELD_NUMBER: _builtins.int
@@ -204,6 +207,12 @@ class Command(_message.Message):
     @_builtins.property
     def take_team_checkpoint(self) -> Global___TakeTeamCheckpoint: ...
     @_builtins.property
+    def put_chunks(self) -> Global___PutChunks: ...
+    @_builtins.property
+    def put_payload(self) -> Global___PutPayload: ...
+    @_builtins.property
+    def collect_payloads(self) -> Global___CollectPayloads: ...
+    @_builtins.property
     def set_retention(self) -> Global___SetRetention: ...
     @_builtins.property
     def compact_log(self) -> Global___CompactLog: ...
@@ -235,15 +244,18 @@ class Command(_message.Message):
         begin_turn: Global___BeginTurn | None = ...,
         end_turn: Global___EndTurn | None = ...,
         take_team_checkpoint: Global___TakeTeamCheckpoint | None = ...,
+        put_chunks: Global___PutChunks | None = ...,
+        put_payload: Global___PutPayload | None = ...,
+        collect_payloads: Global___CollectPayloads | None = ...,
         set_retention: Global___SetRetention | None = ...,
         compact_log: Global___CompactLog | None = ...,
         pin_checkpoint: Global___PinCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "put_chunks", "put_payload", "collect_payloads", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -377,6 +389,7 @@ class Checkpoint(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     PENDING_CALLS_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     epoch: _builtins.int
     actor: _builtins.str
@@ -388,6 +401,10 @@ class Checkpoint(_message.Message):
     def target(self) -> Global___Target: ...
     @_builtins.property
     def idempotency(self) -> Global___Idempotency: ...
+    @_builtins.property
+    def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """ids of those that the metadata name, sorted, each once"""
+
     def __init__(
         self,
         *,
@@ -400,10 +417,11 @@ class Checkpoint(_message.Message):
         step: _builtins.int = ...,
         metadata: _builtins.bytes = ...,
         pending_calls: _builtins.bytes = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "metadata", b"metadata", "name", b"name", "pending_calls", b"pending_calls", "step", b"step", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "metadata", b"metadata", "name", b"name", "payloads", b"payloads", "pending_calls", b"pending_calls", "step", b"step", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
@@ -1223,6 +1241,95 @@ class SeenContext(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SeenContext: _TypeAlias = SeenContext  # noqa: Y015
+
+@_typing.final
+class PutChunks(_message.Message):
+    """Payloads. None has an idempotency key: each is, by what it names, the same when it is repeated.
+
+    Stores chunks that the namespace does not have, each by its SHA-256.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    actor: _builtins.str
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        chunks: _abc.Iterable[_builtins.bytes] | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "chunks", b"chunks", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutChunks: _TypeAlias = PutChunks  # noqa: Y015
+
+@_typing.final
+class PutPayload(_message.Message):
+    """Makes a payload of chunks that are there. One that exists is touched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    manifest: _builtins.bytes
+    """as in tallystick.v1.PutPayloadRequest"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        manifest: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "manifest", b"manifest", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPayload: _TypeAlias = PutPayload  # noqa: Y015
+
+@_typing.final
+class CollectPayloads(_message.Message):
+    """Removes payloads that nothing refers to and that were not touched since this time, and then chunks that no payload has
+    and that were not put since then: the longest untouched first.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    BEFORE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    before_unix_ms: _builtins.int
+    limit: _builtins.int
+    """at most so many payloads, and so many chunks"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        before_unix_ms: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_unix_ms", b"before_unix_ms", "limit", b"limit", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectPayloads: _TypeAlias = CollectPayloads  # noqa: Y015
 
 @_typing.final
 class SetRetention(_message.Message):
