@@ -24,21 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atallystick/v1/common.proto\x12\rtallystick.v1\"<\n\x08\x41gentRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x03 \x01(\t\"+\n\x08Revision\x12\r\n\x05group\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\x04\"h\n\x0bReadOptions\x12/\n\x0b\x63onsistency\x18\x01 \x01(\x0e\x32\x1a.tallystick.v1.Consistency\x12(\n\x07session\x18\x02 \x03(\x0b\x32\x17.tallystick.v1.Revision\"u\n\x0eResponseHeader\x12)\n\x08revision\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x17\n\x0fleader_endpoint\x18\x03 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x04 \x01(\x04*x\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONSISTENCY_LINEARIZABLE\x10\x01\x12\x17\n\x13\x43ONSISTENCY_SESSION\x10\x02\x12\x15\n\x11\x43ONSISTENCY_LOCAL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atallystick/v1/common.proto\x12\rtallystick.v1\"<\n\x08\x41gentRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x03 \x01(\t\"+\n\x08Revision\x12\r\n\x05group\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\x04\"f\n\x08Observed\x12(\n\x04logs\x18\x01 \x03(\x0b\x32\x1a.tallystick.v1.ObservedLog\x12\x30\n\x08\x63ontexts\x18\x02 \x03(\x0b\x32\x1e.tallystick.v1.ObservedContext\"G\n\x0bObservedLog\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06\x62ranch\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\"=\n\x0fObservedContext\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04guid\x18\x02 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\"h\n\x0bReadOptions\x12/\n\x0b\x63onsistency\x18\x01 \x01(\x0e\x32\x1a.tallystick.v1.Consistency\x12(\n\x07session\x18\x02 \x03(\x0b\x32\x17.tallystick.v1.Revision\"u\n\x0eResponseHeader\x12)\n\x08revision\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x17\n\x0fleader_endpoint\x18\x03 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x04 \x01(\x04*x\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONSISTENCY_LINEARIZABLE\x10\x01\x12\x17\n\x13\x43ONSISTENCY_SESSION\x10\x02\x12\x15\n\x11\x43ONSISTENCY_LOCAL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONSISTENCY']._serialized_start=377
-  _globals['_CONSISTENCY']._serialized_end=497
+  _globals['_CONSISTENCY']._serialized_start=617
+  _globals['_CONSISTENCY']._serialized_end=737
   _globals['_AGENTREF']._serialized_start=45
   _globals['_AGENTREF']._serialized_end=105
   _globals['_REVISION']._serialized_start=107
   _globals['_REVISION']._serialized_end=150
-  _globals['_READOPTIONS']._serialized_start=152
-  _globals['_READOPTIONS']._serialized_end=256
-  _globals['_RESPONSEHEADER']._serialized_start=258
-  _globals['_RESPONSEHEADER']._serialized_end=375
+  _globals['_OBSERVED']._serialized_start=152
+  _globals['_OBSERVED']._serialized_end=254
+  _globals['_OBSERVEDLOG']._serialized_start=256
+  _globals['_OBSERVEDLOG']._serialized_end=327
+  _globals['_OBSERVEDCONTEXT']._serialized_start=329
+  _globals['_OBSERVEDCONTEXT']._serialized_end=390
+  _globals['_READOPTIONS']._serialized_start=392
+  _globals['_READOPTIONS']._serialized_end=496
+  _globals['_RESPONSEHEADER']._serialized_start=498
+  _globals['_RESPONSEHEADER']._serialized_end=615
 # @@protoc_insertion_point(module_scope)

@@ -130,6 +130,7 @@ class Mutation(_message.Message):
     REVERTS_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     PAYLOADS_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """"state" (or empty) for operations; any other word is a custom event, which leaves the state as it is. Words that
     begin with "step." or "turn." are those of StepService.
@@ -150,6 +151,12 @@ class Mutation(_message.Message):
     def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """filled in by the node: ids of the payloads that it names, sorted, each once"""
 
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """What its writer read since its mutation of this log before. What cannot be, as a log that has no such mutation,
+        counts for nothing, and is refused to nobody.
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +169,11 @@ class Mutation(_message.Message):
         reverts: _builtins.int = ...,
         id: _builtins.bytes = ...,
         payloads: _abc.Iterable[_builtins.bytes] | None = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "kind", b"kind", "operations", b"operations", "payload", b"payload", "payloads", b"payloads", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "kind", b"kind", "observed", b"observed", "operations", b"operations", "payload", b"payload", "payloads", b"payloads", "reverts", b"reverts", "schema_version", b"schema_version", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,6 +565,7 @@ class CheckpointRequest(_message.Message):
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     step: _builtins.int
     metadata: _builtins.bytes
@@ -569,6 +578,10 @@ class CheckpointRequest(_message.Message):
     actor: _builtins.str
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """all that is known to have been read, as a record"""
+
     def __init__(
         self,
         *,
@@ -581,10 +594,11 @@ class CheckpointRequest(_message.Message):
         expected_seq: _builtins.int | None = ...,
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "agent", b"agent", "expected_seq", b"expected_seq"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "agent", b"agent", "expected_seq", b"expected_seq", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "agent", b"agent", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "pending_calls", b"pending_calls", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "agent", b"agent", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "name", b"name", "observed", b"observed", "pending_calls", b"pending_calls", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
@@ -607,6 +621,7 @@ class CheckpointInfo(_message.Message):
     TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     IS_PINNED_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     seq: _builtins.int
     step: _builtins.int
@@ -622,6 +637,8 @@ class CheckpointInfo(_message.Message):
     """it outlives the mutations around it"""
     @_builtins.property
     def revision(self) -> _common_pb2.Revision: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed: ...
     def __init__(
         self,
         *,
@@ -636,10 +653,11 @@ class CheckpointInfo(_message.Message):
         time_unix_ms: _builtins.int = ...,
         revision: _common_pb2.Revision | None = ...,
         is_pinned: _builtins.bool = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "is_pinned", b"is_pinned", "metadata", b"metadata", "name", b"name", "pending_calls", b"pending_calls", "revision", b"revision", "seq", b"seq", "state_digest", b"state_digest", "step", b"step", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hash", b"hash", "is_pinned", b"is_pinned", "metadata", b"metadata", "name", b"name", "observed", b"observed", "pending_calls", b"pending_calls", "revision", b"revision", "seq", b"seq", "state_digest", b"state_digest", "step", b"step", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

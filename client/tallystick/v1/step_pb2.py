@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from tallystick.v1 import common_pb2 as tallystick_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tallystick/v1/step.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\"*\n\tStepError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xbe\x02\n\x08StepInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.tallystick.v1.StepStatus\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x12\n\neffect_key\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x11\n\tbegun_seq\x18\x07 \x01(\x04\x12\x15\n\rbegun_unix_ms\x18\x08 \x01(\x04\x12\x11\n\tended_seq\x18\t \x01(\x04\x12\x15\n\rended_unix_ms\x18\n \x01(\x04\x12)\n\x08revision\x18\x0b \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x0e\n\x06result\x18\x0c \x01(\x0c\x12\'\n\x05\x65rror\x18\r \x01(\x0b\x32\x18.tallystick.v1.StepError\"\xb6\x01\n\x10\x42\x65ginStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08retry_of\x18\x03 \x01(\r\x12\x14\n\x0cinput_digest\x18\x04 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\"\x8c\x01\n\x11\x42\x65ginStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x0f\n\x07granted\x18\x03 \x01(\x08\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\xe1\x01\n\x0e\x45ndStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x10\n\x06result\x18\x04 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x18.tallystick.v1.StepErrorH\x00\x12\r\n\x05\x63\x61use\x18\x06 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\t \x01(\tB\x05\n\x03\x65nd\"y\n\x0f\x45ndStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"s\n\x0eGetStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\x0c\n\x04name\x18\x03 \x01(\t\"g\n\x0fGetStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\"\xb1\x01\n\x10ListStepsRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x14\n\x0cwith_results\x18\x05 \x01(\x08\x12\x14\n\x0cresults_only\x18\x06 \x01(\x08\"x\n\x11ListStepsResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12&\n\x05steps\x18\x02 \x03(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xa0\x01\n\x10\x42\x65ginTurnRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x10\n\x08\x61\x62\x61ndons\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"\x9a\x01\n\x0e\x45ndTurnRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04turn\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"\xab\x01\n\x0cTurnResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12\x0c\n\x04turn\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x14\n\x0ctime_unix_ms\x18\x04 \x01(\x04\x12)\n\x08revision\x18\x05 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x10\n\x08replayed\x18\x06 \x01(\x08*s\n\nStepStatus\x12\x1b\n\x17STEP_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11STEP_STATUS_BEGUN\x10\x01\x12\x19\n\x15STEP_STATUS_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATUS_FAILED\x10\x03\x32\xd3\x03\n\x0bStepService\x12N\n\tBeginStep\x12\x1f.tallystick.v1.BeginStepRequest\x1a .tallystick.v1.BeginStepResponse\x12H\n\x07\x45ndStep\x12\x1d.tallystick.v1.EndStepRequest\x1a\x1e.tallystick.v1.EndStepResponse\x12H\n\x07GetStep\x12\x1d.tallystick.v1.GetStepRequest\x1a\x1e.tallystick.v1.GetStepResponse\x12N\n\tListSteps\x12\x1f.tallystick.v1.ListStepsRequest\x1a .tallystick.v1.ListStepsResponse\x12I\n\tBeginTurn\x12\x1f.tallystick.v1.BeginTurnRequest\x1a\x1b.tallystick.v1.TurnResponse\x12\x45\n\x07\x45ndTurn\x12\x1d.tallystick.v1.EndTurnRequest\x1a\x1b.tallystick.v1.TurnResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tallystick/v1/step.proto\x12\rtallystick.v1\x1a\x1atallystick/v1/common.proto\"*\n\tStepError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xbe\x02\n\x08StepInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.tallystick.v1.StepStatus\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x12\n\neffect_key\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x11\n\tbegun_seq\x18\x07 \x01(\x04\x12\x15\n\rbegun_unix_ms\x18\x08 \x01(\x04\x12\x11\n\tended_seq\x18\t \x01(\x04\x12\x15\n\rended_unix_ms\x18\n \x01(\x04\x12)\n\x08revision\x18\x0b \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x0e\n\x06result\x18\x0c \x01(\x0c\x12\'\n\x05\x65rror\x18\r \x01(\x0b\x32\x18.tallystick.v1.StepError\"\xe1\x01\n\x10\x42\x65ginStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08retry_of\x18\x03 \x01(\r\x12\x14\n\x0cinput_digest\x18\x04 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\x12)\n\x08observed\x18\t \x01(\x0b\x32\x17.tallystick.v1.Observed\"\x8c\x01\n\x11\x42\x65ginStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x0f\n\x07granted\x18\x03 \x01(\x08\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\x8c\x02\n\x0e\x45ndStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x10\n\x06result\x18\x04 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x18.tallystick.v1.StepErrorH\x00\x12\r\n\x05\x63\x61use\x18\x06 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\r\n\x05\x65poch\x18\x08 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\x12)\n\x08observed\x18\n \x01(\x0b\x32\x17.tallystick.v1.ObservedB\x05\n\x03\x65nd\"y\n\x0f\x45ndStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"s\n\x0eGetStepRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\x0c\n\x04name\x18\x03 \x01(\t\"g\n\x0fGetStepResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x17.tallystick.v1.StepInfo\"\xb1\x01\n\x10ListStepsRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12+\n\x07options\x18\x02 \x01(\x0b\x32\x1a.tallystick.v1.ReadOptions\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x14\n\x0cwith_results\x18\x05 \x01(\x08\x12\x14\n\x0cresults_only\x18\x06 \x01(\x08\"x\n\x11ListStepsResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12&\n\x05steps\x18\x02 \x03(\x0b\x32\x17.tallystick.v1.StepInfo\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xcb\x01\n\x10\x42\x65ginTurnRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x10\n\x08\x61\x62\x61ndons\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12)\n\x08observed\x18\x08 \x01(\x0b\x32\x17.tallystick.v1.Observed\"\xc5\x01\n\x0e\x45ndTurnRequest\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.tallystick.v1.AgentRef\x12\x0c\n\x04turn\x18\x02 \x01(\x04\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12)\n\x08observed\x18\x08 \x01(\x0b\x32\x17.tallystick.v1.Observed\"\xab\x01\n\x0cTurnResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.tallystick.v1.ResponseHeader\x12\x0c\n\x04turn\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x14\n\x0ctime_unix_ms\x18\x04 \x01(\x04\x12)\n\x08revision\x18\x05 \x01(\x0b\x32\x17.tallystick.v1.Revision\x12\x10\n\x08replayed\x18\x06 \x01(\x08*s\n\nStepStatus\x12\x1b\n\x17STEP_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11STEP_STATUS_BEGUN\x10\x01\x12\x19\n\x15STEP_STATUS_COMPLETED\x10\x02\x12\x16\n\x12STEP_STATUS_FAILED\x10\x03\x32\xd3\x03\n\x0bStepService\x12N\n\tBeginStep\x12\x1f.tallystick.v1.BeginStepRequest\x1a .tallystick.v1.BeginStepResponse\x12H\n\x07\x45ndStep\x12\x1d.tallystick.v1.EndStepRequest\x1a\x1e.tallystick.v1.EndStepResponse\x12H\n\x07GetStep\x12\x1d.tallystick.v1.GetStepRequest\x1a\x1e.tallystick.v1.GetStepResponse\x12N\n\tListSteps\x12\x1f.tallystick.v1.ListStepsRequest\x1a .tallystick.v1.ListStepsResponse\x12I\n\tBeginTurn\x12\x1f.tallystick.v1.BeginTurnRequest\x1a\x1b.tallystick.v1.TurnResponse\x12\x45\n\x07\x45ndTurn\x12\x1d.tallystick.v1.EndTurnRequest\x1a\x1b.tallystick.v1.TurnResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallystick.v1.step_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STEPSTATUS']._serialized_start=2133
-  _globals['_STEPSTATUS']._serialized_end=2248
+  _globals['_STEPSTATUS']._serialized_start=2305
+  _globals['_STEPSTATUS']._serialized_end=2420
   _globals['_STEPERROR']._serialized_start=71
   _globals['_STEPERROR']._serialized_end=113
   _globals['_STEPINFO']._serialized_start=116
   _globals['_STEPINFO']._serialized_end=434
   _globals['_BEGINSTEPREQUEST']._serialized_start=437
-  _globals['_BEGINSTEPREQUEST']._serialized_end=619
-  _globals['_BEGINSTEPRESPONSE']._serialized_start=622
-  _globals['_BEGINSTEPRESPONSE']._serialized_end=762
-  _globals['_ENDSTEPREQUEST']._serialized_start=765
-  _globals['_ENDSTEPREQUEST']._serialized_end=990
-  _globals['_ENDSTEPRESPONSE']._serialized_start=992
-  _globals['_ENDSTEPRESPONSE']._serialized_end=1113
-  _globals['_GETSTEPREQUEST']._serialized_start=1115
-  _globals['_GETSTEPREQUEST']._serialized_end=1230
-  _globals['_GETSTEPRESPONSE']._serialized_start=1232
-  _globals['_GETSTEPRESPONSE']._serialized_end=1335
-  _globals['_LISTSTEPSREQUEST']._serialized_start=1338
-  _globals['_LISTSTEPSREQUEST']._serialized_end=1515
-  _globals['_LISTSTEPSRESPONSE']._serialized_start=1517
-  _globals['_LISTSTEPSRESPONSE']._serialized_end=1637
-  _globals['_BEGINTURNREQUEST']._serialized_start=1640
-  _globals['_BEGINTURNREQUEST']._serialized_end=1800
-  _globals['_ENDTURNREQUEST']._serialized_start=1803
-  _globals['_ENDTURNREQUEST']._serialized_end=1957
-  _globals['_TURNRESPONSE']._serialized_start=1960
-  _globals['_TURNRESPONSE']._serialized_end=2131
-  _globals['_STEPSERVICE']._serialized_start=2251
-  _globals['_STEPSERVICE']._serialized_end=2718
+  _globals['_BEGINSTEPREQUEST']._serialized_end=662
+  _globals['_BEGINSTEPRESPONSE']._serialized_start=665
+  _globals['_BEGINSTEPRESPONSE']._serialized_end=805
+  _globals['_ENDSTEPREQUEST']._serialized_start=808
+  _globals['_ENDSTEPREQUEST']._serialized_end=1076
+  _globals['_ENDSTEPRESPONSE']._serialized_start=1078
+  _globals['_ENDSTEPRESPONSE']._serialized_end=1199
+  _globals['_GETSTEPREQUEST']._serialized_start=1201
+  _globals['_GETSTEPREQUEST']._serialized_end=1316
+  _globals['_GETSTEPRESPONSE']._serialized_start=1318
+  _globals['_GETSTEPRESPONSE']._serialized_end=1421
+  _globals['_LISTSTEPSREQUEST']._serialized_start=1424
+  _globals['_LISTSTEPSREQUEST']._serialized_end=1601
+  _globals['_LISTSTEPSRESPONSE']._serialized_start=1603
+  _globals['_LISTSTEPSRESPONSE']._serialized_end=1723
+  _globals['_BEGINTURNREQUEST']._serialized_start=1726
+  _globals['_BEGINTURNREQUEST']._serialized_end=1929
+  _globals['_ENDTURNREQUEST']._serialized_start=1932
+  _globals['_ENDTURNREQUEST']._serialized_end=2129
+  _globals['_TURNRESPONSE']._serialized_start=2132
+  _globals['_TURNRESPONSE']._serialized_end=2303
+  _globals['_STEPSERVICE']._serialized_start=2423
+  _globals['_STEPSERVICE']._serialized_end=2890
 # @@protoc_insertion_point(module_scope)

@@ -148,6 +148,7 @@ class BeginStepRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     retry_of: _builtins.int
     """The attempt that was begun or failed, and that this one follows. 0: begin it only if it was never begun."""
@@ -160,6 +161,10 @@ class BeginStepRequest(_message.Message):
     actor: _builtins.str
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """as of a mutation"""
+
     def __init__(
         self,
         *,
@@ -171,10 +176,11 @@ class BeginStepRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "input_digest", b"input_digest", "name", b"name", "retry_of", b"retry_of"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "input_digest", b"input_digest", "name", b"name", "observed", b"observed", "retry_of", b"retry_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +230,7 @@ class EndStepRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     attempt: _builtins.int
     result: _builtins.bytes
@@ -236,6 +243,10 @@ class EndStepRequest(_message.Message):
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property
     def error(self) -> Global___StepError: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """as of a mutation"""
+
     def __init__(
         self,
         *,
@@ -248,10 +259,11 @@ class EndStepRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "end", b"end", "error", b"error", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "end", b"end", "error", b"error", "observed", b"observed", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "attempt", b"attempt", "cause", b"cause", "end", b"end", "epoch", b"epoch", "error", b"error", "idempotency_key", b"idempotency_key", "name", b"name", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "attempt", b"attempt", "cause", b"cause", "end", b"end", "epoch", b"epoch", "error", b"error", "idempotency_key", b"idempotency_key", "name", b"name", "observed", b"observed", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_end: _TypeAlias = _typing.Literal["result", "error"]  # noqa: Y015
     _WhichOneofArgType_end: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
@@ -415,6 +427,7 @@ class BeginTurnRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     abandons: _builtins.int
     """the open turn, which is left as it is; 0: none"""
     note: _builtins.bytes
@@ -425,6 +438,10 @@ class BeginTurnRequest(_message.Message):
     actor: _builtins.str
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """as of a mutation"""
+
     def __init__(
         self,
         *,
@@ -435,10 +452,11 @@ class BeginTurnRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandons", b"abandons", "actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandons", b"abandons", "actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "note", b"note", "observed", b"observed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -455,6 +473,7 @@ class EndTurnRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     turn: _builtins.int
     note: _builtins.bytes
     """JSON text, or empty: what came of it"""
@@ -464,6 +483,10 @@ class EndTurnRequest(_message.Message):
     actor: _builtins.str
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
+    @_builtins.property
+    def observed(self) -> _common_pb2.Observed:
+        """as of a mutation"""
+
     def __init__(
         self,
         *,
@@ -474,10 +497,11 @@ class EndTurnRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
+        observed: _common_pb2.Observed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "note", b"note", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "agent", b"agent", "cause", b"cause", "epoch", b"epoch", "idempotency_key", b"idempotency_key", "note", b"note", "observed", b"observed", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -390,6 +390,7 @@ class Checkpoint(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     PENDING_CALLS_FIELD_NUMBER: _builtins.int
     PAYLOADS_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     epoch: _builtins.int
     actor: _builtins.str
@@ -397,6 +398,8 @@ class Checkpoint(_message.Message):
     step: _builtins.int
     metadata: _builtins.bytes
     pending_calls: _builtins.bytes
+    observed: _builtins.bytes
+    """a tallystick.v1.Observed"""
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -418,10 +421,11 @@ class Checkpoint(_message.Message):
         metadata: _builtins.bytes = ...,
         pending_calls: _builtins.bytes = ...,
         payloads: _abc.Iterable[_builtins.bytes] | None = ...,
+        observed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "metadata", b"metadata", "name", b"name", "payloads", b"payloads", "pending_calls", b"pending_calls", "step", b"step", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "metadata", b"metadata", "name", b"name", "observed", b"observed", "payloads", b"payloads", "pending_calls", b"pending_calls", "step", b"step", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
