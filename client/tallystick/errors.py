@@ -65,6 +65,9 @@ class Reason(enum.StrEnum):
     STEP_AMBIGUOUS = "STEP_AMBIGUOUS"
     STEP_FAILED = "STEP_FAILED"
     TURN_CONFLICT = "TURN_CONFLICT"
+    SCHEMA_NOT_FOUND = "SCHEMA_NOT_FOUND"
+    SCHEMA_CONFLICT = "SCHEMA_CONFLICT"
+    STATE_VERSION = "STATE_VERSION"
     STALE_OWNER = "STALE_OWNER"
     INVALID_NAME = "INVALID_NAME"
     INVALID_JSON = "INVALID_JSON"
@@ -78,6 +81,8 @@ class Reason(enum.StrEnum):
     FOREIGN_WRITER = "FOREIGN_WRITER"
     TYPE_CLASH = "TYPE_CLASH"
     INVALID_VALUE = "INVALID_VALUE"
+    SCHEMA_VIOLATION = "SCHEMA_VIOLATION"
+    SCHEMA_INCOMPATIBLE = "SCHEMA_INCOMPATIBLE"
     COMPACTED = "COMPACTED"
     DENIED = "DENIED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -88,6 +93,7 @@ class Reason(enum.StrEnum):
     WRITERS_QUOTA = "WRITERS_QUOTA"
     LEASE_QUOTA = "LEASE_QUOTA"
     PAYLOAD_QUOTA = "PAYLOAD_QUOTA"
+    SCHEMA_QUOTA = "SCHEMA_QUOTA"
     CONNECTION_QUOTA = "CONNECTION_QUOTA"
     PRESENCE_QUOTA = "PRESENCE_QUOTA"
     INVALID_MEMBERS = "INVALID_MEMBERS"
@@ -342,6 +348,17 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.TURN_CONFLICT: Row(
         Conflict, StatusCode.ABORTED, "Go on with the turn that is open, which the metadata name, or abandon it."
     ),
+    Reason.SCHEMA_NOT_FOUND: Row(
+        NotFound, StatusCode.NOT_FOUND, "Check subject and version; `tallystick schema list` lists what there is."
+    ),
+    Reason.SCHEMA_CONFLICT: Row(
+        Conflict, StatusCode.ABORTED, "Look at the version that was registered meanwhile, and register the one after."
+    ),
+    Reason.STATE_VERSION: Row(
+        Conflict,
+        StatusCode.ABORTED,
+        "Update this program: the state has a newer version than it writes. It can still be read.",
+    ),
     Reason.INVALID_NAME: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_JSON: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
     Reason.INVALID_POINTER: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
@@ -364,6 +381,16 @@ REASONS: Final[Mapping[Reason, Row]] = {
         Invalid, StatusCode.INVALID_ARGUMENT, "Use the type that this root has; the message names it."
     ),
     Reason.INVALID_VALUE: Row(Invalid, StatusCode.INVALID_ARGUMENT, _FIX),
+    Reason.SCHEMA_VIOLATION: Row(
+        Invalid,
+        StatusCode.INVALID_ARGUMENT,
+        "Correct the value: the metadata name schema, version, place and rule; `tallystick schema show` shows it.",
+    ),
+    Reason.SCHEMA_INCOMPATIBLE: Row(
+        Invalid,
+        StatusCode.INVALID_ARGUMENT,
+        "Allow what was allowed, or register it with compatibility `none` and migrate.",
+    ),
     Reason.COMPACTED: Row(
         Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."
     ),
@@ -395,6 +422,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
         QuotaExceeded,
         StatusCode.RESOURCE_EXHAUSTED,
         "Delete what refers to payloads that are not needed: they are collected; or split a payload that is too large.",
+    ),
+    Reason.SCHEMA_QUOTA: Row(
+        QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Use the schemas that are registered: none is ever removed."
     ),
     Reason.CONNECTION_QUOTA: Row(
         QuotaExceeded, StatusCode.RESOURCE_EXHAUSTED, "Close contexts of this connection that are not in use."

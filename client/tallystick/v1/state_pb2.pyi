@@ -11,6 +11,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallystick.v1 import common_pb2 as _common_pb2
 from tallystick.v1 import lease_pb2 as _lease_pb2
 from tallystick.v1 import retention_pb2 as _retention_pb2
+from tallystick.v1 import schema_pb2 as _schema_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -141,6 +142,9 @@ class Mutation(_message.Message):
     """what led to it: "tool:copy#17" """
     trace_id: _builtins.str
     schema_version: _builtins.int
+    """Of a custom event: the version of its kind's schema, 0 the newest. Of a change of the state: the version that the
+    state has from here on, 0 the one that it has; it never falls. Where no schema governs it is only kept.
+    """
     reverts: _builtins.int
     """of a change of the state: the seq of the mutation of this log whose effect it takes back"""
     id: _builtins.bytes
@@ -446,6 +450,7 @@ class ReadResponse(_message.Message):
     TAIL_TRUNCATED_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     OPEN_TURN_FIELD_NUMBER: _builtins.int
+    STATE_VERSION_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     state: _builtins.bytes
     """JSON text"""
@@ -458,6 +463,8 @@ class ReadResponse(_message.Message):
     """with `digest_only`: SHA-256 of the canonical JSON of the state"""
     open_turn: _builtins.int
     """with `last_turn`: the seq at which the turn that is open began, or 0"""
+    state_version: _builtins.int
+    """of the schema that the state follows at seq; 0: none governed it"""
     @_builtins.property
     def header(self) -> _common_pb2.ResponseHeader: ...
     @_builtins.property
@@ -481,10 +488,11 @@ class ReadResponse(_message.Message):
         tail_truncated: _builtins.bool = ...,
         state_digest: _builtins.bytes = ...,
         open_turn: _builtins.int = ...,
+        state_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "open_turn", b"open_turn", "seq", b"seq", "state", b"state", "state_digest", b"state_digest", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "hash", b"hash", "header", b"header", "open_turn", b"open_turn", "seq", b"seq", "state", b"state", "state_digest", b"state_digest", "state_version", b"state_version", "tail", b"tail", "tail_truncated", b"tail_truncated", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -853,10 +861,11 @@ class WatchEvent(_message.Message):
     TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     COMPACTED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_PINNED_FIELD_NUMBER: _builtins.int
+    SCHEMA_REGISTERED_FIELD_NUMBER: _builtins.int
     RETENTION_SET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
-        """absent with `context`, `team_checkpoint` and `retention_set`"""
+        """absent with what is only watched without a filter"""
 
     @_builtins.property
     def mutation(self) -> Global___DecidedMutation: ...
@@ -883,6 +892,10 @@ class WatchEvent(_message.Message):
     @_builtins.property
     def checkpoint_pinned(self) -> _retention_pb2.CheckpointPinned: ...
     @_builtins.property
+    def schema_registered(self) -> _schema_pb2.SchemaRegistered:
+        """only without a filter"""
+
+    @_builtins.property
     def retention_set(self) -> _retention_pb2.RetentionSet:
         """only without a filter"""
 
@@ -900,13 +913,14 @@ class WatchEvent(_message.Message):
         team_checkpoint: Global___TeamCheckpointTaken | None = ...,
         compacted: _retention_pb2.LogCompacted | None = ...,
         checkpoint_pinned: _retention_pb2.CheckpointPinned | None = ...,
+        schema_registered: _schema_pb2.SchemaRegistered | None = ...,
         retention_set: _retention_pb2.RetentionSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint", "compacted", "checkpoint_pinned", "retention_set"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint", "compacted", "checkpoint_pinned", "schema_registered", "retention_set"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1173,6 +1187,7 @@ class AgentInfo(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    STATE_VERSION_FIELD_NUMBER: _builtins.int
     FIRST_SEQ_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     hash: _builtins.bytes
@@ -1180,6 +1195,8 @@ class AgentInfo(_message.Message):
     checkpoint: _builtins.str
     """newest, or empty"""
     log_bytes: _builtins.int
+    state_version: _builtins.int
+    """of the schema that its state follows at head; 0: none governed it"""
     first_seq: _builtins.int
     """the oldest mutation that is kept; those before it were removed by retention"""
     @_builtins.property
@@ -1203,11 +1220,12 @@ class AgentInfo(_message.Message):
         revision: _common_pb2.Revision | None = ...,
         log_bytes: _builtins.int = ...,
         lease: _lease_pb2.LeaseInfo | None = ...,
+        state_version: _builtins.int = ...,
         first_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "lease", b"lease", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "first_seq", b"first_seq", "hash", b"hash", "lease", b"lease", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "checkpoint", b"checkpoint", "first_seq", b"first_seq", "hash", b"hash", "lease", b"lease", "log_bytes", b"log_bytes", "revision", b"revision", "seq", b"seq", "state_version", b"state_version", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -157,6 +157,7 @@ class Command(_message.Message):
     PUT_CHUNKS_FIELD_NUMBER: _builtins.int
     PUT_PAYLOAD_FIELD_NUMBER: _builtins.int
     COLLECT_PAYLOADS_FIELD_NUMBER: _builtins.int
+    REGISTER_SCHEMA_FIELD_NUMBER: _builtins.int
     SET_RETENTION_FIELD_NUMBER: _builtins.int
     COMPACT_LOG_FIELD_NUMBER: _builtins.int
     PIN_CHECKPOINT_FIELD_NUMBER: _builtins.int
@@ -213,6 +214,8 @@ class Command(_message.Message):
     @_builtins.property
     def collect_payloads(self) -> Global___CollectPayloads: ...
     @_builtins.property
+    def register_schema(self) -> Global___RegisterSchema: ...
+    @_builtins.property
     def set_retention(self) -> Global___SetRetention: ...
     @_builtins.property
     def compact_log(self) -> Global___CompactLog: ...
@@ -247,15 +250,16 @@ class Command(_message.Message):
         put_chunks: Global___PutChunks | None = ...,
         put_payload: Global___PutPayload | None = ...,
         collect_payloads: Global___CollectPayloads | None = ...,
+        register_schema: Global___RegisterSchema | None = ...,
         set_retention: Global___SetRetention | None = ...,
         compact_log: Global___CompactLog | None = ...,
         pin_checkpoint: Global___PinCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "put_chunks", "put_payload", "collect_payloads", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "put_chunks", "put_payload", "collect_payloads", "register_schema", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -345,9 +349,12 @@ class Append(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     MUTATIONS_FIELD_NUMBER: _builtins.int
+    SCHEMAS_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     epoch: _builtins.int
     actor: _builtins.str
+    schemas: _builtins.int
+    """what they were checked against: the namespace's schemas up to this position; 0: none"""
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -365,10 +372,11 @@ class Append(_message.Message):
         epoch: _builtins.int = ...,
         actor: _builtins.str = ...,
         mutations: _abc.Iterable[_builtins.bytes] | None = ...,
+        schemas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "mutations", b"mutations", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "mutations", b"mutations", "schemas", b"schemas", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
@@ -1089,8 +1097,11 @@ class Transact(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    SCHEMAS_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     namespace: _builtins.str
+    schemas: _builtins.int
+    """as in Append"""
     @_builtins.property
     def idempotency(self) -> Global___Idempotency: ...
     @_builtins.property
@@ -1104,10 +1115,11 @@ class Transact(_message.Message):
         actor: _builtins.str = ...,
         namespace: _builtins.str = ...,
         parts: _abc.Iterable[Global___TransactedPart] | None = ...,
+        schemas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["idempotency", b"idempotency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "idempotency", b"idempotency", "namespace", b"namespace", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "idempotency", b"idempotency", "namespace", b"namespace", "parts", b"parts", "schemas", b"schemas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1436,3 +1448,45 @@ class PinCheckpoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PinCheckpoint: _TypeAlias = PinCheckpoint  # noqa: Y015
+
+@_typing.final
+class RegisterSchema(_message.Message):
+    """Adds a version of a schema. Refused unless it is the one that comes next; the newest document again is a replay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    OF_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    COMPATIBILITY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    of: _builtins.int
+    """1: events of the kind `name`; 2: states of agents whose names begin with `name`"""
+    name: _builtins.str
+    version: _builtins.int
+    document: _builtins.bytes
+    """canonical JSON"""
+    compatibility: _builtins.int
+    """1: backward; 2: none"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        of: _builtins.int = ...,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        document: _builtins.bytes = ...,
+        compatibility: _builtins.int = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "compatibility", b"compatibility", "document", b"document", "name", b"name", "namespace", b"namespace", "of", b"of", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterSchema: _TypeAlias = RegisterSchema  # noqa: Y015
