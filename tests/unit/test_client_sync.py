@@ -119,14 +119,21 @@ def returned(function: Callable[..., object]) -> object:
     return get_type_hints(alone, {**vars(inspect.getmodule(function)), **late})["return"]
 
 
+def members(original: type[object]) -> dict[str, object]:
+    """What a class of ours has, from its bases too."""
+    ours = [part for part in reversed(original.__mro__) if part.__module__.startswith("tallystick")]
+    return {name: member for part in ours for name, member in vars(part).items()}
+
+
 @pytest.mark.parametrize(("original", "twin"), TWINS, ids=lambda item: item.__name__)
 def test_signatures_match(original: type[object], twin: type[object]) -> None:
     skipped = {name for owner, name in generator().SKIPPED if owner == original.__name__}
-    names = {name for name in vars(original) if not name.startswith("_")} - skipped
+    found = members(original)
+    names = {name for name in found if not name.startswith("_")} - skipped
     assert names == {name for name in vars(twin) if not name.startswith("_")}
     for name in names:
-        assert isinstance(vars(twin)[name], property) == isinstance(vars(original)[name], property)
-        ours, theirs = function_of(vars(twin)[name]), function_of(vars(original)[name])
+        assert isinstance(vars(twin)[name], property) == isinstance(found[name], property)
+        ours, theirs = function_of(vars(twin)[name]), function_of(found[name])
         assert not inspect.iscoroutinefunction(ours)
         assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters
         assert inspect.getdoc(ours)
