@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tallystick._values import STATE, DecidedMutation, Mutation
 from tallystick._json import JSON
+from tallystick._values import STATE, DecidedMutation, Mutation
 from tallystick.errors import Invalid
 from tallystick.schemas.subjects import Subject, SubjectKind
 from tallystick.schemas.upcasters import Chain, Upcaster
