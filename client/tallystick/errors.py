@@ -257,7 +257,7 @@ class Row:
     advice: str
 
 
-_CHECK = "Check the name; `tallystick agent ls` lists what there is."
+_CHECK = "Check the name; `tallystick agent list` lists what there is."
 _FIX = "Correct the request; the message and the metadata name the field and its limit."
 _RETRY = "Retry, here or at another node; the client does so until its deadline."
 
@@ -290,7 +290,7 @@ REASONS: Final[Mapping[Reason, Row]] = {
         AlreadyExists, StatusCode.ALREADY_EXISTS, "Remove the member of this node id first, or choose another id."
     ),
     Reason.CONTEXT_NOT_FOUND: Row(
-        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context ls` lists what there is."
+        NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context list` lists what there is."
     ),
     Reason.VERSION_NOT_FOUND: Row(
         NotFound, StatusCode.NOT_FOUND, "Check the name; `tallystick context versions` lists what there is."

@@ -87,7 +87,7 @@ async def test_branches_in_a_shell_and_in_blocking_code(tmp_path: Path) -> None:
 
         team = await says(cluster, "agent", "fork-team", "an", "all", "--json")
         assert [json.loads(line)["fork_seq"] for line in team.stdout.splitlines()] == [2]
-        deleted = await says(cluster, "agent", "delete-branch", "ann", "try")
+        deleted = await says(cluster, "agent", "delete-branch", "ann", "try", "--yes")
         assert deleted.exit_code == 0, deleted.output
         assert set(await heads(agent)) == {"main", "all"}
 

@@ -103,8 +103,8 @@ async def test_a_context_from_its_creation_to_its_end(three: Cluster, tmp_path: 
     assert again.code == 1
     assert "CONTEXT_EXISTS" in again.err
     assert await shell.json("create", "plan", "--exist-ok") == made
-    assert [line["context"] for line in await shell.lines("ls", "--prefix", "pl")] == ["plan"]
-    assert "plan" in await shell.good("ls")
+    assert [line["context"] for line in await shell.lines("list", "--prefix", "pl")] == ["plan"]
+    assert "plan" in await shell.good("list")
 
     kept = await shell.run("delete", "plan")
     assert kept.code == 2
@@ -113,7 +113,7 @@ async def test_a_context_from_its_creation_to_its_end(three: Cluster, tmp_path: 
     gone = await shell.run("describe", "plan")
     assert gone.code == 1
     assert "CONTEXT_NOT_FOUND" in gone.err
-    assert "tallystick context ls" in gone.err
+    assert "tallystick context list" in gone.err
 
 
 async def test_what_is_in_it_by_whom_and_as_it_was(three: Cluster) -> None:

@@ -144,7 +144,7 @@ async def test_up_used_stopped_and_found_again(tmp_path: Path) -> None:
         ]
         code, out = await run("agent", "log", "ann", "--json", "--endpoints", second.endpoints)
         assert [json.loads(line)["seq"] for line in out.splitlines()] == [1, 2]
-        code, out = await run("agent", "ls", "--endpoints", second.endpoints)
+        code, out = await run("agent", "list", "--endpoints", second.endpoints)
         assert re.search(r"ann +2 +one ", out)
         code, rest = await second.end(signal.SIGTERM)
         assert code == 0, rest

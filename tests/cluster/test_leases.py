@@ -155,7 +155,7 @@ async def test_a_shell_shows_and_ends_leases(three: Cluster, tmp_path: Path) -> 
             await agent.append(ops.set("/n", 1))
             _, shown = await shell("lease", "list", "--held", "--json")
             assert [json.loads(line)["holder"] for line in shown.splitlines()] == [lease.holder]
-            _, shown = await shell("agent", "ls")
+            _, shown = await shell("agent", "list")
             assert f"held by {lease.holder}" in shown
             code, shown = await shell("lease", "release", "worker", "--epoch", "2")
             assert code == 1

@@ -188,6 +188,9 @@ async def test_leadership_is_handed_over(tmp_path: Path) -> None:
                 after = await cluster.status(to)
                 assert before is not None and after is not None and after.term == before.term + 1
                 await progress(writers)
+            with pytest.raises(NotFound) as nobody:
+                await client.members.transfer_leadership("zz")
+            assert nobody.value.reason is Reason.MEMBER_NOT_FOUND
             assert await client.members.transfer_leadership() in cluster.others(to)
         assert not any(writer.undecided or writer.unavailable for writer in writers)
         for writer in writers:

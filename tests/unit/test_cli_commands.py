@@ -197,7 +197,7 @@ async def test_status_watch_asks_again_until_ctrl_c() -> None:
 async def test_agents_are_listed() -> None:
     async with shown_node() as node:
         people, programs = await asyncio.gather(
-            run("agent", "ls", endpoint=node.endpoint), run("agent", "ls", "--json", endpoint=node.endpoint)
+            run("agent", "list", endpoint=node.endpoint), run("agent", "list", "--json", endpoint=node.endpoint)
         )
     assert "ann" in people.out
     (line,) = programs.lines()
@@ -307,7 +307,7 @@ async def test_what_is_not_there_ends_with_1_and_advice() -> None:
         ended = await run("agent", "show", "bob", endpoint=node.endpoint)
     assert ended.code == 1
     assert "AGENT_NOT_FOUND" in ended.err
-    assert "tallystick agent ls" in ended.err
+    assert "tallystick agent list" in ended.err
 
 
 async def test_checkpoints_are_listed_and_a_wrong_name_says_where() -> None:
@@ -326,7 +326,7 @@ async def test_checkpoints_are_listed_and_a_wrong_name_says_where() -> None:
     assert "tallystick agent checkpoints" in error_for("CHECKPOINT_NOT_FOUND", "none").advice
 
 
-@pytest.mark.parametrize("command", [["agent", "ls"], ["status"], ["verify", "cluster"]])
+@pytest.mark.parametrize("command", [["agent", "list"], ["status"], ["verify", "cluster"]])
 async def test_nobody_there_ends_with_3_and_says_how_to_begin(command: list[str]) -> None:
     ended = await run(*command, "--json", "--timeout", "0.5", endpoint="127.0.0.1:1")
     assert ended.code == 3
@@ -354,10 +354,10 @@ def test_what_commands_do_is_said_whole_where_they_are_listed() -> None:
         ["agent", "show", "ann", "--at-seq", "1", "--at-time", "2026-01-01"],
         ["agent", "show", "ann", "--at-time", "yesterday"],
         ["agent", "log", "ann", "--limit", "0"],
-        ["agent", "ls", "--consistency", "wishful"],
-        ["agent", "ls", "--tls-cert", __file__],
-        ["agent", "ls", "--tls-ca", "/no/such/file"],
-        ["agent", "ls", "--timeout", "0"],
+        ["agent", "list", "--consistency", "wishful"],
+        ["agent", "list", "--tls-cert", __file__],
+        ["agent", "list", "--tls-ca", "/no/such/file"],
+        ["agent", "list", "--timeout", "0"],
         ["dev", "--nodes", "0"],
         ["completion", "tcsh"],
     ],
@@ -379,9 +379,15 @@ def test_completion_names_the_command(shell: str) -> None:
 def test_completion_completes() -> None:
     environment = {"_TALLYSTICK_COMPLETE": "bash_complete", "COMP_WORDS": "tallystick agent ", "COMP_CWORD": "2"}
     result = CliRunner().invoke(main, [], env=environment, prog_name="tallystick")
-    assert {"plain,ls", "plain,log", "plain,show", "plain,diff"} <= set(result.stdout.split())
+    assert {"plain,list", "plain,log", "plain,show", "plain,diff"} <= set(result.stdout.split())
 
 
 def test_the_version() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert tallystick.__version__ in result.stdout
+
+
+def test_a_branch_is_not_deleted_unasked() -> None:
+    result = CliRunner().invoke(main, ["agent", "delete-branch", "ann", "try"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--yes" in result.stderr

@@ -239,5 +239,5 @@ def test_a_schema_that_is_none_ends_with_2(tmp_path: Path, text: str) -> None:
 def test_completion_completes() -> None:
     environment = {"_TALLYSTICK_COMPLETE": "bash_complete", "COMP_WORDS": "tallystick context ", "COMP_CWORD": "2"}
     result = CliRunner().invoke(main, [], env=environment, prog_name="tallystick")
-    commands = "ls create describe delete show set blame who log overlaps versions save restore verify compact"
+    commands = "list create describe delete show set blame who log overlaps versions save restore verify compact"
     assert {f"plain,{name}" for name in commands.split()} <= set(result.stdout.split())

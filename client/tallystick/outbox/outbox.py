@@ -208,14 +208,14 @@ class Outbox:
                 raise
 
     async def go_offline(self) -> None:
-        """From now on nothing is sent, until `reconcile`; remembered in the file. Waits for what is being sent."""
+        """From now on nothing is sent by itself, until `reconcile`: also after a restart. Waits for what is being sent."""
         async with self._adding:
             await to_its_end(self._choose_offline())
         async with self._busy:
             return
 
     async def flush(self, *, timeout_s: float | None = None) -> None:
-        """Sends what waits, as it was made.
+        """Sends what waits, as it was made, also while offline by choice; that stays so.
 
         Raises:
             Conflict, StaleOwner: others interfered: `reconcile`.

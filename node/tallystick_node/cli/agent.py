@@ -1,5 +1,5 @@
-"""`tallystick agent ls | log | show`: what agents did and know. What works on a history is in `history.py`, branches in
-`branches.py`, steps in `steps.py`."""
+"""`tallystick agent list | log | show`: what agents did and know. What works on a history is in `history.py`, branches
+in `branches.py`, steps in `steps.py`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def agent() -> None:
     """What agents did and know."""
 
 
-@agent.command("ls")
+@agent.command("list")
 @click.option("--prefix", default="", help="Only agents whose names begin so.")
 @click.option("--limit", type=_LIMIT, default=1000, show_default=True, help="At most this many.")
 @connection_options

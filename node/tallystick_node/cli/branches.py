@@ -10,8 +10,9 @@ from datetime import datetime
 
 import click
 
-from tallystick import BranchInfo
+from tallystick import BranchInfo, Consistency
 from tallystick_node.cli import records
+from tallystick_node.cli.confirming import YES, confirm
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.output import cell, clock, console, size, table, write_json
 from tallystick_node.cli.printable import printable
@@ -58,7 +59,8 @@ async def _fork(
 ) -> None:
     async with connection.open() as client:
         forked = await client.agent(name, branch=branch).fork(new, at=at, at_turn=at_turn)
-        (info,) = [info async for info in forked.branches() if info.name == new]
+        linearizable = Consistency.LINEARIZABLE  # a node that lags does not know the branch yet
+        (info,) = [info async for info in forked.branches(consistency=linearizable) if info.name == new]
     if connection.as_json:
         write_json(records.branch_info(info))
     else:
@@ -126,9 +128,12 @@ def _beginning(info: BranchInfo) -> str:
 @click.command("delete-branch")
 @click.argument("name", metavar="AGENT")
 @click.argument("branch")
+@YES
 @connection_options
-def delete_branch(connection: Connection, name: str, branch: str) -> None:
+def delete_branch(connection: Connection, name: str, branch: str, yes: bool) -> None:
     """Remove a branch. What was appended to it is gone, not what it shares. Refused while another began at it."""
+    if not yes:
+        confirm(f"branch {branch} of {name}")
     asyncio.run(_delete(connection, name, branch))
 
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from tallystick.errors import NoLeader, Overloaded, Reason, TallystickError, Unavailable
+from tallystick.errors import NoLeader, NotFound, Overloaded, Reason, TallystickError, Unavailable
 from tallystick.peer.v1.peer_pb2 import MemberChange, RaftMessage
 from tallystick_node.consensus.members import Member, Members
 from tallystick_node.consensus.replica import Replica
@@ -175,12 +175,15 @@ class Runner(Generic[Result]):
 
         Raises:
             NoLeader: this node does not lead, or no voter took over in time; it goes on leading.
+            NotFound: `MEMBER_NOT_FOUND`, that is no other voter.
         """
         if not self._replica.kernel.is_leader:
             raise NoLeader("this node does not lead")
         others = self._replica.members.without(self._replica.node_id)
         if to_node_id is not None and not others.is_voter(to_node_id):  # nothing is proposed while one is waited for
-            raise NoLeader(f"node {to_node_id} is no other voter")
+            raise NotFound(
+                f"{to_node_id} is no other voter", reason=Reason.MEMBER_NOT_FOUND, metadata={"node_id": to_node_id}
+            )
         if not self._replica.can_hand_over:
             raise NoLeader("no other voter is in reach")
         self._replica.hand_over(to_node_id)

@@ -2,7 +2,7 @@
 
 | file | commands |
 |---|---|
-| `decided` | `ls`, `create`, `describe`, `delete` |
+| `decided` | `list`, `create`, `describe`, `delete` |
 | `content` | `show`, `set`, `blame`, `who` |
 | `past` | `log`, `overlaps`, `versions`, `save`, `restore` |
 | `upkeep` | `verify`, `compact` |

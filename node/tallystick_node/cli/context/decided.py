@@ -1,10 +1,9 @@
-"""`tallystick context ls | create | describe | delete`: which documents there are."""
+"""`tallystick context list | create | describe | delete`: which documents there are."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from tallystick import JSON, ContextInfo
 from tallystick.contexts import ContextMeasure
+from tallystick_node.cli.confirming import YES, confirm
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.context import records
 from tallystick_node.cli.context.arguments import ACTOR, LIMIT, NAME
@@ -25,7 +25,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SCHEMA_CHARS: Final = 1000
 
 
-@click.command("ls")
+@click.command("list")
 @click.option("--prefix", default="", help="Only contexts whose names begin so.")
 @click.option("--limit", type=LIMIT, default=1000, show_default=True, help="At most this many.")
 @connection_options
@@ -142,7 +142,7 @@ def _facts(measure: ContextMeasure) -> list[tuple[str, str]]:
 
 @click.command()
 @NAME
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @ACTOR
 @connection_options
 def delete(connection: Connection, name: str, yes: bool, actor: str) -> None:
@@ -154,24 +154,12 @@ async def _delete(connection: Connection, name: str, *, yes: bool, actor: str) -
     async with connection.open(actor=actor) as client:
         info = await client.describe_context(name)
         if not yes:
-            _ask(info)
+            confirm(f"{info.name} (guid {info.guid.hex()})")
         revision = await client.delete_context(name, guid=info.guid)
     if connection.as_json:
         write_json({"context": name, "guid": info.guid.hex(), "revision": str(revision)})
     else:
         click.echo(printable(f"{name} is deleted"))
-
-
-def _ask(info: ContextInfo) -> None:
-    """Asks who types.
-
-    Raises:
-        Failure: nobody does, or said no.
-    """
-    if not sys.stdin.isatty():
-        raise Failure(f"{info.name} would be gone for ever", ExitCode.USAGE, "Say --yes if that is meant.")
-    if not click.confirm(printable(f"Delete {info.name} (guid {info.guid.hex()}) for ever?"), err=True):
-        raise Failure("nothing is deleted", ExitCode.REFUSED)
 
 
 COMMANDS: Final = (list_contexts, create, describe, delete)
