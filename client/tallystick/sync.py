@@ -1287,7 +1287,7 @@ class SyncOutbox:
         return self._portal.run(self._inner.append_many(mutations))
 
     def go_offline(self) -> None:
-        """From now on nothing is sent by itself, until `reconcile`: also after a restart. Waits for what is being sent."""
+        """From now on nothing is sent by itself, until `reconcile`; remembered. Waits for what is being sent."""
         self._portal.run(self._inner.go_offline())
 
     def flush(self, *, timeout_s: float | None = None) -> None:

@@ -208,7 +208,7 @@ class Outbox:
                 raise
 
     async def go_offline(self) -> None:
-        """From now on nothing is sent by itself, until `reconcile`: also after a restart. Waits for what is being sent."""
+        """From now on nothing is sent by itself, until `reconcile`; remembered. Waits for what is being sent."""
         async with self._adding:
             await to_its_end(self._choose_offline())
         async with self._busy:
