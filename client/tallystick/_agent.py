@@ -11,11 +11,12 @@ from tallystick._calls import Calls
 from tallystick._infos import BranchInfo
 from tallystick._json import JSONLike
 from tallystick._methods import delete_agent_method, delete_branch_method
-from tallystick._values import MAIN, Consistency, Revision
+from tallystick._values import MAIN, Appended, Consistency, Revision
 from tallystick._writing import WritableLog
 from tallystick.errors import Invalid
 from tallystick.history.changes import StateChange
 from tallystick.history.history import History, Point
+from tallystick.history.saving import Saver
 from tallystick.outbox.line import Line
 from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox
 from tallystick.v1 import branch_pb2, state_pb2
@@ -33,11 +34,39 @@ class Agent(WritableLog):
     ) -> None:
         super().__init__(calls, namespace=namespace, name=name, actor=actor, consistency=consistency, branch=branch)
         self._branches = Branches(calls, self._ref, actor)
+        self._saver = Saver(self)
 
     @property
     def history(self) -> History:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return History(self)
+
+    async def save(
+        self, state: JSONLike, *, cause: str = "", expected_seq: int | None = None, timeout_s: float | None = None
+    ) -> Appended | None:
+        """Brings the agent's state to this value, by appending what differs from the present one.
+
+        So a state that grows costs its growth, each time that it is saved. What was saved last is kept in memory, so
+        that only the first save reads the state. Saved again, it has no further effect.
+
+        Example:
+            state["messages"].append({"role": "user", "content": text})
+            await agent.save(state)
+
+        Args:
+            cause: what led to it.
+            expected_seq: refuse unless the log ends here (0: unless it is empty). Without it, what others changed
+                meanwhile is changed back: name it, or hold the lease, where others may write.
+
+        Returns:
+            What was appended; None if the state was this one.
+
+        Raises:
+            Conflict: the log ends elsewhere; or others kept appending meanwhile.
+            Invalid: the state is not JSON; the difference is larger than an append may be (2 MB; see `ops` and
+                payloads for more), or the state too large.
+        """
+        return await self._saver.save(state, cause=cause, expected_seq=expected_seq, timeout_s=timeout_s)
 
     async def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
         """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
@@ -124,6 +153,7 @@ class Agent(WritableLog):
         answer = await self._write(delete_branch_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
         self._steps.forget()
+        self._saver.forget()
         return _convert.revision(answer.revision)
 
     async def delete(
@@ -146,6 +176,7 @@ class Agent(WritableLog):
         answer = await self._write(delete_agent_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
         self._steps.forget()
+        self._saver.forget()
         return _convert.revision(answer.revision)
 
     def outbox(

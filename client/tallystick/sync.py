@@ -425,6 +425,33 @@ class SyncAgent:
         """Its history as something to work with: differences, reverts, undo and redo."""
         return SyncHistory(self._portal, self._inner.history)
 
+    def save(
+        self, state: JSONLike, *, cause: str = "", expected_seq: int | None = None, timeout_s: float | None = None
+    ) -> Appended | None:
+        """Brings the agent's state to this value, by appending what differs from the present one.
+
+        So a state that grows costs its growth, each time that it is saved. What was saved last is kept in memory, so
+        that only the first save reads the state. Saved again, it has no further effect.
+
+        Example:
+            state["messages"].append({"role": "user", "content": text})
+            agent.save(state)
+
+        Args:
+            cause: what led to it.
+            expected_seq: refuse unless the log ends here (0: unless it is empty). Without it, what others changed
+                meanwhile is changed back: name it, or hold the lease, where others may write.
+
+        Returns:
+            What was appended; None if the state was this one.
+
+        Raises:
+            Conflict: the log ends elsewhere; or others kept appending meanwhile.
+            Invalid: the state is not JSON; the difference is larger than an append may be (2 MB; see `ops` and
+                payloads for more), or the state too large.
+        """
+        return self._portal.run(self._inner.save(state, cause=cause, expected_seq=expected_seq, timeout_s=timeout_s))
+
     def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
         """How a state in memory differs from the one that is kept; empty if it does not: see `History.drift`.
 

@@ -44,7 +44,7 @@ def mutations(made: Sequence[Operation], *, cause: str = "", reverts: int = 0) -
     groups: list[list[Operation]] = []
     size_bytes = total_bytes = 0
     for operation in made:
-        cost = len(operation.path.encode()) + len(operation.value_json) + _OVERHEAD_BYTES
+        cost = cost_bytes((operation,))
         total_bytes += cost
         if not groups or len(groups[-1]) == MUTATION_OPERATIONS or size_bytes + cost > MUTATION_BYTES:
             groups.append([])
@@ -58,6 +58,11 @@ def mutations(made: Sequence[Operation], *, cause: str = "", reverts: int = 0) -
             metadata={"limit": str(APPEND_BYTES)},
         )
     return [Mutation(operations=tuple(group), cause=cause, reverts=reverts) for group in groups]
+
+
+def cost_bytes(made: Iterable[Operation]) -> int:
+    """About what operations take in a mutation."""
+    return sum(len(operation.path.encode()) + len(operation.value_json) + _OVERHEAD_BYTES for operation in made)
 
 
 def no_change(state: JSON) -> Operation:

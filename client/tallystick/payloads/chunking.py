@@ -3,7 +3,7 @@
 Rules of this file:
 - Pure. The same bytes give the same chunks, in whatever pieces they are fed, on every machine and in every release.
 - A chunk holds `MIN_CHUNK_BYTES` to `MAX_CHUNK_BYTES`; the last one may be shorter.
-- Whether a chunk ends behind a byte depends on the `_WINDOW_BYTES` before it and on how long the chunk is: nothing else.
+- Whether a chunk ends behind a byte depends on the `_WINDOW_BYTES` before it and on the chunk's length: nothing else.
 
 A loop over each byte is too slow in Python, so the bytes are taken as one long integer: shifts and XORs mix each
 byte with the nine before it, in all places at once. Where that gives 0 (one place in 256) a checksum of the window
