@@ -25,6 +25,7 @@ class Plan:
         agents: how many are stored.
         history: mutations of the long log, as far as they fit into `history_s`.
         steps: completed steps of the agent that is resumed.
+        turns: of the conversation whose size on disk is taken.
         kills: how often the leader is killed.
     """
 
@@ -36,13 +37,30 @@ class Plan:
     history_s: float
     kills: int
     steps: int
+    turns: int
 
 
 FULL: Final = Plan(
-    rounds=5, latency_s=0.8, rate_s=1.6, agents=100_000, history=1_000_000, history_s=40.0, kills=10, steps=10_000
+    rounds=5,
+    latency_s=0.8,
+    rate_s=1.6,
+    agents=100_000,
+    history=1_000_000,
+    history_s=40.0,
+    kills=10,
+    steps=10_000,
+    turns=2_000,
 )
 QUICK: Final = Plan(
-    rounds=2, latency_s=0.3, rate_s=0.6, agents=3_000, history=100_000, history_s=10.0, kills=2, steps=1_000
+    rounds=2,
+    latency_s=0.3,
+    rate_s=0.6,
+    agents=3_000,
+    history=100_000,
+    history_s=10.0,
+    kills=2,
+    steps=1_000,
+    turns=500,
 )
 
 

@@ -25,8 +25,8 @@ from tests.cluster.harness import Cluster
 _SEGMENT_BYTES: Final = 1 << 20
 _BLOCK_BYTES: Final = 512
 _WORDS: Final = 4_000
-_USER_WORDS: Final = 60
-_ASSISTANT_WORDS: Final = 250
+_USER_WORDS: Final = (5, 120)
+_ASSISTANT_WORDS: Final = (20, 500)
 
 Turn = Callable[[Agent, list[JSON]], Awaitable[object]]
 
@@ -81,8 +81,12 @@ async def _turns(count: int) -> AsyncIterator[tuple[int, list[JSON]]]:
         yield (
             number,
             [
-                {"role": role, "id": f"m-{number}-{role}", "content": " ".join(rng.choices(words, k=length))}
-                for role, length in (("user", _USER_WORDS), ("assistant", _ASSISTANT_WORDS))
+                {
+                    "role": role,
+                    "id": f"m-{number}-{role}",
+                    "content": " ".join(rng.choices(words, k=rng.randint(*lengths))),
+                }
+                for role, lengths in (("user", _USER_WORDS), ("assistant", _ASSISTANT_WORDS))
             ],
         )
 

@@ -76,6 +76,8 @@ FIGURES: Final = (
     Figure("long_log_ms", "the same with a long log, p50", "ms"),
     Figure("long_log_ratio", "long log over short log", "x"),
     Figure("resume_ms", "resuming an agent with 10,000 completed steps, all results at hand", "ms", 200),
+    Figure("conversation_append_ratio", "a conversation checkpointed every turn, on disk, over its own bytes", "x", 3),
+    Figure("conversation_save_ratio", "the same, its whole state saved every turn", "x", 3),
     Figure("agents_rate", "new agents, a first mutation each", "1/s", higher_is_better=True),
     Figure("rss_mib", "memory of a node (RSS), with the agents stored", "MiB", 150, by_worst=True),
     Figure("rss_few_mib", "memory of a node (RSS), with too few agents for the target", "MiB"),
