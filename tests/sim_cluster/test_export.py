@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tallystick import Corrupt, NotFound, ops
 from tallystick.history import Chain, ExportReader, Signature, export
-from tallystick.history.export import ExportedCheckpoint
+from tallystick.history.export_format import ExportedCheckpoint
 from tallystick.testing import SimCluster
 from tallystick_node.cli import keys
+from tallystick_node.core.commands import Target
+from tallystick_node.core.outcomes import CheckpointTaken, MutationDecided
+from tallystick_node.retention.archive_file import ArchivePart, lines
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -21,6 +25,43 @@ PUBLIC = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 def sign(message: bytes) -> Signature:
     return Signature(PUBLIC, KEY.sign(message))
+
+
+def test_an_archive_of_the_whole_log_is_its_export() -> None:
+    """The node writes archives, the client exports, and neither has the other's code."""
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            agent = client.agent("ann")
+            await agent.append(ops.set("/a", 1), cause="é")
+            await agent.checkpoint("one", step=3, metadata={"x": [1.5]}, pending_calls=[{"id": 1}])
+            await agent.append(ops.increment("/a"))
+            written = [line async for line in export(agent)]
+            target = Target(agent.namespace, "ann", "main")
+            mutations = [
+                MutationDecided(0, target, m.seq, m.time_unix_ms, m.actor, m.hash, m.raw)
+                async for m in agent.log(raw=True)
+            ]
+            checkpoints = [
+                CheckpointTaken(
+                    0,
+                    target,
+                    c.seq,
+                    c.time_unix_ms,
+                    c.actor,
+                    c.hash,
+                    c.name,
+                    c.step,
+                    orjson.dumps(c.metadata),
+                    orjson.dumps(c.pending_calls),
+                    c.state_digest,
+                )
+                async for c in agent.checkpoints()
+            ]
+            assert list(lines(ArchivePart(target, 0, b"", b"{}", mutations, checkpoints))) == written
+
+    with SimCluster(nodes=1, seed=1) as cluster:
+        cluster.run(scenario)
 
 
 @pytest.fixture(scope="module")

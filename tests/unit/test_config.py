@@ -9,7 +9,7 @@ import pytest
 
 from tallystick_node.config import loading
 from tallystick_node.config.settings import SETTINGS
-from tallystick_node.config.values import ConfigError, Member, NodeConfig
+from tallystick_node.config.values import ArchiveSetting, ConfigError, Member, NodeConfig, S3Location
 
 MINIMAL: dict[str, object] = {"node_id": "a", "data_folder": "/data"}
 THREE = ("a=127.0.0.1:7421,127.0.0.1:7420", "b=127.0.0.1:7431,127.0.0.1:7430", "c=127.0.0.1:7441,127.0.0.1:7440")
@@ -78,6 +78,8 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
         "election_timeout_max_s": 3,
         "heartbeat_s": 0.25,
         "disk_reserve_bytes": 0,
+        "archives": ["cold=/mnt/archive", "far=s3://kept/a/b/?endpoint=http://127.0.0.1:9000&region=x"],
+        "retention_every_s": 60,
         "log_format": "text",
     }
     lines = [f"{name} = {str(value).lower() if isinstance(value, bool) else value!r}" for name, value in values.items()]
@@ -86,12 +88,16 @@ def test_the_whole_configuration_can_stand_in_any_of_the_places(tmp_path: Path) 
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in values.items()
     }
     from_environment = loading.load({}, {f"TALLYSTICK_{name.upper()}": text for name, text in texts.items()})
-    lists = {name: tuple(texts[name].split()) for name in ("members", "web_origins")}
+    lists = {name: tuple(texts[name].split()) for name in ("members", "web_origins", "archives")}
     from_flags = loading.load({**texts, **lists}, {})
     assert from_file == from_environment == from_flags
     assert from_file.members[1] == Member("b", "node-b:7431", "[fd00::2]:7430")
     assert from_file.advertise_peer == "node-b:7431"
     assert from_file.election_timeout_max_s == 3.0
+    assert from_file.archives == (
+        ArchiveSetting("cold", Path("/mnt/archive")),
+        ArchiveSetting("far", S3Location("kept", "a/b", "http://127.0.0.1:9000", "x")),
+    )
 
 
 def test_false_and_zero_in_the_file_are_values(tmp_path: Path) -> None:
@@ -151,6 +157,17 @@ def test_what_is_missing_is_named_with_all_its_places(missing: str) -> None:
         ("max_concurrent_calls", True),
         ("max_concurrent_calls", 0),
         ("journal_segment_bytes", 1),
+        ("archives", "/mnt/archive"),
+        ("archives", "cold=archive"),
+        ("archives", "cold="),
+        ("archives", "a/b=/mnt/archive"),
+        ("archives", "cold=/a cold=/b"),
+        ("archives", "cold=ftp://kept/a"),
+        ("archives", "cold=s3:///a"),
+        ("archives", "cold=s3://kept?endpoint=127.0.0.1:9000"),
+        ("archives", "cold=s3://kept?key=secret"),
+        ("archives", "cold=s3://kept?region"),
+        ("retention_every_s", 0),
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("tls_ca", "/no/such/file"),
@@ -297,3 +314,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     latin.write_bytes(b'node_id = "\xe9"')
     with pytest.raises(ConfigError, match="no TOML"):
         loading.load(MINIMAL, {}, latin)
+
+
+def test_a_store_without_what_it_takes_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda _name: None)
+    assert "tallystick[s3]" in str(failing(archives=("far=s3://kept",)))
+    assert load(archives=("cold=/mnt/archive",)).archives[0].name == "cold"

@@ -8,7 +8,9 @@ Example:
 
 from tallystick.history.chain import Chain
 from tallystick.history.changes import StateChange, diff, digest
-from tallystick.history.export import ExportReader, Signature, export
+from tallystick.history.export import export
+from tallystick.history.export_format import Signature
+from tallystick.history.export_reader import ExportReader
 from tallystick.history.history import History, MergeResult, Point
 from tallystick.history.merging import NOTHING, MergeConflict, Merged, MergeResolver, merge
 

@@ -13,7 +13,8 @@ from typing import IO
 
 import click
 
-from tallystick.history.export import Sign, export
+from tallystick.history.export import export
+from tallystick.history.export_format import Sign
 from tallystick_node.cli import keys
 from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options

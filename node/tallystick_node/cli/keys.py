@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tallystick.errors import Corrupt
-from tallystick.history.export import ExportEnd, Sign, Signature
+from tallystick.history.export_format import ExportEnd, Sign, Signature
 from tallystick_node.cli.exits import ExitCode, Failure
 
 

@@ -1,4 +1,4 @@
-"""`tallystick verify cluster | folder | export`: is what is kept what was decided?
+"""`tallystick verify cluster | folder` (and `export`, in a file of its own): is what is kept what was decided?
 
 Rules of this file:
 - Nothing that is looked at is changed: a folder is looked at in a copy.
@@ -22,17 +22,13 @@ from rich.text import Text
 
 import tallystick
 from tallystick import BranchInfo, EndpointStatus, StateDigest
-from tallystick.errors import Corrupt, NotFound, TallystickError, Unavailable, Undecided
+from tallystick.errors import NotFound, TallystickError, Unavailable, Undecided
 from tallystick.history import Chain
-from tallystick.history.export import ExportedCheckpoint, ExportEnd, ExportReader
-from tallystick_node.cli import keys
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import NOBODY, ExitCode, Failure, Group
 from tallystick_node.cli.output import console, write_json
 from tallystick_node.cli.printable import printable
-from tallystick_node.core.document import Document
-from tallystick_node.core.operations import apply_operation
-from tallystick_node.core.values import digest_json
+from tallystick_node.cli.verify_export import verify_export
 from tallystick_node.storage import verify as stored
 from tallystick_node.storage.errors import StorageError
 from tallystick_node.storage.files import RealFiles
@@ -40,10 +36,8 @@ from tallystick_node.storage.install import STATE_NAME
 from tallystick_node.storage.meta import load_meta
 from tallystick_node.storage.replay import replay
 from tallystick_node.storage.schema import open_sql
-from tallystick_node.wire.mutations import decode_mutation
 
 _BUSY_TIMEOUT_S: Final = 1.0
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -199,68 +193,4 @@ def _copied(folder: Path) -> Iterator[Path]:
         yield copy
 
 
-@verify.command("export")
-@click.argument("file", type=_FILE)
-@click.option("--public-key", type=_FILE, help="PEM file of whose signature it must bear.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
-def verify_export(file: Path, public_key: Path | None, *, as_json: bool) -> None:
-    """Check an export, without any node.
-
-    It is of `tallystick agent export`: its chain, the states at checkpoints, and the signature are checked."""
-    trusted = keys.load_public(public_key) if public_key is not None else None
-    try:
-        reader, end, states = _read(file)
-    except Corrupt as error:  # its advice is for a node's disk
-        advice = "It is no export, or not as it was written: ask for it anew."
-        raise Failure(f"{file}: {error.message}", ExitCode.CORRUPT, advice) from error
-    signer = keys.signer(end)
-    if trusted is not None and signer != trusted:
-        bears = "not signed" if signer is None else f"signed by {keys.fingerprint(signer)}, not signed with that key"
-        raise Failure(f"{file}: {bears}", ExitCode.CORRUPT)
-    told = {
-        "agent": reader.head.get("agent"),
-        "namespace": reader.head.get("namespace"),
-        "branch": reader.head.get("branch"),
-        "mutations": end.mutations,
-        "checkpoints": end.checkpoints,
-        "states_checked": states,
-        "hash": end.hash.hex(),
-        "signed_by": None if signer is None else keys.fingerprint(signer),
-        "signer_trusted": trusted is not None,
-    }
-    if as_json:
-        write_json(told)
-        return
-    signed = "not signed" if signer is None else f"signed by {keys.fingerprint(signer)}"
-    if signer is not None and trusted is None:
-        signed += " (whoever that is: say --public-key)"
-    click.echo(printable(f"{file}: whole; {end.mutations} mutations, {states} checkpoints, {signed}"))
-
-
-def _read(file: Path) -> tuple[ExportReader, ExportEnd, int]:
-    """The whole of an export: its reader, its end, and how many states were compared."""
-    with file.open("rb") as lines:
-        reader = ExportReader(lines)
-        states = _replay(reader)
-    if reader.end is None:
-        raise Corrupt("the file is cut short")
-    return reader, reader.end, states
-
-
-def _replay(reader: ExportReader) -> int:
-    """Does what the mutations did, and compares the state with each checkpoint; how many those were."""
-    document = Document.empty()
-    compared = 0
-    for record in reader:
-        if isinstance(record, ExportedCheckpoint):
-            if digest_json(document.root) != record.state_digest:
-                raise Corrupt(f"the state at the checkpoint {record.name!r}, seq {record.seq}, is another")
-            compared += 1
-            continue
-        try:
-            for operation in decode_mutation(record.raw).operations:
-                apply_operation(document, operation)
-        except TallystickError as error:
-            raise Corrupt(f"the mutation at seq {record.seq} does not fit the state before it") from error
-        document.commit()
-    return compared
+verify.add_command(verify_export)

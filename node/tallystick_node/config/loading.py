@@ -12,13 +12,14 @@ import difflib
 import ipaddress
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 from tallystick_node.config import settings
 from tallystick_node.config.readers import read_endpoint, split_address
 from tallystick_node.config.settings import SETTINGS, Setting
-from tallystick_node.config.values import ConfigError, Member, NodeConfig, TLSConfig
+from tallystick_node.config.values import ConfigError, Member, NodeConfig, S3Location, TLSConfig
 
 T = TypeVar("T")
 
@@ -63,6 +64,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         disk_reserve_bytes=values.required(settings.DISK_RESERVE_BYTES),
         watch_history_events=values.required(settings.WATCH_HISTORY_EVENTS),
         max_concurrent_calls=values.required(settings.MAX_CONCURRENT_CALLS),
+        archives=values.required(settings.ARCHIVES),
+        retention_every_s=values.required(settings.RETENTION_EVERY_S),
         log_level=values.required(settings.LOG_LEVEL),
         log_format=values.required(settings.LOG_FORMAT),
     )
@@ -181,6 +184,8 @@ def _check(config: NodeConfig) -> None:
         raise ConfigError("election_timeout_max_s", "must be above election_timeout_min_s, so that one node goes first")
     if config.heartbeat_s * 2 > config.election_timeout_min_s:
         raise ConfigError("heartbeat_s", "must be at most half of election_timeout_min_s")
+    if any(isinstance(archive.location, S3Location) for archive in config.archives) and find_spec("boto3") is None:
+        raise ConfigError("archives", "s3:// needs boto3; install tallystick[s3], or use a folder")
     if config.tls is not None or config.insecure:
         return
     addresses = {

@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
-from tallystick_node.config.values import Member
+from tallystick_node.config.values import ArchiveSetting, Member, S3Location
 
 _MEMBERS_MAX: Final = 9
+_ARCHIVES_MAX: Final = 20
 _NODE_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _CLUSTER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - what is refused, not what is bound
@@ -169,3 +171,50 @@ def read_origins(raw: object) -> tuple[str, ...]:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise ValueError(f'"{origin}" is no origin; write https://host or https://host:port, with no path')
     return origins
+
+
+def _s3_location(text: str) -> S3Location:
+    expected = "write s3://BUCKET/PREFIX, and ?endpoint=https://HOST&region=REGION behind it where they are needed"
+    parts = urlsplit(text)
+    if parts.scheme != "s3":
+        raise ValueError(f'"{text}": an archive is a folder or s3://BUCKET/PREFIX')
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        pairs = [("", "")]
+    options = dict(pairs)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,62}", parts.netloc) or parts.fragment or len(options) != len(pairs):
+        raise ValueError(f'"{text}" is no place in a store: {expected}')
+    endpoint = options.pop("endpoint", "")
+    if options.keys() - {"region"} or (endpoint and not re.fullmatch(r"https?://[^/\s?]+/?", endpoint)):
+        raise ValueError(f'"{text}" is no place in a store: {expected}')
+    return S3Location(parts.netloc, parts.path.strip("/"), endpoint, options.get("region", ""))
+
+
+def _archive(text: str) -> ArchiveSetting:
+    name, separator, place = text.partition("=")
+    if not separator or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or not place.strip():
+        raise ValueError(
+            f'"{text}" is no archive; write NAME=FOLDER or NAME=s3://BUCKET/PREFIX, e.g. cold=/mnt/archive'
+        )
+    if "://" in place:
+        return ArchiveSetting(name, _s3_location(place))
+    folder = Path(place).expanduser()
+    if not folder.is_absolute():
+        raise ValueError(f'the archive "{name}" is in "{place}"; write the whole path, from / on')
+    return ArchiveSetting(name, folder)
+
+
+def read_archives(raw: object) -> tuple[ArchiveSetting, ...]:
+    """From a list of texts, or one text with spaces between the archives (the environment)."""
+    texts = raw.split() if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)):
+        raise ValueError(f'expected a list of "name=where", not {raw!r}')  # noqa: TRY004 - one class for all bad values
+    archives = tuple(_archive(read_text(text)) for text in texts)
+    names = [archive.name for archive in archives]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'the archive "{name}" stands there twice; each needs its own name')
+    if len(archives) > _ARCHIVES_MAX:
+        raise ValueError(f"{len(archives)} archives; at most {_ARCHIVES_MAX} can be")
+    return archives

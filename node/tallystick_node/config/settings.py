@@ -16,6 +16,7 @@ from tallystick_node.config.readers import (
     choice,
     integer,
     read_address,
+    read_archives,
     read_cluster_id,
     read_file,
     read_flag,
@@ -25,7 +26,7 @@ from tallystick_node.config.readers import (
     read_path,
     seconds,
 )
-from tallystick_node.config.values import Member, NodeConfig
+from tallystick_node.config.values import ArchiveSetting, Member, NodeConfig
 
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Setting(Generic[T]):
     @property
     def flag(self) -> str:
         """On the command line; what can be given many times is named in the singular."""
-        singular = {"members": "member", "web_origins": "web-origin"}
+        singular = {"members": "member", "web_origins": "web-origin", "archives": "archive"}
         return "--" + singular.get(self.name, self.name.replace("_", "-"))
 
     @property
@@ -99,17 +100,22 @@ WATCH_HISTORY_EVENTS = Setting("watch_history_events", integer(1, 10**12), _C.wa
                                "How many events watches can go back.", "EVENTS")
 MAX_CONCURRENT_CALLS = Setting("max_concurrent_calls", integer(1, 100_000), _C.max_concurrent_calls,
                                "How many calls are served at once.", "CALLS")
+ARCHIVES: Setting[tuple[ArchiveSetting, ...]] = Setting(
+    "archives", read_archives, (), "Where retention may archive: a folder that is there, or "
+    "s3://BUCKET/PREFIX?endpoint=URL&region=REGION; once for each.", "NAME=WHERE")
+RETENTION_EVERY_S = Setting("retention_every_s", seconds(0.1, 7 * 86400), _C.retention_every_s,
+                            "How often the leader removes what policies let go.", "SECONDS")
 LOG_LEVEL = Setting("log_level", choice("debug", "info", "warning", "error"), _C.log_level,
                     "debug, info, warning or error.", "LEVEL")
 LOG_FORMAT = Setting("log_format", choice("json", "text"), _C.log_format, "json (a line each) or text.", "FORMAT")
 
 AnySetting = (Setting[str] | Setting[Path] | Setting[bool] | Setting[int] | Setting[float]
-              | Setting[tuple[Member, ...]] | Setting[tuple[str, ...]])
+              | Setting[tuple[Member, ...]] | Setting[tuple[str, ...]] | Setting[tuple[ArchiveSetting, ...]])
 SETTINGS: Final[tuple[AnySetting, ...]] = (
     NODE_ID, CLUSTER_ID, DATA_FOLDER, CLIENT_ADDRESS, PEER_ADDRESS, ADVERTISE_CLIENT, ADVERTISE_PEER, MEMBERS, JOIN,
     CONTEXTS, HTTP_ADDRESS, WEB_ORIGINS,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
     ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, JOURNAL_KEPT_BYTES,
-    DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, LOG_LEVEL, LOG_FORMAT,
+    DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, ARCHIVES, RETENTION_EVERY_S, LOG_LEVEL, LOG_FORMAT,
 )
 # fmt: on

@@ -35,6 +35,24 @@ class TLSConfig:
     peer_key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """A place in an S3-compatible store; empty endpoint and region: as boto3 finds them."""
+
+    bucket: str
+    prefix: str
+    endpoint: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSetting:
+    """An archive: the name that policies have of it, and where it is: a folder, or in a store."""
+
+    name: str
+    location: Path | S3Location
+
+
 @dataclass(frozen=True)
 class NodeConfig:
     """Everything that a node is told. Addresses are "host:port"; `members` includes the node itself.
@@ -66,5 +84,7 @@ class NodeConfig:
     disk_reserve_bytes: int = 64 << 20
     watch_history_events: int = 1_000_000
     max_concurrent_calls: int = 1000
+    archives: tuple[ArchiveSetting, ...] = ()
+    retention_every_s: float = 900.0
     log_level: str = "info"
     log_format: str = "json"
