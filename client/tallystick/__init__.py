@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         ForkedEvent,
         LeaseEvent,
         MutationEvent,
+        TeamCheckpointDeletedEvent,
         TeamCheckpointEvent,
     )
     from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseChange, LeaseInfo
@@ -117,6 +118,7 @@ _NAMES: Final = {
         "ForkedEvent",
         "LeaseEvent",
         "MutationEvent",
+        "TeamCheckpointDeletedEvent",
         "TeamCheckpointEvent",
     ),
     "_infos": (
@@ -217,6 +219,7 @@ __all__ = [
     "TallystickError",
     "Team",
     "TeamCheckpoint",
+    "TeamCheckpointDeletedEvent",
     "TeamCheckpointEvent",
     "TeamState",
     "TeamTransaction",

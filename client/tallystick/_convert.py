@@ -19,6 +19,7 @@ from tallystick._events import (
     ForkedEvent,
     LeaseEvent,
     MutationEvent,
+    TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
 )
 from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseChange, LeaseInfo
@@ -341,4 +342,9 @@ def event(message: state_pb2.WatchEvent) -> Event:
     if kind == "team_checkpoint":
         cut = message.team_checkpoint
         return TeamCheckpointEvent(cut.name, cut.agents, cut.hash, cut.actor, cut.time_unix_ms, revision(cut.revision))
+    if kind == "team_checkpoint_deleted":
+        end_of = message.team_checkpoint_deleted
+        return TeamCheckpointDeletedEvent(
+            end_of.name, revision(end_of.taken), end_of.actor, end_of.time_unix_ms, revision(end_of.revision)
+        )
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

@@ -175,6 +175,22 @@ class TeamCheckpointEvent:
         return to_time(self.time_unix_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class TeamCheckpointDeletedEvent:
+    """A cut through agents of the watched namespace was removed; `taken`: the revision at which it was taken."""
+
+    name: str
+    taken: Revision
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
 Event = (
     MutationEvent
     | CheckpointEvent
@@ -184,5 +200,6 @@ Event = (
     | LeaseEvent
     | ContextEvent
     | TeamCheckpointEvent
+    | TeamCheckpointDeletedEvent
 )
 """What a watch yields."""

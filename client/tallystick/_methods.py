@@ -255,6 +255,13 @@ def list_team_checkpoints_method(
     return endpoint.teams.ListTeamCheckpoints
 
 
+def delete_team_checkpoint_method(
+    endpoint: Endpoint,
+) -> Unary[team.DeleteTeamCheckpointRequest, team.DeleteTeamCheckpointResponse]:
+    """TeamService.DeleteTeamCheckpoint."""
+    return endpoint.teams.DeleteTeamCheckpoint
+
+
 def read_team_method(endpoint: Endpoint) -> Unary[team.ReadTeamRequest, team.ReadTeamResponse]:
     """TeamService.ReadTeam."""
     return endpoint.teams.ReadTeam

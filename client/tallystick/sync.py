@@ -1728,6 +1728,14 @@ class SyncTeam:
         """The cuts of the namespace, oldest first, without what they bind. `timeout_s` limits each page."""
         return SyncIterator(self._portal, self._inner.checkpoints(consistency=consistency, timeout_s=timeout_s))
 
+    def delete_checkpoint(self, name: str, *, timeout_s: float | None = None) -> Revision:
+        """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._portal.run(self._inner.delete_checkpoint(name, timeout_s=timeout_s))
+
     def states(
         self,
         name: str,

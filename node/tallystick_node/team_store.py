@@ -12,12 +12,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.errors import Invalid, NotFound
 from tallystick.v1 import state_pb2
 from tallystick_node.access import Access, ReadFrom, page_items
-from tallystick_node.core import limits
-from tallystick_node.core.commands import Part, TakeTeamCheckpoint, Target, Transact
-from tallystick_node.core.outcomes import TeamCheckpointed, TeamCheckpointRecord, TeamMember, Transacted
+from tallystick_node.core import limits, teams
+from tallystick_node.core.commands import DeleteTeamCheckpoint, Part, TakeTeamCheckpoint, Target, Transact
+from tallystick_node.core.outcomes import (
+    TeamCheckpointed,
+    TeamCheckpointGone,
+    TeamCheckpointRecord,
+    TeamMember,
+    Transacted,
+)
 from tallystick_node.storage.pages import Page
 from tallystick_node.storage.reads import AtSeq, Reads
 from tallystick_node.wire.commands import encode_command
@@ -96,6 +102,16 @@ class TeamStore:
         stamped = replace(keyed, time_unix_ms=self._clock_ms())
         return await self._access.decide(encode_command(stamped), timeout_s, TeamCheckpointed)
 
+    async def delete(self, command: DeleteTeamCheckpoint, timeout_s: float) -> TeamCheckpointGone:
+        """Removes a cut. `command` has no time yet.
+
+        Raises:
+            NotFound: there is none of that name, or it is another one than was meant.
+            Unavailable, Undecided: as `transact`.
+        """
+        stamped = replace(command, time_unix_ms=self._clock_ms())
+        return await self._access.decide(encode_command(stamped), timeout_s, TeamCheckpointGone)
+
     async def get(self, namespace: str, name: str, read_from: ReadFrom) -> TeamCheckpointRecord:
         """A cut by its name.
 
@@ -108,11 +124,7 @@ class TeamStore:
         await self._access.ready(read_from)
         record = self._access.looked_up(lambda: self._reads.teams.checkpoint(namespace, name))
         if record is None:
-            raise NotFound(
-                f"there is no team checkpoint {name!r} in {namespace!r}",
-                reason=Reason.TEAM_CHECKPOINT_NOT_FOUND,
-                metadata={"checkpoint": name},
-            )
+            raise teams.not_found(namespace, name)
         return record
 
     async def checkpoints(

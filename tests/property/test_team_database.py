@@ -21,6 +21,7 @@ from tallystick_node.core.commands import (
     Append,
     Command,
     DeleteAgent,
+    DeleteTeamCheckpoint,
     Fork,
     Mutation,
     Operation,
@@ -32,7 +33,7 @@ from tallystick_node.core.commands import (
     Transact,
 )
 from tallystick_node.core.machine import apply
-from tallystick_node.core.outcomes import Applied, Refusal, TeamCheckpointed, Transacted
+from tallystick_node.core.outcomes import Applied, Refusal, TeamCheckpointed, TeamCheckpointGone, Transacted
 from tallystick_node.core.values import digest_json, load_json
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.reads import AtSeq, Head
@@ -94,12 +95,16 @@ CUTS = st.builds(
     KEY,
     TIME,
 )
+# Of the cut that has the name, or of one that was taken at that position, if it still has it.
+DELETIONS = st.builds(
+    DeleteTeamCheckpoint, TIME, st.just("demo"), st.sampled_from(["c1", "c2", "c3"]), st.sampled_from([0, 0, 4, 9, 14])
+)
 OTHERS: st.SearchStrategy[Command] = st.one_of(
     st.builds(AcquireLease, TIME, st.sampled_from(PLACES), st.just("w"), st.just(1000)),
     st.builds(Fork, TIME, st.just(target("a")), st.just("side")),
     st.builds(DeleteAgent, TIME, st.builds(target, st.sampled_from(AGENTS))),
 )
-DRAWN: st.SearchStrategy[Command] = st.one_of(*[TRANSACTIONS] * 6, *[CUTS] * 2, OTHERS)
+DRAWN: st.SearchStrategy[Command] = st.one_of(*[TRANSACTIONS] * 6, *[CUTS] * 2, DELETIONS, OTHERS)
 # Every third command comes again at the end: those with a key are retries.
 HISTORIES = st.lists(DRAWN, min_size=5, max_size=20).map(
     lambda commands: [append([increment(100)], agent="a"), *commands, *commands[::3]]
@@ -121,6 +126,12 @@ class Model:
             self._transacted(command, applied)
         elif isinstance(command, TakeTeamCheckpoint):
             self._cut(command, applied)
+        elif isinstance(command, DeleteTeamCheckpoint):
+            assert isinstance(applied.outcome, TeamCheckpointGone)
+            assert applied.outcome.replayed is not bool(applied.events)
+            assert not applied.outcome.replayed or command.taken
+            if applied.events:
+                del self.cuts[command.name]
         elif isinstance(command, Fork) and applied.events:
             self.balances[command.source._replace(branch="side")] = self.balances[command.source]
         elif isinstance(command, DeleteAgent) and applied.events:

@@ -32,6 +32,7 @@ from tallystick_node.core.commands import (
     CreateContext,
     DeleteAgent,
     DeleteBranch,
+    DeleteTeamCheckpoint,
     EndStep,
     EndTurn,
     ExpireLease,
@@ -99,6 +100,7 @@ class Thrower:
             (8, self._lease),
             (5, self._transact),
             (3, self._cut),
+            (1, self._cut_end),
             (1, self._context),
         ]
         (make,) = self.dice.choices([make for _, make in kinds], [weight for weight, _ in kinds])
@@ -211,6 +213,10 @@ class Thrower:
         places = sorted({self._place() for _ in range(self.dice.randrange(3))})
         name, prefix = self.dice.choice("cdefgh"), self.dice.choice(["", "a", "ab"])
         return _decoded(encode_command(cut(name, prefix, places, self._key(), self._time_ms())))
+
+    def _cut_end(self) -> Command:
+        taken = self.dice.choice([0, 0, self.dice.randint(1, self.tables.position + 1)])
+        return DeleteTeamCheckpoint(self._time_ms(), "demo", self.dice.choice("cdefgh"), taken, "me")
 
     def _context(self) -> Command:
         if self.dice.random() < 0.5:

@@ -17,6 +17,7 @@ from tallystick import (
     StaleOwner,
     Team,
     TeamCheckpoint,
+    TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
     TeamTransaction,
     Transacted,
@@ -205,6 +206,28 @@ def test_a_cut_is_read_listed_and_watched() -> None:
             async for event in client.watch(after=seen[0]):
                 if isinstance(event, TeamCheckpointEvent):
                     assert (event.name, event.agents, event.hash, event.revision) == ("c1", 2, cut.hash, cut.revision)
+                    break
+
+    run(scenario)
+
+
+def test_a_cut_is_removed_once_and_its_name_is_free() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            await begin(client, a=1, b=2)
+            team = client.team()
+            first = await team.checkpoint("c1")
+            gone = await team.delete_checkpoint("c1")
+            with pytest.raises(NotFound) as nothing:
+                await team.get_checkpoint("c1")
+            assert nothing.value.reason is Reason.TEAM_CHECKPOINT_NOT_FOUND
+            with pytest.raises(NotFound):
+                await team.delete_checkpoint("c1")
+            again = await team.checkpoint("c1")
+            assert again.revision.position > gone.position
+            async for event in client.watch(after=first.revision):
+                if isinstance(event, TeamCheckpointDeletedEvent):
+                    assert (event.name, event.taken, event.revision) == ("c1", first.revision, gone)
                     break
 
     run(scenario)

@@ -14,16 +14,15 @@ from tallystick_node.core.outcomes import (
     BranchDeleted,
     BranchForked,
     CheckpointTaken,
-    ContextDecided,
     ContextRecord,
     Event,
-    LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    PlainEvent,
     StepRecord,
     StepStatus,
+    TeamCheckpointDeleted,
     TeamCheckpointRecord,
-    TeamCheckpointTaken,
     TurnRecord,
     VersionRecord,
     WritersAllocated,
@@ -208,7 +207,8 @@ class MemoryBranches:
 class MemoryTeams:
     """An implementation of `tallystick_node.core.tables.TeamTables`."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: list[Event]) -> None:
+        self._events = events
         self.records: dict[tuple[str, str], TeamCheckpointRecord] = {}
 
     def checkpoint(self, namespace: str, name: str) -> TeamCheckpointRecord | None:
@@ -218,6 +218,13 @@ class MemoryTeams:
         assert (record.namespace, record.name) not in self.records
         self.records[record.namespace, record.name] = record
 
+    def delete(self, record: TeamCheckpointRecord) -> None:
+        del self.records[record.namespace, record.name]
+
+    def deletion(self, taken: int) -> TeamCheckpointDeleted | None:
+        found = (event for event in self._events if isinstance(event, TeamCheckpointDeleted) and event.taken == taken)
+        return next(found, None)
+
 
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`. `operations`: those of what a branch replays."""
@@ -226,10 +233,10 @@ class MemoryTables:
         self.contexts = MemoryContexts()
         self.leases = MemoryLeases()
         self.branches = MemoryBranches(self)
-        self.teams = MemoryTeams()
         self.steps = MemorySteps(self.branches.line)
         self.last_log = 0
         self.events: list[Event] = []
+        self.teams = MemoryTeams(self.events)
         self.of_log: list[int] = []
         self.operations: dict[bytes, tuple[Operation, ...]] = {}
         self.logs: dict[Target, LogRecord] = {}
@@ -241,7 +248,7 @@ class MemoryTables:
     def position(self) -> int:
         return len(self.events)
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
+    def add_event(self, event: PlainEvent) -> None:
         self._add(0, event)
 
     def _add(self, log_number: int, event: Event) -> None:

@@ -1,8 +1,8 @@
 """What golden scripts say of several agents at once.
 
 `transact AGENT[/BRANCH] [seq=N] [epoch=E] OPERATION ... | AGENT ... [key=K] [fp=F]`: parts are parted by `|`, mutations
-by `;`. `cut NAME [PREFIX] [branch=B] [fp=F] [saw=CONTEXT]`; `cut NAME of=AGENT[/BRANCH],...`; `team-cut NAME` shows it.
-`time=T` fits each of them.
+by `;`. `cut NAME [PREFIX] [branch=B] [fp=F] [saw=CONTEXT]`; `cut NAME of=AGENT[/BRANCH],...`; `team-cut NAME` shows it,
+`uncut NAME [taken=POSITION]` removes it. `time=T` fits each of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tallystick_node.core.commands import (
     MAIN,
+    DeleteTeamCheckpoint,
     Idempotency,
     Mutation,
     Part,
@@ -23,7 +24,7 @@ from tallystick_node.core.commands import (
 from tallystick_node.core.outcomes import TeamCheckpointed, Transacted
 from tests.unit.core_tables import MemoryTables
 
-TEAM_VERBS = {"transact", "cut"}
+TEAM_VERBS = {"transact", "cut", "uncut"}
 
 
 def team_command(verb: str, words: list[str], mutations: Callable[[list[str]], tuple[Mutation, ...]]) -> TeamCommand:
@@ -35,6 +36,8 @@ def team_command(verb: str, words: list[str], mutations: Callable[[list[str]], t
         key = Idempotency(options["key"], fingerprint) if "key" in options else None
         parts = " ".join(word for word in words if not word.startswith(("key=", "fp=", "time="))).split(" | ")
         return Transact(time_unix_ms, tuple(_part(part.split(" "), mutations) for part in parts), key, "me")
+    if verb == "uncut":
+        return DeleteTeamCheckpoint(time_unix_ms, "demo", rest[0], int(options.get("taken", "0")), "me")
     members = tuple(_target(name) for name in options["of"].split(",")) if "of" in options else ()
     seen = (SeenContext(options["saw"], b"cursor"),) if "saw" in options else ()
     prefix = rest[1] if len(rest) > 1 else ""

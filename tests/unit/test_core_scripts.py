@@ -61,6 +61,7 @@ from tallystick_node.core.outcomes import (
     Refusal,
     StepDecided,
     TeamCheckpointed,
+    TeamCheckpointGone,
     Transacted,
     TurnDecided,
     VersionSaved,
@@ -272,6 +273,8 @@ def _show(applied: Applied) -> str:
             return show_transacted(done)
         case TeamCheckpointed() as done:
             return show_cut(done)
+        case TeamCheckpointGone() as done:
+            return f"cut gone, at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextChanged() as done:
             return f"{_context_text(done.record)}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case ContextDeleted() as done:

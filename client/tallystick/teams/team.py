@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
+from tallystick import _convert
 from tallystick._branches import fork_team
 from tallystick._calls import Calls
 from tallystick._events import ForkedEvent
 from tallystick._json import JSONLike, encode
 from tallystick._methods import (
+    delete_team_checkpoint_method,
     get_team_checkpoint_method,
     list_team_checkpoints_method,
     read_team_method,
     take_team_checkpoint_method,
 )
-from tallystick._values import Consistency, Mutation, Operation, OperationKind
+from tallystick._values import Consistency, Mutation, Operation, OperationKind, Revision
 from tallystick.contexts.cursor import Cursor
 from tallystick.errors import Invalid, NotFound, Reason
 from tallystick.teams.transaction import TeamTransaction
@@ -112,6 +114,23 @@ class Team:
     ) -> AsyncGenerator[TeamCheckpoint, None]:
         """The cuts of the namespace, oldest first, without what they bind. `timeout_s` limits each page."""
         return self._checkpoints(consistency or self._consistency, timeout_s)
+
+    async def delete_checkpoint(self, name: str, *, timeout_s: float | None = None) -> Revision:
+        """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are.
+
+        Raises:
+            NotFound: there is none.
+        """
+        cut = await self.get_checkpoint(name, consistency=Consistency.LINEARIZABLE, timeout_s=timeout_s)
+        request = team_pb2.DeleteTeamCheckpointRequest(
+            namespace=self._namespace,
+            name=name,
+            taken=_convert.revision_message(cut.revision),  # so that a retry does not remove another of that name
+            actor=self._actor,
+        )
+        answer = await self._calls.write(delete_team_checkpoint_method, request, key="", timeout_s=timeout_s)
+        self._calls.session.saw(answer.revision)
+        return _convert.revision(answer.revision)
 
     def states(
         self,

@@ -863,6 +863,7 @@ class WatchEvent(_message.Message):
     CHECKPOINT_PINNED_FIELD_NUMBER: _builtins.int
     SCHEMA_REGISTERED_FIELD_NUMBER: _builtins.int
     RETENTION_SET_FIELD_NUMBER: _builtins.int
+    TEAM_CHECKPOINT_DELETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef:
         """absent with what is only watched without a filter"""
@@ -899,6 +900,10 @@ class WatchEvent(_message.Message):
     def retention_set(self) -> _retention_pb2.RetentionSet:
         """only without a filter"""
 
+    @_builtins.property
+    def team_checkpoint_deleted(self) -> Global___TeamCheckpointDeleted:
+        """likewise"""
+
     def __init__(
         self,
         *,
@@ -915,12 +920,13 @@ class WatchEvent(_message.Message):
         checkpoint_pinned: _retention_pb2.CheckpointPinned | None = ...,
         schema_registered: _schema_pb2.SchemaRegistered | None = ...,
         retention_set: _retention_pb2.RetentionSet | None = ...,
+        team_checkpoint_deleted: Global___TeamCheckpointDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint", "team_checkpoint_deleted", b"team_checkpoint_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "branch_deleted", b"branch_deleted", "checkpoint", b"checkpoint", "checkpoint_pinned", b"checkpoint_pinned", "compacted", b"compacted", "context", b"context", "deleted", b"deleted", "event", b"event", "forked", b"forked", "lease", b"lease", "mutation", b"mutation", "retention_set", b"retention_set", "schema_registered", b"schema_registered", "team_checkpoint", b"team_checkpoint", "team_checkpoint_deleted", b"team_checkpoint_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint", "compacted", "checkpoint_pinned", "schema_registered", "retention_set"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["mutation", "checkpoint", "deleted", "context", "lease", "forked", "branch_deleted", "team_checkpoint", "compacted", "checkpoint_pinned", "schema_registered", "retention_set", "team_checkpoint_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1083,6 +1089,46 @@ class TeamCheckpointTaken(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TeamCheckpointTaken: _TypeAlias = TeamCheckpointTaken  # noqa: Y015
+
+@_typing.final
+class TeamCheckpointDeleted(_message.Message):
+    """A cut was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    actor: _builtins.str
+    time_unix_ms: _builtins.int
+    @_builtins.property
+    def taken(self) -> _common_pb2.Revision:
+        """of the cut"""
+
+    @_builtins.property
+    def revision(self) -> _common_pb2.Revision: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        taken: _common_pb2.Revision | None = ...,
+        actor: _builtins.str = ...,
+        time_unix_ms: _builtins.int = ...,
+        revision: _common_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "taken", b"taken"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "namespace", b"namespace", "revision", b"revision", "taken", b"taken", "time_unix_ms", b"time_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamCheckpointDeleted: _TypeAlias = TeamCheckpointDeleted  # noqa: Y015
 
 @_typing.final
 class AgentDeleted(_message.Message):

@@ -55,6 +55,11 @@ class TeamServiceStub(object):
                 request_serializer=tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsRequest.SerializeToString,
                 response_deserializer=tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsResponse.FromString,
                 _registered_method=True)
+        self.DeleteTeamCheckpoint = channel.unary_unary(
+                '/tallystick.v1.TeamService/DeleteTeamCheckpoint',
+                request_serializer=tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointRequest.SerializeToString,
+                response_deserializer=tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointResponse.FromString,
+                _registered_method=True)
         self.ReadTeam = channel.unary_unary(
                 '/tallystick.v1.TeamService/ReadTeam',
                 request_serializer=tallystick_dot_v1_dot_team__pb2.ReadTeamRequest.SerializeToString,
@@ -93,6 +98,13 @@ class TeamServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteTeamCheckpoint(self, request, context):
+        """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadTeam(self, request, context):
         """The states of the agents of a cut, as they were there, in pages.
         """
@@ -122,6 +134,11 @@ def add_TeamServiceServicer_to_server(servicer, server):
                     servicer.ListTeamCheckpoints,
                     request_deserializer=tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsRequest.FromString,
                     response_serializer=tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsResponse.SerializeToString,
+            ),
+            'DeleteTeamCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTeamCheckpoint,
+                    request_deserializer=tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointRequest.FromString,
+                    response_serializer=tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointResponse.SerializeToString,
             ),
             'ReadTeam': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadTeam,
@@ -238,6 +255,33 @@ class TeamService(object):
             '/tallystick.v1.TeamService/ListTeamCheckpoints',
             tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsRequest.SerializeToString,
             tallystick_dot_v1_dot_team__pb2.ListTeamCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTeamCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallystick.v1.TeamService/DeleteTeamCheckpoint',
+            tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointRequest.SerializeToString,
+            tallystick_dot_v1_dot_team__pb2.DeleteTeamCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

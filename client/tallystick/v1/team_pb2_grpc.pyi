@@ -41,6 +41,8 @@ class TeamServiceStub:
     """Names the point where the logs of a team end, at one moment of the decided history."""
     GetTeamCheckpoint: _grpc.UnaryUnaryMultiCallable[_team_pb2.GetTeamCheckpointRequest, _team_pb2.GetTeamCheckpointResponse]
     ListTeamCheckpoints: _grpc.UnaryUnaryMultiCallable[_team_pb2.ListTeamCheckpointsRequest, _team_pb2.ListTeamCheckpointsResponse]
+    DeleteTeamCheckpoint: _grpc.UnaryUnaryMultiCallable[_team_pb2.DeleteTeamCheckpointRequest, _team_pb2.DeleteTeamCheckpointResponse]
+    """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are."""
     ReadTeam: _grpc.UnaryUnaryMultiCallable[_team_pb2.ReadTeamRequest, _team_pb2.ReadTeamResponse]
     """The states of the agents of a cut, as they were there, in pages."""
 
@@ -57,6 +59,8 @@ class TeamServiceAsyncStub(TeamServiceStub):
     """Names the point where the logs of a team end, at one moment of the decided history."""
     GetTeamCheckpoint: _aio.UnaryUnaryMultiCallable[_team_pb2.GetTeamCheckpointRequest, _team_pb2.GetTeamCheckpointResponse]  # type: ignore[assignment]
     ListTeamCheckpoints: _aio.UnaryUnaryMultiCallable[_team_pb2.ListTeamCheckpointsRequest, _team_pb2.ListTeamCheckpointsResponse]  # type: ignore[assignment]
+    DeleteTeamCheckpoint: _aio.UnaryUnaryMultiCallable[_team_pb2.DeleteTeamCheckpointRequest, _team_pb2.DeleteTeamCheckpointResponse]  # type: ignore[assignment]
+    """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are."""
     ReadTeam: _aio.UnaryUnaryMultiCallable[_team_pb2.ReadTeamRequest, _team_pb2.ReadTeamResponse]  # type: ignore[assignment]
     """The states of the agents of a cut, as they were there, in pages."""
 
@@ -94,6 +98,14 @@ class TeamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _team_pb2.ListTeamCheckpointsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_team_pb2.ListTeamCheckpointsResponse, _abc.Awaitable[_team_pb2.ListTeamCheckpointsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteTeamCheckpoint(
+        self,
+        request: _team_pb2.DeleteTeamCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_team_pb2.DeleteTeamCheckpointResponse, _abc.Awaitable[_team_pb2.DeleteTeamCheckpointResponse]]:
+        """Removes a cut: its name is free again, and it holds nothing any more. The agents stay as they are."""
 
     @_abc_1.abstractmethod
     def ReadTeam(

@@ -21,6 +21,7 @@ from tallystick_node.core.outcomes import (
     LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    TeamCheckpointDeleted,
     TeamCheckpointTaken,
     VersionRecord,
     WritersAllocated,
@@ -212,6 +213,16 @@ def event(decided: Event) -> state_pb2.WatchEvent:
                 revision=revision(decided.position),
             )
             return state_pb2.WatchEvent(team_checkpoint=taken)
+        case TeamCheckpointDeleted():
+            gone = state_pb2.TeamCheckpointDeleted(
+                namespace=decided.namespace,
+                name=decided.name,
+                taken=revision(decided.taken),
+                actor=decided.actor,
+                time_unix_ms=decided.time_unix_ms,
+                revision=revision(decided.position),
+            )
+            return state_pb2.WatchEvent(team_checkpoint_deleted=gone)
         case WritersAllocated():
             raise AssertionError("no filter wants it")
         case AgentDeleted():

@@ -6,7 +6,7 @@ from tallystick.v1 import common_pb2, context_pb2, team_pb2, team_pb2_grpc
 from tallystick_node.api import calls, messages
 from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers, read_from
-from tallystick_node.core.commands import MAIN, SeenContext, TakeTeamCheckpoint, Target
+from tallystick_node.core.commands import MAIN, DeleteTeamCheckpoint, SeenContext, TakeTeamCheckpoint, Target
 from tallystick_node.core.outcomes import Appended, TeamCheckpointRecord, TeamMember
 from tallystick_node.team_store import AskedPart, MemberState, TeamStore
 
@@ -72,6 +72,17 @@ class TeamService(team_pb2_grpc.TeamServiceServicer):
         page = await self._teams.checkpoints(request.namespace, request.after_revision, request.limit, how)
         listed = [_info(record, is_whole=False) for record in page.items]
         return team_pb2.ListTeamCheckpointsResponse(header=self._headers.make(), checkpoints=listed, more=page.more)
+
+    @calls.unary
+    async def DeleteTeamCheckpoint(  # noqa: N802
+        self, request: team_pb2.DeleteTeamCheckpointRequest, context: Context
+    ) -> team_pb2.DeleteTeamCheckpointResponse:
+        actor = calls.actor(context, request.actor)
+        command = DeleteTeamCheckpoint(0, request.namespace, request.name, request.taken.position, actor)
+        done = await self._teams.delete(command, calls.timeout_s(context))
+        return team_pb2.DeleteTeamCheckpointResponse(
+            header=self._headers.make(), revision=messages.revision(done.position), replayed=done.replayed
+        )
 
     @calls.unary
     async def ReadTeam(  # noqa: N802

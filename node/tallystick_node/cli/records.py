@@ -21,6 +21,7 @@ from tallystick import (
     Snapshot,
     Step,
     TeamCheckpoint,
+    TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
 )
 from tallystick_node.cli.output import clock, compact_json
@@ -69,6 +70,8 @@ def event(event: Event) -> Record:
         return {"type": "context", **_context(event)}
     if isinstance(event, TeamCheckpointEvent):
         return {"type": "team checkpoint", **_team_event(event)}
+    if isinstance(event, TeamCheckpointDeletedEvent):
+        return {"type": "team checkpoint deleted", **_team_end(event)}
     if isinstance(event, LeaseEvent):
         return {"type": "lease", "agent": event.agent, **_lease_change(event)}
     if isinstance(event, ForkedEvent):
@@ -224,6 +227,16 @@ def _team_event(event: TeamCheckpointEvent) -> Record:
         "cut": event.name,
         "agents": event.agents,
         "hash": event.hash.hex(),
+        "actor": event.actor,
+        "time": clock(event.time),
+        "revision": str(event.revision),
+    }
+
+
+def _team_end(event: TeamCheckpointDeletedEvent) -> Record:
+    return {
+        "cut": event.name,
+        "taken": str(event.taken),
         "actor": event.actor,
         "time": clock(event.time),
         "revision": str(event.revision),

@@ -1,4 +1,4 @@
-"""`tallystick team checkpoint | list | show | rollback`: several agents at once, and where they were together."""
+"""`tallystick team checkpoint | list | show | rollback | delete`: several agents at once, where they were together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from tallystick import TeamCheckpoint, Transacted
 from tallystick_node.cli import records
 from tallystick_node.cli.branches import MAIN
+from tallystick_node.cli.confirming import YES, confirm
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.output import cell, clock, console, table, write_json
@@ -105,6 +106,26 @@ async def _rollback(connection: Connection, name: str) -> None:
     else:
         for part in done.parts:
             click.echo(printable(f"{part.agent}: as at {name}, with seq {part.seq} of branch {part.branch}"))
+
+
+@team.command()
+@click.argument("name", metavar="CUT")
+@YES
+@connection_options
+def delete(connection: Connection, name: str, yes: bool) -> None:
+    """Remove a cut. Its agents stay as they are; the name is free again."""
+    if not yes:
+        confirm(f"cut {name}")
+    asyncio.run(_delete(connection, name))
+
+
+async def _delete(connection: Connection, name: str) -> None:
+    async with connection.open() as client:
+        revision = await client.team().delete_checkpoint(name)
+    if connection.as_json:
+        write_json({"cut": name, "revision": str(revision)})
+    else:
+        click.echo(printable(f"cut {name} is deleted"))
 
 
 def _rolled_back(name: str, done: Transacted | None) -> records.Record:

@@ -25,6 +25,7 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    TeamCheckpointDeleted,
     TeamCheckpointTaken,
     WritersAllocated,
 )
@@ -81,6 +82,9 @@ def _hash_event(event: Event) -> bytes:
         case TeamCheckpointTaken():
             head = b"team" + _pack_u64(event.agents) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.name.encode(), event.actor.encode(), event.hash)
+        case TeamCheckpointDeleted():
+            head = b"team deleted" + _pack_u64(event.taken) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), event.name.encode(), event.actor.encode())
         case WritersAllocated():
             head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode())

@@ -359,6 +359,17 @@ class TakeTeamCheckpoint:
     actor: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteTeamCheckpoint:
+    """Remove a cut. `taken`: the position of the one that is meant; 0: whichever has the name."""
+
+    time_unix_ms: int
+    namespace: str
+    name: str
+    taken: int = 0
+    actor: str = ""
+
+
 AgentCommand: TypeAlias = Append | Checkpoint | DeleteAgent
 """On an agent's log. Repeated with its key it is the same."""
 
@@ -374,7 +385,7 @@ ContextCommand: TypeAlias = CreateContext | DeleteContext | AllocateWriters | Se
 BranchCommand: TypeAlias = Fork | ForkTeam | DeleteBranch
 """On branches of agents. Repeated with its key it is the same."""
 
-TeamCommand: TypeAlias = Transact | TakeTeamCheckpoint
-"""On several agents at once. Repeated with its key it is the same."""
+TeamCommand: TypeAlias = Transact | TakeTeamCheckpoint | DeleteTeamCheckpoint
+"""On several agents at once. Repeated with its key it is the same; a deletion, by what it names."""
 
 Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand | TeamCommand

@@ -24,6 +24,7 @@ from tallystick_node.core.commands import (
     Command,
     DeleteAgent,
     DeleteBranch,
+    DeleteTeamCheckpoint,
     EndStep,
     EndTurn,
     ExpireLease,
@@ -66,7 +67,7 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return branches.decide(tables, command)
             case Transact():
                 return transactions.decide(tables, command)
-            case TakeTeamCheckpoint():
+            case TakeTeamCheckpoint() | DeleteTeamCheckpoint():
                 return teams.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)

@@ -153,10 +153,24 @@ class TeamCheckpointTaken(NamedTuple):
     hash: bytes
 
 
+class TeamCheckpointDeleted(NamedTuple):
+    """A cut is gone; `taken`: its position."""
+
+    position: int
+    namespace: str
+    name: str
+    taken: int
+    time_unix_ms: int
+    actor: str
+
+
 AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted
 """Of an agent's log."""
 
-Event: TypeAlias = AgentEvent | LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken
+PlainEvent: TypeAlias = LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken | TeamCheckpointDeleted
+"""Of no log."""
+
+Event: TypeAlias = AgentEvent | PlainEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +339,14 @@ class TeamCheckpointed:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamCheckpointGone:
+    """The cut is removed."""
+
+    position: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Decided: no. The fields of an error of `tallystick.errors`."""
 
@@ -463,6 +485,7 @@ Outcome: TypeAlias = (
     | Forked
     | Transacted
     | TeamCheckpointed
+    | TeamCheckpointGone
     | LeaseChanged
     | StepDecided
     | TurnDecided

@@ -19,15 +19,14 @@ from tallystick_node.core.outcomes import (
     BranchDeleted,
     BranchForked,
     CheckpointTaken,
-    ContextDecided,
     ContextRecord,
     Event,
-    LeaseDecided,
     LeaseRecord,
     MutationDecided,
+    PlainEvent,
     StepRecord,
+    TeamCheckpointDeleted,
     TeamCheckpointRecord,
-    TeamCheckpointTaken,
     TurnRecord,
     VersionRecord,
     WritersAllocated,
@@ -221,6 +220,14 @@ class TeamTables(Protocol):
         """Keep a cut."""
         ...
 
+    def delete(self, record: TeamCheckpointRecord) -> None:
+        """Remove a cut, and the event of its taking."""
+        ...
+
+    def deletion(self, taken: int) -> TeamCheckpointDeleted | None:
+        """The deletion of the cut that was taken at that position."""
+        ...
+
 
 class Tables(Protocol):
     """The tables of one group."""
@@ -250,7 +257,7 @@ class Tables(Protocol):
         """Those of shared contexts."""
         ...
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
+    def add_event(self, event: PlainEvent) -> None:
         """Add an event that is of no log, at the next position."""
         ...
 

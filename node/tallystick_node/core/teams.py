@@ -2,7 +2,7 @@
 
 Rules of this file:
 - A cut binds what each log was where it was decided: no write of any of them lies between two of its agents. It writes
-  no log, needs no lease and never changes.
+  no log, needs no lease and never changes. It goes when it is deleted by its name.
 - It outlives its agents: who reads it compares hashes, and finds that an agent of that name is another one now.
 - It is told by its name. The fingerprint covers the request and its key, so a retry is answered as the first time, and
   another request of that name is refused.
@@ -15,11 +15,13 @@ from collections.abc import Iterator, Sequence
 from tallystick.errors import AlreadyExists, NotFound, QuotaExceeded, Reason
 from tallystick_node.core import limits, rules
 from tallystick_node.core.chain import hash_parts
-from tallystick_node.core.commands import TakeTeamCheckpoint
+from tallystick_node.core.commands import DeleteTeamCheckpoint, TakeTeamCheckpoint
 from tallystick_node.core.document import Document
 from tallystick_node.core.outcomes import (
     Applied,
+    TeamCheckpointDeleted,
     TeamCheckpointed,
+    TeamCheckpointGone,
     TeamCheckpointRecord,
     TeamCheckpointTaken,
     TeamMember,
@@ -29,12 +31,18 @@ from tallystick_node.core.transactions import states_of
 from tallystick_node.core.values import digest_json
 
 
-def decide(tables: Tables, command: TakeTeamCheckpoint) -> Applied:
-    """Decide a cut through a team.
+def decide(tables: Tables, command: TakeTeamCheckpoint | DeleteTeamCheckpoint) -> Applied:
+    """Decide a cut through a team, or its end.
 
     Raises:
         Refused: decided: no. Nothing was changed.
     """
+    if isinstance(command, DeleteTeamCheckpoint):
+        return _delete(tables, command)
+    return _take(tables, command)
+
+
+def _take(tables: Tables, command: TakeTeamCheckpoint) -> Applied:
     known = tables.teams.checkpoint(command.namespace, command.name)
     if known is not None:
         if known.fingerprint == command.fingerprint:
@@ -66,6 +74,35 @@ def decide(tables: Tables, command: TakeTeamCheckpoint) -> Applied:
     tables.teams.add(record)
     tables.add_event(taken)
     return Applied(TeamCheckpointed(record.position, record), (taken,))
+
+
+def _delete(tables: Tables, command: DeleteTeamCheckpoint) -> Applied:
+    known = tables.teams.deletion(command.taken) if command.taken else None
+    if known is not None and (known.namespace, known.name) == (command.namespace, command.name):
+        return Applied(TeamCheckpointGone(known.position, replayed=True))
+    record = tables.teams.checkpoint(command.namespace, command.name)
+    if record is None or command.taken not in {0, record.position}:
+        raise not_found(command.namespace, command.name)
+    gone = TeamCheckpointDeleted(
+        position=tables.position + 1,
+        namespace=record.namespace,
+        name=record.name,
+        taken=record.position,
+        time_unix_ms=max(command.time_unix_ms, record.time_unix_ms),
+        actor=command.actor,
+    )
+    tables.teams.delete(record)
+    tables.add_event(gone)
+    return Applied(TeamCheckpointGone(gone.position), (gone,))
+
+
+def not_found(namespace: str, name: str) -> NotFound:
+    """There is no such cut."""
+    return NotFound(
+        f"there is no team checkpoint {name!r} in {namespace!r}",
+        reason=Reason.TEAM_CHECKPOINT_NOT_FOUND,
+        metadata={"checkpoint": name},
+    )
 
 
 def _members(tables: Tables, command: TakeTeamCheckpoint) -> Sequence[LogRecord]:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tallystick.errors import Invalid
-from tallystick_node.core.outcomes import ContextDecided, Event, TeamCheckpointTaken, WritersAllocated
+from tallystick_node.core.outcomes import (
+    ContextDecided,
+    Event,
+    TeamCheckpointDeleted,
+    TeamCheckpointTaken,
+    WritersAllocated,
+)
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -41,7 +47,7 @@ class Filter:
     def matches(self, event: Event) -> bool:
         """Whether this event is wanted. Those of contexts and of whole teams are, by who named no agents; writer ids
         are for nobody."""
-        if isinstance(event, (ContextDecided, TeamCheckpointTaken)):
+        if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted)):
             return event.namespace == self.namespace and self.agent is None and self.prefix is None
         if isinstance(event, WritersAllocated):
             return False

@@ -11,7 +11,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from tallystick_node.core.outcomes import ContextDecided, Event, TeamCheckpointTaken, WritersAllocated
+from tallystick_node.core.outcomes import (
+    ContextDecided,
+    Event,
+    TeamCheckpointDeleted,
+    TeamCheckpointTaken,
+    WritersAllocated,
+)
 from tallystick_node.feed.batch import Filter
 
 Waiter: TypeAlias = "asyncio.Future[int]"
@@ -55,7 +61,7 @@ class Waiters:
         if not (self._by_agent or self._by_namespace):
             return
         for event in events:
-            if isinstance(event, (ContextDecided, TeamCheckpointTaken)):
+            if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted)):
                 self._wake_namespace(event.namespace, None, event.position)
             elif not isinstance(event, WritersAllocated):
                 namespace, agent = event.target.namespace, event.target.agent

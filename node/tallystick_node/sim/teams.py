@@ -36,13 +36,15 @@ class TeamRecords:
     Attributes:
         paid: ids of payments that were acknowledged.
         not_paid: ids of those that were refused, or of which no attempt did anything.
-        cuts: those that were acknowledged.
+        cuts: those that were acknowledged, and not asked to be deleted.
+        deleted: names of those whose deletion was acknowledged.
         wrong: what was told and cannot be.
     """
 
     paid: set[str] = field(default_factory=set)
     not_paid: set[str] = field(default_factory=set)
     cuts: list[TeamCheckpoint] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -62,10 +64,10 @@ class Payer:
         has_begun = False
         while cluster.now_s < ends_s:
             await asyncio.sleep(self._rng.expovariate(1 / PAUSE_S))
-            actions = (self._pay, self._pay_what_was_read, self._cut, self._read_cut, self._roll_back)
+            actions = (self._pay, self._pay_what_was_read, self._cut, self._read_cut, self._roll_back, self._delete_cut)
             try:
                 if has_begun:
-                    await self._rng.choices(actions, (4, 4, 1, 1, 1))[0]()
+                    await self._rng.choices(actions, (8, 8, 2, 2, 2, 1))[0]()
                 else:
                     await self._begin()
                     has_begun = True
@@ -123,6 +125,13 @@ class Payer:
         if self._records.cuts:
             await self._team.roll_back(self._rng.choice(self._records.cuts).name)
 
+    async def _delete_cut(self) -> None:
+        """From here on nobody says whether it is there, unless the deletion was acknowledged."""
+        if self._records.cuts:
+            cut = self._records.cuts.pop(self._rng.randrange(len(self._records.cuts)))
+            await self._team.delete_checkpoint(cut.name)
+            self._records.deleted.add(cut.name)
+
 
 def complaints_of_states(cut: TeamCheckpoint, states: Sequence[TeamState]) -> Iterator[str]:
     """What cannot be of the states of a cut."""
@@ -140,6 +149,7 @@ async def broken(cluster: SimCluster, client: Client, records: TeamRecords, livi
     ledger = Ledger()
     complaints = [*records.wrong, *ledger.follow(entries), *ledger.compare(records)]
     names = {cut.name async for cut in client.team().checkpoints()}
+    complaints += [f"cut {name} was deleted and is there" for name in sorted(records.deleted & names)]
     for cut in records.cuts:
         if cut.name not in names:
             complaints.append(f"cut {cut.name} was acknowledged and is not there")

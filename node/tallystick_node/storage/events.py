@@ -18,6 +18,7 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    TeamCheckpointDeleted,
     TeamCheckpointTaken,
     WritersAllocated,
 )
@@ -33,11 +34,12 @@ from tallystick_node.storage.schema import (
     LEASE,
     MUTATION,
     TEAM_CHECKPOINT,
+    TEAM_CHECKPOINT_DELETED,
     WRITERS,
 )
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.sums import check_event, check_sum
-from tallystick_node.storage.team_rows import team_checkpoint_taken_of
+from tallystick_node.storage.team_rows import team_checkpoint_deleted_of, team_checkpoint_taken_of
 
 EVENT_COLUMNS: Final = (
     "e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum, l.namespace, l.agent, l.branch"
@@ -88,6 +90,8 @@ def event_of(sql: Sql, row: Row) -> Event:
         return writers_allocated_of(position, seq, time_unix_ms, actor, body)
     if kind == TEAM_CHECKPOINT:
         return team_checkpoint_taken_of(position, seq, time_unix_ms, actor, hash_, body)
+    if kind == TEAM_CHECKPOINT_DELETED:
+        return team_checkpoint_deleted_of(position, seq, time_unix_ms, actor, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
@@ -131,5 +135,5 @@ def event_bytes(event: Event) -> int:
             return len(event.metadata) + len(event.pending_calls)
         case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided():
             return 0
-        case WritersAllocated() | TeamCheckpointTaken():
+        case WritersAllocated() | TeamCheckpointTaken() | TeamCheckpointDeleted():
             return 0

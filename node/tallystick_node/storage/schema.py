@@ -42,6 +42,7 @@ FORK: Final = 7
 BRANCH_DELETED: Final = 8
 TEAM_CHECKPOINT: Final = 10
 """A cut through a team. 9 was never written."""
+TEAM_CHECKPOINT_DELETED: Final = 17
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 

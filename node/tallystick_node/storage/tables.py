@@ -24,6 +24,8 @@ from tallystick_node.core.outcomes import (
     Event,
     LeaseDecided,
     MutationDecided,
+    PlainEvent,
+    TeamCheckpointDeleted,
     TeamCheckpointTaken,
     WritersAllocated,
 )
@@ -51,6 +53,7 @@ from tallystick_node.storage.schema import (
     LEASE,
     MUTATION,
     TEAM_CHECKPOINT,
+    TEAM_CHECKPOINT_DELETED,
     WRITERS,
 )
 from tallystick_node.storage.snapshots import Marks, marks_of_branch, write_if_due
@@ -77,7 +80,7 @@ class SqlTables:
         self.contexts = SqlContextTables(sql)
         self.leases = SqlLeaseTables(sql)
         self.steps = SqlStepTables(sql, self.flush)
-        self.teams = SqlTeamTables(sql)
+        self.teams = SqlTeamTables(sql, self.flush)
         self.branches = SqlBranchTables(sql, self.flush)
         self.replayed = 0
         self.position = 0
@@ -259,7 +262,7 @@ class SqlTables:
             raise DatabaseDamaged(self._sql.path, f"the event at position {position} is not the deletion it should be")
         return event, columns[-1]
 
-    def add_event(self, event: LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken) -> None:
+    def add_event(self, event: PlainEvent) -> None:
         """See `Tables`."""
         position, time_unix_ms = event.position, event.time_unix_ms
         match event:
@@ -271,6 +274,8 @@ class SqlTables:
                 kind, seq, hash_, body = WRITERS, event.first, NO_HASH, event_body(event)
             case TeamCheckpointTaken():
                 kind, seq, hash_, body = TEAM_CHECKPOINT, event.agents, event.hash, team_body(event)
+            case TeamCheckpointDeleted():
+                kind, seq, hash_, body = TEAM_CHECKPOINT_DELETED, event.taken, NO_HASH, team_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position

@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from tallystick_node.core.commands import SeenContext
-from tallystick_node.core.outcomes import TeamCheckpointRecord, TeamCheckpointTaken, TeamMember
+from tallystick_node.core.outcomes import TeamCheckpointDeleted, TeamCheckpointRecord, TeamCheckpointTaken, TeamMember
 from tallystick_node.storage.sql import Row, Sql, Value
 from tallystick_node.storage.sums import check_sum, row_sum
 
@@ -24,6 +24,7 @@ TEAM_TABLES: Final = (
         bound BLOB NOT NULL, sum INTEGER NOT NULL,
         UNIQUE (namespace, name)) STRICT""",
     "CREATE INDEX team_checkpoints_by_position ON team_checkpoints (namespace, position)",
+    "CREATE INDEX events_of_deleted_cuts ON events (seq) WHERE kind = 17",  # by where the cut was taken
 )
 """What format 4 has of teams."""
 
@@ -84,7 +85,7 @@ def team_checkpoint_bytes(record: TeamCheckpointRecord) -> int:
     return len(record.metadata) + _MEMBER_BYTES * len(record.members) + cursors
 
 
-def team_body(event: TeamCheckpointTaken) -> bytes:
+def team_body(event: TeamCheckpointTaken | TeamCheckpointDeleted) -> bytes:
     """What such an event has beside what all events have."""
     return orjson.dumps([event.namespace, event.name])
 
@@ -95,6 +96,14 @@ def team_checkpoint_taken_of(
     """The event of a row whose sum was checked."""
     namespace, name = orjson.loads(body)
     return TeamCheckpointTaken(position, namespace, name, agents, time_unix_ms, actor, hash_)
+
+
+def team_checkpoint_deleted_of(
+    position: int, taken: int, time_unix_ms: int, actor: str, body: bytes
+) -> TeamCheckpointDeleted:
+    """The event of a row whose sum was checked."""
+    namespace, name = orjson.loads(body)
+    return TeamCheckpointDeleted(position, namespace, name, taken, time_unix_ms, actor)
 
 
 def _member(agent: str, branch: str, seq: int, hash_: str, digest: str) -> TeamMember:

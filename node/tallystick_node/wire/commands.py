@@ -28,6 +28,7 @@ from tallystick_node.core.commands import (
     Command,
     DeleteAgent,
     DeleteBranch,
+    DeleteTeamCheckpoint,
     EndStep,
     EndTurn,
     ExpireLease,
@@ -99,7 +100,7 @@ def encode_command(command: Command) -> bytes:
         return _serialized(_checked(command))
     if isinstance(command, (Fork, ForkTeam, DeleteBranch)):
         return _serialized(encode_branch_command(command))
-    if isinstance(command, (Transact, TakeTeamCheckpoint)):
+    if isinstance(command, (Transact, TakeTeamCheckpoint, DeleteTeamCheckpoint)):
         return _serialized(encode_team_command(command))
     return _serialized(encode_context_command(command))
 
@@ -199,7 +200,7 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_step_command(message)
         case "fork" | "delete_branch":
             return decode_branch_command(message)
-        case "transact" | "take_team_checkpoint":
+        case "transact" | "take_team_checkpoint" | "delete_team_checkpoint":
             return decode_team_command(message)
         case _:
             return decode_context_command(message)

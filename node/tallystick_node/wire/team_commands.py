@@ -15,6 +15,7 @@ from tallystick.log.v1 import log_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.chain import hash_parts
 from tallystick_node.core.commands import (
+    DeleteTeamCheckpoint,
     Idempotency,
     Part,
     SeenContext,
@@ -72,6 +73,13 @@ def encode_team_command(command: TeamCommand) -> log_pb2.Command:
         return message
     check_name("namespace", command.namespace)
     check_name("name", command.name)
+    if isinstance(command, DeleteTeamCheckpoint):
+        message.delete_team_checkpoint.CopyFrom(
+            log_pb2.DeleteTeamCheckpoint(
+                namespace=command.namespace, name=command.name, taken=command.taken, actor=command.actor
+            )
+        )
+        return message
     check_name("branch", command.branch)
     if command.prefix:
         check_name("prefix", command.prefix)
@@ -99,6 +107,9 @@ def decode_team_command(message: log_pb2.Command) -> TeamCommand:
             cut.metadata,
             cut.actor,
         )
+    if message.HasField("delete_team_checkpoint"):
+        gone = message.delete_team_checkpoint
+        return DeleteTeamCheckpoint(message.time_unix_ms, gone.namespace, gone.name, gone.taken, gone.actor)
     transact = message.transact
     key = transact.idempotency
     return Transact(

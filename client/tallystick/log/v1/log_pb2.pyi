@@ -161,6 +161,7 @@ class Command(_message.Message):
     SET_RETENTION_FIELD_NUMBER: _builtins.int
     COMPACT_LOG_FIELD_NUMBER: _builtins.int
     PIN_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    DELETE_TEAM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     time_unix_ms: _builtins.int
     """by the clock of the node that proposed it"""
     @_builtins.property
@@ -221,6 +222,8 @@ class Command(_message.Message):
     def compact_log(self) -> Global___CompactLog: ...
     @_builtins.property
     def pin_checkpoint(self) -> Global___PinCheckpoint: ...
+    @_builtins.property
+    def delete_team_checkpoint(self) -> Global___DeleteTeamCheckpoint: ...
     def __init__(
         self,
         *,
@@ -254,12 +257,13 @@ class Command(_message.Message):
         set_retention: Global___SetRetention | None = ...,
         compact_log: Global___CompactLog | None = ...,
         pin_checkpoint: Global___PinCheckpoint | None = ...,
+        delete_team_checkpoint: Global___DeleteTeamCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "delete_team_checkpoint", b"delete_team_checkpoint", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "transact", b"transact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_lease", b"acquire_lease", "allocate_writers", b"allocate_writers", "append", b"append", "batch", b"batch", "begin_step", b"begin_step", "begin_turn", b"begin_turn", "body", b"body", "checkpoint", b"checkpoint", "collect_payloads", b"collect_payloads", "compact_log", b"compact_log", "create_context", b"create_context", "delete_agent", b"delete_agent", "delete_branch", b"delete_branch", "delete_context", b"delete_context", "delete_team_checkpoint", b"delete_team_checkpoint", "end_step", b"end_step", "end_turn", b"end_turn", "expire_lease", b"expire_lease", "fork", b"fork", "pin_checkpoint", b"pin_checkpoint", "put_chunks", b"put_chunks", "put_payload", b"put_payload", "register_schema", b"register_schema", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "save_version", b"save_version", "seal_context", b"seal_context", "set_retention", b"set_retention", "start_epoch", b"start_epoch", "take_team_checkpoint", b"take_team_checkpoint", "time_unix_ms", b"time_unix_ms", "transact", b"transact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "put_chunks", "put_payload", "collect_payloads", "register_schema", "set_retention", "compact_log", "pin_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append", "checkpoint", "delete_agent", "batch", "create_context", "delete_context", "allocate_writers", "seal_context", "start_epoch", "save_version", "acquire_lease", "renew_lease", "release_lease", "expire_lease", "fork", "delete_branch", "begin_step", "end_step", "transact", "begin_turn", "end_turn", "take_team_checkpoint", "put_chunks", "put_payload", "collect_payloads", "register_schema", "set_retention", "compact_log", "pin_checkpoint", "delete_team_checkpoint"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1490,3 +1494,34 @@ class RegisterSchema(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterSchema: _TypeAlias = RegisterSchema  # noqa: Y015
+
+@_typing.final
+class DeleteTeamCheckpoint(_message.Message):
+    """Removes a cut through a team."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    taken: _builtins.int
+    """position of the cut that is meant; 0: whichever has the name"""
+    actor: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        taken: _builtins.int = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "namespace", b"namespace", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTeamCheckpoint: _TypeAlias = DeleteTeamCheckpoint  # noqa: Y015
