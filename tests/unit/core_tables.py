@@ -28,6 +28,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.tables import Deletion, LogRecord, Remembered
+from tests.unit.payload_memory import MemoryPayloads
 
 
 class MemoryContexts:
@@ -231,6 +232,7 @@ class MemoryTables:
 
     def __init__(self) -> None:
         self.contexts = MemoryContexts()
+        self.payloads = MemoryPayloads(lambda namespace, agent: self.numbers_of(namespace, agent))
         self.leases = MemoryLeases()
         self.branches = MemoryBranches(self)
         self.steps = MemorySteps(self.branches.line)
@@ -247,6 +249,10 @@ class MemoryTables:
     @property
     def position(self) -> int:
         return len(self.events)
+
+    def numbers_of(self, namespace: str, agent: str) -> set[int]:
+        """The numbers of an agent's logs."""
+        return {log.number for target, log in self.logs.items() if target[:2] == (namespace, agent)}
 
     def add_event(self, event: PlainEvent) -> None:
         self._add(0, event)

@@ -11,6 +11,7 @@ Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
 each of them. Of leases: see `lease_script.py`, and `lease AGENT`. Of several agents: see `team_script.py`.
 Of branches: see `branch_script.py`, and `branches AGENT`; `state AGENT branch=NAME`.
+Of payloads: see `payload_script.py`, and `payloads -`.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ from tallystick_node.core.outcomes import (
     VersionSaved,
     WritersGiven,
 )
+from tallystick_node.core.payload_names import payloads_named
+from tallystick_node.core.payload_records import ChunksStored, Collected, PayloadStored
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.branch_script import BRANCH_VERBS, branch_command, show_branches, show_forked
 from tests.unit.core_tables import MemoryTables
 from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
+from tests.unit.payload_script import PAYLOAD_VERBS, payload_command, payload_of, show_payloads, show_stored
 from tests.unit.team_script import TEAM_VERBS, show_cut, show_team, show_transacted, team_command
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
@@ -121,6 +125,10 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return show_lease(tables, agent)
     if verb in LEASE_VERBS:
         return _run_lease_line(tables, verb, [agent, *words])
+    if verb == "payloads":
+        return show_payloads(tables)
+    if verb in PAYLOAD_VERBS:
+        return _run_payload_line(tables, verb, [agent, *words])
     if verb in CONTEXT_VERBS:
         return _run_context_line(tables, verb, [agent, *words])
     before = _show_state(tables, agent), _decided(tables)
@@ -167,6 +175,14 @@ def _run_lease_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
     if isinstance(applied.outcome, Refusal):
         assert tables.leases.records == before
         assert applied.events == ()
+    return _show(applied)
+
+
+def _run_payload_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
+    before = copy.deepcopy(vars(tables.payloads))
+    applied = apply(tables, payload_command(verb, words))
+    if isinstance(applied.outcome, Refusal):
+        assert (vars(tables.payloads), applied.events) == (before, ())
     return _show(applied)
 
 
@@ -243,9 +259,12 @@ def _mutations(words: list[str]) -> tuple[Mutation, ...]:
         if word == ";":
             groups.append([])
         elif word != "custom":
-            kind, path, value = word.split(":", 2)
+            kind, path, value = payload_of(word).split(":", 2)
             groups[-1].append(Operation(OperationKind[kind.upper()], parse_pointer(path), value.encode()))
-    return tuple(Mutation(repr(group).encode(), tuple(group)) for group in groups)
+    return tuple(
+        Mutation(repr(group).encode(), tuple(group), payloads_named(*[each.value for each in group]))
+        for group in groups
+    )
 
 
 def _show(applied: Applied) -> str:
@@ -287,6 +306,8 @@ def _show(applied: Applied) -> str:
             return f"{text}, at {done.position}" + (" (replayed)" if done.replayed else "")
         case LeaseChanged() as done:
             return show_changed(done)
+        case ChunksStored() | PayloadStored() | Collected() as done:
+            return show_stored(done)
         case Refusal() as refusal:
             return f"{refusal.reason}: {refusal.message}"
 

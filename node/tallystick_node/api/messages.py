@@ -26,6 +26,7 @@ from tallystick_node.core.outcomes import (
     VersionRecord,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.tables import LogRecord
 
 GROUP: Final = 1
@@ -223,7 +224,7 @@ def event(decided: Event) -> state_pb2.WatchEvent:
                 revision=revision(decided.position),
             )
             return state_pb2.WatchEvent(team_checkpoint_deleted=gone)
-        case WritersAllocated():
+        case WritersAllocated() | PayloadDecided() | PayloadsCollected():
             raise AssertionError("no filter wants it")
         case AgentDeleted():
             deleted = state_pb2.AgentDeleted(

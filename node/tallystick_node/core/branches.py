@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from tallystick.errors import Conflict, Invalid, NotFound, QuotaExceeded, Reason
-from tallystick_node.core import leases, limits, rules
+from tallystick_node.core import leases, limits, payloads, rules
 from tallystick_node.core.commands import BranchCommand, DeleteBranch, Fork, ForkTeam, Target
 from tallystick_node.core.outcomes import Applied, BranchDeleted, BranchForked, Deleted, Forked
 from tallystick_node.core.tables import LogRecord, Tables
@@ -162,6 +162,7 @@ def _delete(tables: Tables, command: DeleteBranch) -> Applied:
             metadata={"agent": command.target.agent, "branch": child.target.branch},
         )
     ended = leases.end_with_branch(tables, command)
+    payloads.end_with_log(tables, command.target, log.number, command.time_unix_ms)
     time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
     deleted = BranchDeleted(tables.position + 1, command.target, log.seq, time_unix_ms, command.actor)
     tables.delete_branch(log, deleted, command.idempotency)

@@ -29,6 +29,7 @@ from tallystick_node.core.outcomes import (
     TeamCheckpointTaken,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 
 NO_HASH: Final = b""
 """The hash at seq 0."""
@@ -88,6 +89,12 @@ def _hash_event(event: Event) -> bytes:
         case WritersAllocated():
             head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode())
+        case PayloadDecided():
+            head = b"payload" + _pack_u32(event.change) + _pack_u64(event.size_bytes) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), event.actor.encode(), event.hash)
+        case PayloadsCollected():
+            head = b"collected" + _pack_u64(event.payloads) + _pack_u64(event.chunks) + _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), event.actor.encode(), event.hash)
     assert_never(event)
 
 

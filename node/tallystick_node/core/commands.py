@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
+from tallystick_node.core.payload_records import PayloadCommand
 from tallystick_node.core.pointer import Tokens
 
 MAIN: Final = "main"
@@ -38,10 +39,12 @@ class Operation(NamedTuple):
 
 
 class Mutation(NamedTuple):
-    """An entry of a log to be: its bytes, which are hashed and stored as they are, and what it does to the state."""
+    """An entry of a log to be: its bytes, which are hashed and stored as they are, what it does to the state, and the
+    ids of the payloads that it names."""
 
     raw: bytes
     operations: tuple[Operation, ...]
+    payloads: tuple[bytes, ...] = ()
 
 
 class Target(NamedTuple):
@@ -74,7 +77,10 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Name the point where the log ends. `metadata`: a JSON object, `pending_calls`: a JSON list; each may be empty."""
+    """Name the point where the log ends. `metadata`: a JSON object, `pending_calls`: a JSON list; each may be empty.
+
+    `payloads`: ids of those that they name.
+    """
 
     time_unix_ms: int
     target: Target
@@ -86,6 +92,7 @@ class Checkpoint:
     expected_seq: int | None = None
     epoch: int = 0
     actor: str = ""
+    payloads: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,4 +395,6 @@ BranchCommand: TypeAlias = Fork | ForkTeam | DeleteBranch
 TeamCommand: TypeAlias = Transact | TakeTeamCheckpoint | DeleteTeamCheckpoint
 """On several agents at once. Repeated with its key it is the same; a deletion, by what it names."""
 
-Command: TypeAlias = AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand | TeamCommand
+Command: TypeAlias = (
+    AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand | TeamCommand | PayloadCommand
+)

@@ -122,6 +122,34 @@ LEASE_TTL_MAX_MS: Final = 60 * 60 * 1000
 LEASES_HELD: Final = 100_000
 """Leases held at once, in all namespaces. Decided: another acquisition is refused as `LEASE_QUOTA`."""
 
+PAYLOAD_BYTES: Final = 1024 * 1024 * 1024
+"""One payload. Decided: a larger one is refused as `PAYLOAD_QUOTA`."""
+
+PAYLOADS_BYTES: Final = 16 * 1024 * 1024 * 1024
+"""What the payloads of a namespace take: chunks, each once, and manifests. Decided: more is refused as
+`PAYLOAD_QUOTA`."""
+
+PAYLOAD_OVERHEAD_BYTES: Final = 256
+"""What each chunk and each payload counts for besides its bytes. Decided."""
+
+PAYLOAD_CHUNKS: Final = 32_768
+"""Chunks of one payload. Decided: how many a collection looks at, too."""
+
+CHUNK_BYTES: Final = 256 * 1024
+"""One chunk."""
+
+PUT_CHUNKS: Final = 64
+"""Chunks stored at once."""
+
+PUT_CHUNKS_BYTES: Final = 1024 * 1024
+"""The same, in bytes."""
+
+MUTATION_PAYLOADS: Final = 1000
+"""Payloads that one mutation, or one checkpoint, names."""
+
+COLLECTED_AT_ONCE: Final = 1000
+"""Payloads, and chunks, removed by one command."""
+
 PAGE_ITEMS: Final = 1000
 """Items of one page of a listing."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, Refused
-from tallystick_node.core import branches, contexts, leases, rules, steps, teams, transactions
+from tallystick_node.core import branches, contexts, leases, payloads, rules, steps, teams, transactions
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.commands import (
     MAIN,
@@ -45,6 +45,7 @@ from tallystick_node.core.outcomes import (
     MutationDecided,
     Refusal,
 )
+from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.core.values import digest_json
 
@@ -69,6 +70,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return transactions.decide(tables, command)
             case TakeTeamCheckpoint() | DeleteTeamCheckpoint():
                 return teams.decide(tables, command)
+            case PutChunks() | PutPayload() | CollectPayloads():
+                return payloads.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:
@@ -89,6 +92,7 @@ def _append(tables: Tables, command: Append) -> Applied:
     rules.check_head(command.expected_seq, log.seq)
     if not command.mutations:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
+    payloads.check_mutations(tables, command.target.namespace, command.mutations)
     document = Document.empty() if is_new else tables.document(log)
     try:
         fold(document, command.mutations)
@@ -101,6 +105,7 @@ def _append(tables: Tables, command: Append) -> Applied:
     log = rules.remember(tables, log, command.idempotency, last.position, len(events))
     tables.add_mutations(log.number, events)
     tables.save_log(advanced(log, last, command.mutations, document), document)
+    payloads.refer_mutations(tables, log.number, events, command.mutations)
     return Applied(appended(last, len(events)), tuple(events))
 
 
@@ -114,6 +119,7 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
     if tables.has_checkpoint(log, command.name):
         raise rules.checkpoint_exists(command.name)
     rules.check_head(command.expected_seq, log.seq)
+    payloads.check(tables, command.target.namespace, command.payloads, {})
     document = tables.document(log)
     taken = CheckpointTaken(
         position=tables.position + 1,
@@ -132,6 +138,7 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
     tables.add_checkpoint(log.number, taken)
     log = replace(log, time_unix_ms=taken.time_unix_ms, position=taken.position, checkpoint=taken.name)
     tables.save_log(log, document)
+    payloads.refer(tables, command.target.namespace, log.number, taken.seq, command.payloads)
     return Applied(Checkpointed(taken.position, taken), (taken,))
 
 
@@ -145,6 +152,7 @@ def _delete_agent(tables: Tables, command: DeleteAgent) -> Applied:
     leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
     ended = leases.end_with_agent(tables, command)
+    payloads.end_with_agent(tables, command.target, command.time_unix_ms)
     time_unix_ms = max(log.time_unix_ms, command.time_unix_ms)
     deleted = AgentDeleted(tables.position + 1, command.target, log.seq, time_unix_ms, command.actor)
     tables.delete_agent(log, deleted, command.idempotency)

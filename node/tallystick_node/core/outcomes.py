@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from tallystick.errors import Reason
 from tallystick_node.core.commands import SeenContext, Target
+from tallystick_node.core.payload_records import PayloadEvent, PayloadOutcome
 
 
 class MutationDecided(NamedTuple):
@@ -167,7 +168,9 @@ class TeamCheckpointDeleted(NamedTuple):
 AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted
 """Of an agent's log."""
 
-PlainEvent: TypeAlias = LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken | TeamCheckpointDeleted
+PlainEvent: TypeAlias = (
+    LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken | TeamCheckpointDeleted | PayloadEvent
+)
 """Of no log."""
 
 Event: TypeAlias = AgentEvent | PlainEvent
@@ -493,6 +496,7 @@ Outcome: TypeAlias = (
     | ContextDeleted
     | WritersGiven
     | VersionSaved
+    | PayloadOutcome
     | Refusal
 )
 

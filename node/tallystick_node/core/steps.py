@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from tallystick.errors import Conflict, NotFound, Reason
-from tallystick_node.core import leases, rules
+from tallystick_node.core import leases, payloads, rules
 from tallystick_node.core.appending import advanced, decide_mutations
 from tallystick_node.core.commands import MAIN, BeginStep, BeginTurn, EndStep, EndTurn, StepCommand, Target
 from tallystick_node.core.document import Document
@@ -173,13 +173,19 @@ def _log_or_new(tables: Tables, target: Target) -> LogRecord:
 
 
 def _record(tables: Tables, log: LogRecord, command: StepCommand) -> MutationDecided:
-    """The command's mutation joins the log; the state stays as it is."""
+    """The command's mutation joins the log; the state stays as it is.
+
+    Raises:
+        NotFound: `PAYLOAD_NOT_FOUND`; nothing was changed.
+    """
     mutations = (command.mutation,)
+    payloads.check_mutations(tables, command.target.namespace, mutations)
     document = tables.document(log) if log.number <= tables.last_log else Document.empty()
     (event,) = decide_mutations(log, tables.position, command.time_unix_ms, command.actor, mutations)
     log = rules.remember(tables, log, command.idempotency, event.position, len(mutations))
     tables.add_mutations(log.number, [event])
     tables.save_log(advanced(log, event, mutations, document), document)
+    payloads.refer_mutations(tables, log.number, [event], mutations)
     return event
 
 

@@ -31,6 +31,7 @@ from tallystick_node.core.outcomes import (
     VersionRecord,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,11 @@ class Tables(Protocol):
     @property
     def teams(self) -> TeamTables:
         """Those of cuts through teams."""
+        ...
+
+    @property
+    def payloads(self) -> PayloadTables:
+        """Those of payloads."""
         ...
 
     @property

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from tallystick.errors import QuotaExceeded, Reason, Refused
-from tallystick_node.core import leases, limits, rules
+from tallystick_node.core import leases, limits, payloads, rules
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import MAIN, Part, Transact
@@ -131,6 +131,7 @@ def _checked(tables: Tables, at: int, part: Part) -> LogRecord | None:
         if part.mutations:
             leases.check_epoch(tables, part.target, part.epoch)
         rules.check_head(part.expected_seq, log.seq if log is not None else 0)
+        payloads.check_mutations(tables, part.target.namespace, part.mutations)
         return log
 
 
@@ -144,4 +145,5 @@ def _write(
         log = rules.remember(tables, log, command.idempotency, events[-1].position, len(events))
     tables.add_mutations(log.number, events)
     tables.save_log(advanced(log, events[-1], part.mutations, document), document)
+    payloads.refer_mutations(tables, log.number, events, part.mutations)
     return events

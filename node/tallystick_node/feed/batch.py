@@ -14,6 +14,7 @@ from tallystick_node.core.outcomes import (
     TeamCheckpointTaken,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -46,10 +47,10 @@ class Filter:
 
     def matches(self, event: Event) -> bool:
         """Whether this event is wanted. Those of contexts and of whole teams are, by who named no agents; writer ids
-        are for nobody."""
+        and payloads are for nobody."""
         if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted)):
             return event.namespace == self.namespace and self.agent is None and self.prefix is None
-        if isinstance(event, WritersAllocated):
+        if isinstance(event, (WritersAllocated, PayloadDecided, PayloadsCollected)):
             return False
         target = event.target
         if target.namespace != self.namespace:

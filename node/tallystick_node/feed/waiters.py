@@ -18,6 +18,7 @@ from tallystick_node.core.outcomes import (
     TeamCheckpointTaken,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.feed.batch import Filter
 
 Waiter: TypeAlias = "asyncio.Future[int]"
@@ -63,7 +64,7 @@ class Waiters:
         for event in events:
             if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted)):
                 self._wake_namespace(event.namespace, None, event.position)
-            elif not isinstance(event, WritersAllocated):
+            elif not isinstance(event, (WritersAllocated, PayloadDecided, PayloadsCollected)):
                 namespace, agent = event.target.namespace, event.target.agent
                 _wake(self._by_agent.pop((namespace, agent), {}), event.position - 1)
                 self._wake_namespace(namespace, agent, event.position)

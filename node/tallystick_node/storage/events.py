@@ -22,9 +22,11 @@ from tallystick_node.core.outcomes import (
     TeamCheckpointTaken,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lease_rows import lease_decided_of
+from tallystick_node.storage.payload_rows import payload_decided_of, payloads_collected_of
 from tallystick_node.storage.schema import (
     BRANCH_DELETED,
     CHECKPOINT,
@@ -33,6 +35,8 @@ from tallystick_node.storage.schema import (
     FORK,
     LEASE,
     MUTATION,
+    PAYLOAD,
+    PAYLOADS_COLLECTED,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -92,6 +96,10 @@ def event_of(sql: Sql, row: Row) -> Event:
         return team_checkpoint_taken_of(position, seq, time_unix_ms, actor, hash_, body)
     if kind == TEAM_CHECKPOINT_DELETED:
         return team_checkpoint_deleted_of(position, seq, time_unix_ms, actor, body)
+    if kind == PAYLOAD:
+        return payload_decided_of(position, seq, time_unix_ms, actor, hash_, body)
+    if kind == PAYLOADS_COLLECTED:
+        return payloads_collected_of(position, seq, time_unix_ms, actor, hash_, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
@@ -136,4 +144,6 @@ def event_bytes(event: Event) -> int:
         case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided():
             return 0
         case WritersAllocated() | TeamCheckpointTaken() | TeamCheckpointDeleted():
+            return 0
+        case PayloadDecided() | PayloadsCollected():
             return 0

@@ -42,6 +42,7 @@ from tallystick_node.storage.lineage import (
 )
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
+from tallystick_node.storage.payload_reads import PayloadReads
 from tallystick_node.storage.rebuilding import rebuild
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.step_reads import StepReads
@@ -115,6 +116,7 @@ class Reads:
         leases: those of leases.
         steps: those of steps.
         teams: those of cuts through teams.
+        payloads: those of payloads.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -124,6 +126,7 @@ class Reads:
         self.leases = LeaseReads(sql, tables.leases)
         self.steps = StepReads(sql, tables, tables.steps)
         self.teams = tables.teams
+        self.payloads = PayloadReads(sql, tables.payloads)
 
     @property
     def agent_count(self) -> int:

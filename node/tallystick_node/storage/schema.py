@@ -21,6 +21,7 @@ from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.lease_rows import LEASE_TABLES
 from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
+from tallystick_node.storage.payload_rows import PAYLOAD_TABLES
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_rows import STEP_TABLES
 from tallystick_node.storage.team_rows import TEAM_TABLES
@@ -42,6 +43,9 @@ FORK: Final = 7
 BRANCH_DELETED: Final = 8
 TEAM_CHECKPOINT: Final = 10
 """A cut through a team. 9 was never written."""
+PAYLOAD: Final = 15
+"""Chunks, or a payload, were put."""
+PAYLOADS_COLLECTED: Final = 16
 TEAM_CHECKPOINT_DELETED: Final = 17
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
@@ -83,7 +87,7 @@ _CONTEXT_TABLES: Final = (
 FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 """The tables of format 3."""
 
-_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES, *TEAM_TABLES)
+_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES, *TEAM_TABLES, *PAYLOAD_TABLES)
 """What format 4 has besides."""
 
 _TABLES: Final = (*FORMAT_3, *_NEW_TABLES)

@@ -29,6 +29,7 @@ from tallystick_node.core.outcomes import (
     TeamCheckpointTaken,
     WritersAllocated,
 )
+from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.tables import LogRecord, Remembered
 from tallystick_node.storage.branch_rows import BRANCH_INSERT, branch_row, forked_body
 from tallystick_node.storage.branch_tables import SqlBranchTables
@@ -42,6 +43,8 @@ from tallystick_node.storage.lease_tables import SqlLeaseTables
 from tallystick_node.storage.lineage import checkpoint_named, lineage
 from tallystick_node.storage.log_rows import LOG_SELECT, LOG_UPSERT, log_of, log_row
 from tallystick_node.storage.meta import load_meta
+from tallystick_node.storage.payload_rows import collected_body, payload_body
+from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.rebuilding import rebuild
 from tallystick_node.storage.removal import remove_agent, remove_branch
 from tallystick_node.storage.schema import (
@@ -52,6 +55,8 @@ from tallystick_node.storage.schema import (
     FORK,
     LEASE,
     MUTATION,
+    PAYLOAD,
+    PAYLOADS_COLLECTED,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -81,6 +86,7 @@ class SqlTables:
         self.leases = SqlLeaseTables(sql)
         self.steps = SqlStepTables(sql, self.flush)
         self.teams = SqlTeamTables(sql, self.flush)
+        self.payloads = SqlPayloadTables(sql, self.flush)
         self.branches = SqlBranchTables(sql, self.flush)
         self.replayed = 0
         self.position = 0
@@ -276,6 +282,10 @@ class SqlTables:
                 kind, seq, hash_, body = TEAM_CHECKPOINT, event.agents, event.hash, team_body(event)
             case TeamCheckpointDeleted():
                 kind, seq, hash_, body = TEAM_CHECKPOINT_DELETED, event.taken, NO_HASH, team_body(event)
+            case PayloadDecided():
+                kind, seq, hash_, body = PAYLOAD, event.chunks, event.hash, payload_body(event)
+            case PayloadsCollected():
+                kind, seq, hash_, body = PAYLOADS_COLLECTED, event.payloads, event.hash, collected_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position

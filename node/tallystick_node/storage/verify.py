@@ -28,6 +28,7 @@ from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, even
 from tallystick_node.storage.lease_verify import check_leases
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.meta import load_members, load_meta
+from tallystick_node.storage.payload_verify import check_payloads
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
 from tallystick_node.storage.sums import check_sum
@@ -59,6 +60,7 @@ def verify(sql: Sql) -> None:
     check_steps(sql)
     check_branches(sql)
     check_teams(sql)
+    check_payloads(sql)
 
 
 def _check_events(sql: Sql) -> None:

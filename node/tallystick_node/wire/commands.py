@@ -42,6 +42,7 @@ from tallystick_node.core.commands import (
     Target,
     Transact,
 )
+from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
 from tallystick_node.wire.branch_commands import decode_branch_command, encode_branch_command
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
 from tallystick_node.wire.errors import Malformed
@@ -54,7 +55,8 @@ from tallystick_node.wire.fields import (
     check_target,
 )
 from tallystick_node.wire.lease_commands import decode_lease_command, encode_lease_command
-from tallystick_node.wire.mutations import decode_mutation
+from tallystick_node.wire.mutations import admit_payloads, decode_mutation
+from tallystick_node.wire.payload_commands import decode_payload_command, encode_payload_command
 from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
 from tallystick_node.wire.team_commands import decode_team_command, encode_team_command
 
@@ -102,6 +104,8 @@ def encode_command(command: Command) -> bytes:
         return _serialized(encode_branch_command(command))
     if isinstance(command, (Transact, TakeTeamCheckpoint, DeleteTeamCheckpoint)):
         return _serialized(encode_team_command(command))
+    if isinstance(command, (PutChunks, PutPayload, CollectPayloads)):
+        return _serialized(encode_payload_command(command))
     return _serialized(encode_context_command(command))
 
 
@@ -202,6 +206,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_branch_command(message)
         case "transact" | "take_team_checkpoint" | "delete_team_checkpoint":
             return decode_team_command(message)
+        case "put_chunks" | "put_payload" | "collect_payloads":
+            return decode_payload_command(message)
         case _:
             return decode_context_command(message)
 
@@ -263,6 +269,7 @@ def _encode_checkpoint(
         step=command.step,
         metadata=command.metadata,
         pending_calls=command.pending_calls,
+        payloads=admit_payloads("metadata", command.metadata, command.pending_calls),
     )
 
 
@@ -290,6 +297,7 @@ def _decode_checkpoint(time_unix_ms: int, message: log_pb2.Checkpoint) -> Checkp
         expected_seq=_expected_seq(message),
         epoch=message.epoch,
         actor=message.actor,
+        payloads=tuple(message.payloads),
     )
 
 

@@ -18,6 +18,7 @@ from tallystick.errors import Invalid, Reason
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Mutation, Operation, OperationKind
+from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.core.pointer import END, Tokens, check_pointer, is_index, parse_pointer
 from tallystick_node.core.values import parse_json
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
@@ -49,7 +50,7 @@ def decode_mutation(raw: bytes) -> Mutation:
         )
     except KeyError as unknown:
         raise UnsupportedFormat(f"operation kind {unknown}") from None
-    return Mutation(raw, operations)
+    return Mutation(raw, operations, tuple(message.payloads))
 
 
 def admit_mutations(messages: Iterable[state_pb2.Mutation]) -> tuple[Mutation, ...]:
@@ -81,11 +82,10 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
     check_bytes("cause", message.cause.encode(), limits.CAUSE_BYTES)
     check_bytes("trace_id", message.trace_id.encode(), limits.TRACE_BYTES)
     check_bytes("id", message.id, limits.MUTATION_ID_BYTES)
-    raw = message.SerializeToString(deterministic=True)
-    check_bytes("mutation", raw, limits.MUTATION_BYTES)
+    raw = _serialized(message)
     kind = message.kind
     if kind in {"", STATE_KIND}:
-        return Mutation(raw, _admit_operations(message))
+        return _admitted(message, raw, _admit_operations(message))
     check_name("kind", kind)
     if kind.startswith(RESERVED_KINDS):
         raise Invalid(
@@ -99,7 +99,39 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
         )
     if message.payload:
         parse_json(message.payload, "payload")
-    return Mutation(raw, ())
+    return _admitted(message, raw, ())
+
+
+def admit_payloads(field: str, *texts: bytes) -> tuple[bytes, ...]:
+    """The ids of the payloads that JSON texts, which were checked, name.
+
+    Raises:
+        Invalid: `TOO_LARGE`, there are too many.
+    """
+    named = payloads_named(*texts)
+    if len(named) > limits.MUTATION_PAYLOADS:
+        raise Invalid(
+            f"{field} names {len(named)} payloads, the limit is {limits.MUTATION_PAYLOADS}",
+            reason=Reason.TOO_LARGE,
+            metadata={"field": field, "limit": str(limits.MUTATION_PAYLOADS), "unit": "items"},
+        )
+    return named
+
+
+def _admitted(message: state_pb2.Mutation, raw: bytes, operations: tuple[Operation, ...]) -> Mutation:
+    """With the payloads that it names; what a client said of them does not count. `raw`: the message as it came."""
+    payloads = admit_payloads("mutation", message.payload, *[operation.value for operation in operations])
+    if payloads or message.payloads:
+        message.ClearField("payloads")
+        message.payloads.extend(payloads)
+        raw = _serialized(message)
+    return Mutation(raw, operations, payloads)
+
+
+def _serialized(message: state_pb2.Mutation) -> bytes:
+    raw = message.SerializeToString(deterministic=True)
+    check_bytes("mutation", raw, limits.MUTATION_BYTES)
+    return raw
 
 
 def _admit_operations(message: state_pb2.Mutation) -> tuple[Operation, ...]:

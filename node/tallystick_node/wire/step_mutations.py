@@ -21,6 +21,7 @@ from tallystick_node.core.outcomes import StepRecord, StepStatus
 from tallystick_node.core.values import parse_json
 from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.fields import check_bytes, check_name, check_number
+from tallystick_node.wire.mutations import admit_payloads
 
 STEP_BEGUN: Final = "step.begun"
 STEP_COMPLETED: Final = "step.completed"
@@ -127,5 +128,6 @@ def _checked(field: str, text: bytes) -> bytes:
 
 def _mutation(kind: str, payload: bytes, cause: str) -> Mutation:
     check_bytes("cause", cause.encode(), limits.CAUSE_BYTES)
-    raw = state_pb2.Mutation(kind=kind, payload=payload, cause=cause).SerializeToString(deterministic=True)
-    return Mutation(raw, ())
+    payloads = admit_payloads("result", payload)
+    message = state_pb2.Mutation(kind=kind, payload=payload, cause=cause, payloads=payloads)
+    return Mutation(message.SerializeToString(deterministic=True), (), payloads)

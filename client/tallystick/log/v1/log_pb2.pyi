@@ -401,8 +401,8 @@ class Checkpoint(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     PENDING_CALLS_FIELD_NUMBER: _builtins.int
-    PAYLOADS_FIELD_NUMBER: _builtins.int
     OBSERVED_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     epoch: _builtins.int
     actor: _builtins.str
@@ -418,7 +418,7 @@ class Checkpoint(_message.Message):
     def idempotency(self) -> Global___Idempotency: ...
     @_builtins.property
     def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """ids of those that the metadata name, sorted, each once"""
+        """ids of those that metadata and pending_calls name, sorted, each once"""
 
     def __init__(
         self,
@@ -432,8 +432,8 @@ class Checkpoint(_message.Message):
         step: _builtins.int = ...,
         metadata: _builtins.bytes = ...,
         pending_calls: _builtins.bytes = ...,
-        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
         observed: _builtins.bytes = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
