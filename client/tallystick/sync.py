@@ -1001,7 +1001,7 @@ class SyncHistory:
     ) -> MergeResult | None:
         """Takes back the newest change of the state that is not undone yet, by an appended inverse mutation.
 
-        The last `UNDO_WINDOW` mutations are looked at.
+        The last `UNDO_WINDOW` mutations are looked at; if they are undos of older ones, up to `UNDO_REACH`.
 
         Returns: None if there is nothing to undo.
 

@@ -84,10 +84,38 @@ def test_what_began_before_the_window_is_not_taken_back_by_half(monkeypatch: pyt
             assert undone is not None and undone.appended is not None
             assert (undone.appended.first_seq, undone.appended.seq) == (3, 4)
             monkeypatch.setattr(history_module, "UNDO_WINDOW", 1)
+            monkeypatch.setattr(history_module, "UNDO_REACH", 1)
             assert await agent.history.undo() is None
             assert (await agent.read()).state == dict.fromkeys(keys, 0)
+            monkeypatch.setattr(history_module, "UNDO_REACH", 4)
+            assert await agent.history.undo() is not None
+            assert (await agent.read()).state == {}
 
     with SimCluster(nodes=3, seed=5) as cluster:
+        cluster.run(scenario)
+
+
+def test_many_undos_lead_on_to_what_was_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An undo whose change lies further back than what was looked at is no change to be taken back in turn."""
+    monkeypatch.setattr(history_module, "UNDO_WINDOW", 4)
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            agent = client.agent("a")
+            for number in range(12):
+                await agent.append(ops.set("/n", number))
+            for number in reversed(range(11)):
+                assert await agent.history.undo() is not None
+                assert (await agent.read()).state == {"n": number}
+            assert await agent.history.undo() is not None
+            assert (await agent.read()).state == {}
+            assert await agent.history.undo() is None
+            for number in range(12):
+                assert await agent.history.redo() is not None
+                assert (await agent.read()).state == {"n": number}
+            assert await agent.history.redo() is None
+
+    with SimCluster(nodes=3, seed=6) as cluster:
         cluster.run(scenario)
 
 

@@ -294,3 +294,25 @@ def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
             await lease.__aexit__(None, None, None)
 
     run(scenario)
+
+
+def test_who_is_cancelled_while_acquiring_leaves_nothing_held() -> None:
+    """At whatever point of the call: nobody waits a whole time to live for a lease that nobody has."""
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect(actor="one") as one, cluster.connect(actor="two") as two:
+
+            async def hold(agent: Agent) -> None:
+                async with agent.lease(ttl_s=600, wait_s=0):
+                    await asyncio.Event().wait()
+
+            for attempt in range(12):
+                name = f"worker-{attempt}"
+                holding = asyncio.create_task(hold(one.agent(name)))
+                await cluster.sleep(0.002 * attempt)
+                holding.cancel()
+                await asyncio.wait((holding,))
+                async with two.agent(name).lease(ttl_s=TTL_S, wait_s=SOON_S) as lease:
+                    assert lease.is_held
+
+    run(scenario)

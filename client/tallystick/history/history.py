@@ -7,6 +7,7 @@ again. So nothing is decided that was not looked at, and the nodes know nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -27,7 +28,10 @@ Point: TypeAlias = "int | str | datetime | None"
 """Where in a log: a seq, the name of a checkpoint, a time, or None for its head."""
 
 UNDO_WINDOW: Final = 1000
-"""Mutations looked back upon for what can be undone."""
+"""Mutations looked back upon for what can be undone, as long as those tell."""
+
+UNDO_REACH: Final = 64_000
+"""Mutations looked back upon at most: behind so many undos there is nothing to undo."""
 
 ATTEMPTS: Final = 8
 """How often a change is thought out anew when others append meanwhile."""
@@ -108,7 +112,7 @@ class History:
     ) -> MergeResult | None:
         """Takes back the newest change of the state that is not undone yet, by an appended inverse mutation.
 
-        The last `UNDO_WINDOW` mutations are looked at.
+        The last `UNDO_WINDOW` mutations are looked at; if they are undos of older ones, up to `UNDO_REACH`.
 
         Returns: None if there is nothing to undo.
 
@@ -205,13 +209,27 @@ class History:
         raise Conflict(f"the log moved {ATTEMPTS} times meanwhile: is another writing it?")
 
     async def _stacks(self, timeout_s: float | None) -> Stacks:
-        head = await self._agent.read(timeout_s=timeout_s)
+        head = (await self._agent.read(timeout_s=timeout_s)).seq
         seen: list[DecidedMutation] = []
-        async for mutation in self._agent.log(after_seq=max(0, head.seq - UNDO_WINDOW), timeout_s=timeout_s):
-            seen.append(mutation)
-            if mutation.seq >= head.seq:
-                break
-        return stacks(_from_a_boundary(seen))
+        reach = UNDO_WINDOW
+        while True:
+            before = seen[0].seq if seen else head + 1
+            seen = [*await self._between(max(0, head - reach), before, timeout_s), *seen]
+            found = stacks(_from_a_boundary(seen))
+            is_told = found.undo and not found.is_cut  # without an undo left it lies further back
+            if is_told or reach >= min(head, UNDO_REACH):
+                return found
+            reach = min(2 * reach, UNDO_REACH)
+
+    async def _between(self, after: int, before: int, timeout_s: float | None) -> list[DecidedMutation]:
+        """The mutations between two seqs."""
+        found: list[DecidedMutation] = []
+        async with aclosing(self._agent.log(after_seq=after, timeout_s=timeout_s)) as log:
+            async for mutation in log:
+                if mutation.seq >= before:
+                    break
+                found.append(mutation)
+        return found
 
     async def _read(self, point: Point, timeout_s: float | None) -> Snapshot:
         return await self._agent.read(seq=_seq(point), checkpoint=_name(point), time=_time(point), timeout_s=timeout_s)

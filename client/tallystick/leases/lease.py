@@ -213,6 +213,9 @@ class Lease:
             sent_s = clock()
             try:
                 answer = await self._calls.write(acquire_lease_method, request, key=self._holder, timeout_s=None)
+            except asyncio.CancelledError:
+                await self._give_back(request)
+                raise
             except Conflict as held:
                 left_s = deadline_s - clock()
                 if held.reason is not Reason.LEASE_HELD or not await self._ends_within(left_s):
@@ -224,6 +227,14 @@ class Lease:
             if ends_s > clock() or clock() >= deadline_s:  # else the answer came too late to count on: ask again
                 self._info, self._ttl_s, self._confirmed_s = info, info.ttl_ms / 1000, sent_s
                 return
+
+    async def _give_back(self, request: lease_pb2.AcquireLeaseRequest) -> None:
+        """Nobody waits for it any more, and it may be held: asked again it tells its epoch, and is released."""
+        timeout_s = min(self._calls.timeout_s, RELEASE_TIMEOUT_S)
+        with suppress(TallystickError):  # another has it, or it ends by time
+            answer = await self._calls.write(acquire_lease_method, request, key=self._holder, timeout_s=timeout_s)
+            release = lease_pb2.ReleaseLeaseRequest(agent=self._ref, epoch=answer.lease.epoch, actor=self._actor)
+            await self._calls.write(release_lease_method, release, key="", timeout_s=timeout_s)
 
     async def _ends_within(self, seconds: float) -> bool:
         """Waits until the lease that another holds has ended; False: it has not in time."""
