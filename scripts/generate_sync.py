@@ -40,6 +40,7 @@ CLASSES: Final = (
     ("leases/lease", "Lease"),
     ("teams/transaction", "TeamTransaction"),
     ("teams/team", "Team"),
+    ("schemas/registry", "Schemas"),
     ("contexts/context", "Context"),
     ("contexts/transacting", "Transaction"),
     ("contexts/stored", "StoredContext"),
@@ -67,7 +68,7 @@ COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", 
 """Bases that twins have too."""
 SKIPPED: Final = frozenset({("Client", "outside"), ("Context", "doc")})
 """Members without a twin: what they give belongs to the thread of the event loop."""
-CALLED_HERE: Final = {("Agent", "step"): ("effect", "on_ambiguous")}
+CALLED_HERE: Final = {("Agent", "step"): ("effect", "on_ambiguous"), ("Schemas", "migrate"): ("progress",)}
 """Methods that call what the caller hands in, on the caller's own thread, and the parameters that those are."""
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""

@@ -41,7 +41,7 @@ from tallystick.errors import (
 )
 
 if TYPE_CHECKING:
-    from tallystick import contexts, history, ops, steps, sync
+    from tallystick import contexts, history, ops, schemas, steps, sync
     from tallystick._agent import Agent
     from tallystick._client import Client, connect
     from tallystick._events import (
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         ForkedEvent,
         LeaseEvent,
         MutationEvent,
+        SchemaEvent,
         TeamCheckpointDeletedEvent,
         TeamCheckpointEvent,
     )
@@ -79,6 +80,8 @@ if TYPE_CHECKING:
     from tallystick.contexts.cursor import Cursor
     from tallystick.history.history import History, MergeResult
     from tallystick.leases.lease import Lease
+    from tallystick.schemas.registry import Schemas
+    from tallystick.schemas.values import Schema
     from tallystick.steps.steps import Steps
     from tallystick.steps.turn import Turn
     from tallystick.steps.values import Happened, Step, StepStatus
@@ -88,7 +91,7 @@ if TYPE_CHECKING:
     from tallystick.teams.values import TeamCheckpoint, TeamState, Transacted
 
 # Read when first asked for: whoever needs the errors alone, as the node does, does not load gRPC.
-_SUBMODULES: Final = frozenset({"contexts", "history", "ops", "steps", "sync"})
+_SUBMODULES: Final = frozenset({"contexts", "history", "ops", "schemas", "steps", "sync"})
 _NAMES: Final = {
     "_agent": ("Agent",),
     "_client": ("Client", "connect"),
@@ -100,6 +103,8 @@ _NAMES: Final = {
     "contexts.context": ("Context",),
     "contexts.cursor": ("Cursor",),
     "leases.lease": ("Lease",),
+    "schemas.registry": ("Schemas",),
+    "schemas.values": ("Schema",),
     "history.history": ("History", "MergeResult"),
     "supervising": ("Supervisor", "supervise"),
     "steps.steps": ("Steps",),
@@ -119,6 +124,7 @@ _NAMES: Final = {
         "LeaseEvent",
         "MutationEvent",
         "TeamCheckpointDeletedEvent",
+        "SchemaEvent",
         "TeamCheckpointEvent",
     ),
     "_infos": (
@@ -209,6 +215,9 @@ __all__ = [
     "Refused",
     "Revision",
     "Role",
+    "Schema",
+    "SchemaEvent",
+    "Schemas",
     "Snapshot",
     "StaleOwner",
     "StateDigest",
@@ -232,6 +241,7 @@ __all__ = [
     "contexts",
     "history",
     "ops",
+    "schemas",
     "steps",
     "supervise",
     "sync",

@@ -24,6 +24,7 @@ from tallystick._outside import Outside
 from tallystick._session import Session
 from tallystick._values import Consistency
 from tallystick.errors import Invalid, NoLeader, Overloaded, Reason, Unavailable
+from tallystick.schemas.versions import Versions
 from tallystick.v1 import common_pb2
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ class AttemptError(Exception):
 class Calls:
     """The calls of one client, over its endpoints."""
 
-    def __init__(self, endpoints: Endpoints, *, timeout_s: float, outside: Outside) -> None:
+    def __init__(self, endpoints: Endpoints, *, timeout_s: float, outside: Outside, versions: Versions) -> None:
         self.endpoints = endpoints
         self.session = Session()
+        self.versions = versions
         self.outside = outside
         self.closed = False
         self._timeout_s = _positive(timeout_s)

@@ -20,6 +20,7 @@ from tallystick.v1 import (
     cluster_pb2_grpc,
     context_pb2_grpc,
     lease_pb2_grpc,
+    schema_pb2_grpc,
     state_pb2_grpc,
     step_pb2_grpc,
     team_pb2_grpc,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
+    from tallystick.v1.schema_pb2_grpc import SchemaServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
     from tallystick.v1.step_pb2_grpc import StepServiceAsyncStub
     from tallystick.v1.team_pb2_grpc import TeamServiceAsyncStub
@@ -96,6 +98,7 @@ class Endpoint:
         self._branches: BranchServiceAsyncStub | None = None
         self._steps: StepServiceAsyncStub | None = None
         self._teams: TeamServiceAsyncStub | None = None
+        self._schemas: SchemaServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -153,6 +156,13 @@ class Endpoint:
             raise RuntimeError("not connected")
         return self._teams
 
+    @property
+    def schemas(self) -> SchemaServiceAsyncStub:
+        """The calls of the schema service; the channel is open."""
+        if self._schemas is None:
+            raise RuntimeError("not connected")
+        return self._schemas
+
     def is_connected(self) -> bool:
         """A call may leave now."""
         channel = self._channel
@@ -198,6 +208,7 @@ class Endpoint:
             self._teams = team_pb2_grpc.TeamServiceStub(self._channel)
             self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
+            self._schemas = schema_pb2_grpc.SchemaServiceStub(self._channel)
         return self._channel
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -29,6 +29,9 @@ from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
+from tallystick.schemas.known import KnownSchemas, SchemaKnowledge
+from tallystick.schemas.registry import Schemas
+from tallystick.schemas.versions import Versions
 from tallystick.teams.team import Team
 from tallystick.teams.transaction import TeamTransaction
 from tallystick.v1 import branch_pb2, cluster_pb2, context_pb2, lease_pb2, state_pb2
@@ -52,6 +55,7 @@ def connect(
     actor: str = "",
     data_folder: str | Path | None = None,
     pinned: bool = False,
+    schemas: Iterable[SchemaKnowledge] = (),
 ) -> Client:
     """A client of one namespace; it connects with its first call.
 
@@ -64,9 +68,10 @@ def connect(
         actor: who writes, for the record of each mutation.
         data_folder: where contexts keep their local copies; None: in memory.
         pinned: ask these endpoints alone, not those that they tell of: to look at one node.
+        schemas: what this program knows of them: upcasters, and versions that need none (`tallystick.schemas`).
 
     Raises:
-        Invalid: an endpoint is no address, or the timeout is not above 0.
+        Invalid: an endpoint is no address, or the timeout is not above 0, or upcasters have a gap.
     """
     texts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
     addresses = [parse_address(text) for text in texts if text.strip()]
@@ -79,6 +84,7 @@ def connect(
         actor=actor,
         data_folder=data_folder,
         pinned=pinned,
+        schemas=schemas,
     )
 
 
@@ -97,11 +103,13 @@ class Client:
         data_folder: str | Path | None = None,
         outside: Outside | None = None,
         pinned: bool = False,
+        schemas: Iterable[SchemaKnowledge] = (),
     ) -> None:
         credentials = tls.credentials() if tls is not None else None
         machine = outside or Machine()
         pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng, pinned=pinned)
-        self._calls = Calls(pool, timeout_s=timeout_s, outside=machine)
+        versions = Versions(KnownSchemas(schemas))
+        self._calls = Calls(pool, timeout_s=timeout_s, outside=machine, versions=versions)
         self._members = Members(self._calls)
         self._contexts = Contexts(self._calls, namespace=namespace, actor=actor, consistency=consistency)
         self._namespace = namespace
@@ -147,6 +155,11 @@ class Client:
     def members(self) -> Members:
         """Who is of the cluster, and changing it."""
         return self._members
+
+    @property
+    def schemas(self) -> Schemas:
+        """What events and states must look like: to register, to look at, and to bring older states up."""
+        return Schemas(self._calls, namespace=self._namespace, actor=self._actor, consistency=self._consistency)
 
     def agent(self, name: str, *, branch: str = MAIN) -> Agent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""

@@ -19,6 +19,7 @@ from tallystick._events import (
     ForkedEvent,
     LeaseEvent,
     MutationEvent,
+    SchemaEvent,
     TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
 )
@@ -37,7 +38,8 @@ from tallystick._values import (
     StateDigest,
 )
 from tallystick.errors import Corrupt
-from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, state_pb2
+from tallystick.schemas.values import compatibility_of, subject_of
+from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, schema_pb2, state_pb2
 
 _KINDS: Final = {
     OperationKind.SET: state_pb2.OPERATION_KIND_SET,
@@ -182,6 +184,8 @@ def snapshot(message: state_pb2.ReadResponse) -> Snapshot:
         tail_truncated=message.tail_truncated,
         age_ms=message.header.age_ms,
         open_turn=message.open_turn,
+        state_version=message.state_version,
+        given_version=message.state_version,
     )
 
 
@@ -207,6 +211,7 @@ def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:
         revision=revision(message.revision),
         log_size_bytes=message.log_bytes,
         lease=lease_info(message.lease) if message.HasField("lease") else None,
+        state_version=message.state_version,
     )
 
 
@@ -312,6 +317,19 @@ def context_event(message: state_pb2.ContextDecided) -> ContextEvent:
     )
 
 
+def schema_event(message: schema_pb2.SchemaRegistered) -> SchemaEvent:
+    """A schema's new version."""
+    return SchemaEvent(
+        subject=subject_of(message.subject),
+        version=message.version,
+        compatibility=compatibility_of(message.compatibility),
+        hash=message.hash,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
 def event(message: state_pb2.WatchEvent) -> Event:
     """A watched event.
 
@@ -347,4 +365,6 @@ def event(message: state_pb2.WatchEvent) -> Event:
         return TeamCheckpointDeletedEvent(
             end_of.name, revision(end_of.taken), end_of.actor, end_of.time_unix_ms, revision(end_of.revision)
         )
+    if kind == "schema_registered":
+        return schema_event(message.schema_registered)
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

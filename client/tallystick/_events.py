@@ -9,6 +9,8 @@ from datetime import datetime
 from tallystick._infos import LeaseChange
 from tallystick._times import to_time
 from tallystick._values import MAIN, Checkpoint, DecidedMutation, Revision
+from tallystick.schemas.subjects import Subject
+from tallystick.schemas.values import Compatibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,29 @@ class TeamCheckpointDeletedEvent:
         return to_time(self.time_unix_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaEvent:
+    """A version of a schema was registered in the watched namespace; `Client.schemas` has the document.
+
+    Attributes:
+        hash: SHA-256 of the document's canonical JSON.
+        compatibility: with the version before.
+    """
+
+    subject: Subject
+    version: int
+    compatibility: Compatibility
+    hash: bytes
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was registered, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
 Event = (
     MutationEvent
     | CheckpointEvent
@@ -201,5 +226,6 @@ Event = (
     | ContextEvent
     | TeamCheckpointEvent
     | TeamCheckpointDeletedEvent
+    | SchemaEvent
 )
 """What a watch yields."""

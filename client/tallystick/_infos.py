@@ -60,7 +60,8 @@ class LeaseInfo:
 class AgentInfo:
     """An agent in a list: where its log ends, its newest checkpoint (or ""), the size of its log, and its lease.
 
-    `lease` is None if it was never acquired; one that expired was left by a holder that stopped.
+    `lease` is None if it was never acquired; one that expired was left by a holder that stopped. `state_version` is of
+    the schema that its state follows; 0: none governed it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class AgentInfo:
     revision: Revision
     log_size_bytes: int
     lease: LeaseInfo | None = None
+    state_version: int = 0
 
     @property
     def time(self) -> datetime:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tallystick.v1 import cluster_pb2 as cluster
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
+    from tallystick.v1 import schema_pb2 as schema
     from tallystick.v1 import state_pb2 as state
     from tallystick.v1 import step_pb2 as step
     from tallystick.v1 import team_pb2 as team
@@ -265,3 +266,23 @@ def delete_team_checkpoint_method(
 def read_team_method(endpoint: Endpoint) -> Unary[team.ReadTeamRequest, team.ReadTeamResponse]:
     """TeamService.ReadTeam."""
     return endpoint.teams.ReadTeam
+
+
+def register_schema_method(endpoint: Endpoint) -> Unary[schema.RegisterSchemaRequest, schema.RegisterSchemaResponse]:
+    """SchemaService.RegisterSchema."""
+    return endpoint.schemas.RegisterSchema
+
+
+def check_schema_method(endpoint: Endpoint) -> Unary[schema.CheckSchemaRequest, schema.CheckSchemaResponse]:
+    """SchemaService.CheckSchema."""
+    return endpoint.schemas.CheckSchema
+
+
+def get_schema_method(endpoint: Endpoint) -> Unary[schema.GetSchemaRequest, schema.GetSchemaResponse]:
+    """SchemaService.GetSchema."""
+    return endpoint.schemas.GetSchema
+
+
+def list_schemas_method(endpoint: Endpoint) -> Unary[schema.ListSchemasRequest, schema.ListSchemasResponse]:
+    """SchemaService.ListSchemas."""
+    return endpoint.schemas.ListSchemas

@@ -18,6 +18,7 @@ from tallystick._methods import (
 from tallystick._times import to_unix_ms
 from tallystick._values import MAIN, Checkpoint, Consistency, DecidedMutation, Snapshot, StateDigest
 from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.schemas.models import ModelT, TypedSnapshot, as_model
 from tallystick.v1 import common_pb2, state_pb2
 
 PAGE: Final = 500
@@ -62,6 +63,8 @@ class ReadableLog:
     ) -> Snapshot:
         """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it), a turn.
 
+        It is the state as it is stored: `rehydrate`, or `upcast`, brings it to the version that the program works with.
+
         Args:
             at_turn: where the last turn that was ended ends; the tail is what came after it. See `rehydrate`.
             tail: also return the mutations after the newest checkpoint, at most this many (limit 1000).
@@ -72,7 +75,17 @@ class ReadableLog:
         """
         request = self._at(checkpoint, seq, time, at_turn=at_turn)
         request.tail_limit = tail
-        return _convert.snapshot(await self._read(request, consistency, timeout_s))
+        snapshot = _convert.snapshot(await self._read(request, consistency, timeout_s))
+        self._calls.versions.gave_as_stored((self.name, self.branch))
+        return snapshot
+
+    def upcast(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its state in the version that this program works with; of a newer one, as it is.
+
+        Raises:
+            Invalid: an upcaster is missing.
+        """
+        return self._calls.versions.upcast((self.name, self.branch), snapshot)
 
     async def state_digest(
         self,
@@ -107,6 +120,7 @@ class ReadableLog:
         """What an agent needs to go on: the state, the newest checkpoint, and what happened since.
 
         An agent that has no log yet starts at seq 0 with the state `{}`; `missing_ok=False` makes that `NotFound`.
+        Upcasters that the client was made with bring an older state to the version that the program works with.
 
         Args:
             at_turn: the state where the last turn that was ended ends (at seq 0 if none was), and as the tail what
@@ -118,7 +132,7 @@ class ReadableLog:
         at_head = checkpoint is None and seq is None and time is None and self.branch == MAIN
         while True:
             try:
-                return await self.read(
+                snapshot = await self.read(
                     checkpoint=checkpoint,
                     seq=seq,
                     time=time,
@@ -127,12 +141,52 @@ class ReadableLog:
                     consistency=consistency,
                     timeout_s=timeout_s,
                 )
+                return self.upcast(snapshot)
             except NotFound as error:
                 if not (missing_ok and at_head and error.reason is Reason.AGENT_NOT_FOUND):
                     raise
             empty = await self._empty(consistency or self._consistency, timeout_s)
             if empty is not None:
                 return empty
+
+    async def rehydrate_as(
+        self,
+        model: type[ModelT],
+        *,
+        initial: ModelT | None = None,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        at_turn: bool = False,
+        tail: int = DEFAULT_TAIL,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> TypedSnapshot[ModelT]:
+        """`rehydrate`, with the state as a Pydantic model.
+
+        Example:
+            plan = await agent.rehydrate_as(Plan, initial=Plan(goal="ship it"))
+            print(plan.state.goal, plan.seq)
+
+        Args:
+            initial: the state of an agent that has no log yet; None: what the model makes of `{}`.
+
+        Raises:
+            NotFound: the point of the log does not exist.
+            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name the path and the rule.
+        """
+        snapshot = await self.rehydrate(
+            checkpoint=checkpoint,
+            seq=seq,
+            time=time,
+            at_turn=at_turn,
+            tail=tail,
+            consistency=consistency,
+            timeout_s=timeout_s,
+        )
+        if initial is not None and not snapshot.seq:
+            return TypedSnapshot(initial, snapshot)
+        return TypedSnapshot(as_model(model, snapshot.state), snapshot)
 
     def log(
         self,

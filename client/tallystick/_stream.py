@@ -28,6 +28,7 @@ from tallystick._failures import failure_of
 from tallystick._values import Appended, Mutation, Operation
 from tallystick.errors import Corrupt, Invalid, Reason, StaleOwner, TallystickError, Unavailable, Undecided, error_for
 from tallystick.leases.fence import Fence
+from tallystick.schemas.bringing import Bringer
 from tallystick.v1 import common_pb2, state_pb2
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class AppendStream:
         self._error: TallystickError | None = None
         self._runner: asyncio.Task[None] | None = None
         self._retry: Retry | None = None
+        self._is_ready = False  # the state has the version that this program writes
         self._more = asyncio.Event()  # something to send
         self._unanswered = asyncio.Event()  # something was sent
         self._fewer = asyncio.Event()  # something was answered
@@ -153,7 +155,14 @@ class AppendStream:
 
         Raises:
             Unavailable: the stream has failed or is closed; nothing was handed in.
+            Conflict: `STATE_VERSION`, the state has a newer version than this program knows.
         """
+        chain = self._calls.versions.to_check(self._ref.agent, mutations)
+        if chain is not None and not self._is_ready:
+            bringer = Bringer(self._calls, self._ref, actor=self._actor, epoch=self._fence.epoch)
+            expected_seq = await bringer.ready(chain, expected_seq, self._timeout_s)
+            self._is_ready = True
+        mutations = self._calls.versions.stamped(self._ref.agent, mutations)
         item = _Item(
             state_pb2.AppendRequest(
                 agent=self._ref,

@@ -243,6 +243,8 @@ class Snapshot:
         tail_truncated: there are more than the tail holds; `Agent.log` lists them.
         age_ms: of a local read: how long ago its node last heard from a leader.
         open_turn: of a read `at_turn`: the seq that began the turn that was left open; 0: none is.
+        state_version: of the schema that the stored state follows; 0: none governed it.
+        given_version: of the schema that `state` follows, which upcasters may have brought up.
     """
 
     state: JSON
@@ -255,6 +257,8 @@ class Snapshot:
     tail_truncated: bool = False
     age_ms: int = 0
     open_turn: int = 0
+    state_version: int = 0
+    given_version: int = 0
 
     @property
     def time(self) -> datetime | None:

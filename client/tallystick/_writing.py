@@ -27,6 +27,7 @@ from tallystick._values import MAIN, Appended, Checkpoint, Consistency, Mutation
 from tallystick.errors import StaleOwner
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
+from tallystick.schemas.bringing import Bringer, Brought
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps
 from tallystick.steps.turn import OnOpen, Turn
@@ -103,10 +104,19 @@ class WritableLog(ReadableLog):
     ) -> Appended:
         """Appends several mutations, all or none, next to each other in the log.
 
+        Where this program knows a schema of the state, they carry its version, and a state of an older one is brought
+        up first by a mutation of its own.
+
         Raises:
-            Conflict: the log does not end at `expected_seq`.
-            Invalid: an operation does not fit the state, or a limit is exceeded.
+            Conflict: the log does not end at `expected_seq`; `STATE_VERSION`, the state has a newer version than this
+                program knows.
+            Invalid: an operation does not fit the state, or a limit is exceeded; `SCHEMA_VIOLATION`.
         """
+        versions, log = self._calls.versions, (self.name, self.branch)
+        chain = versions.to_check(self.name, mutations)
+        if chain is not None:
+            expected_seq = await self._bringer().ready(chain, expected_seq, timeout_s)
+        mutations = versions.stamped(self.name, mutations)
         request = state_pb2.AppendRequest(
             agent=self._ref,
             mutations=map(_convert.mutation_message, mutations),
@@ -117,7 +127,25 @@ class WritableLog(ReadableLog):
         )
         answer = await self._write(append_method, request, timeout_s)
         self._calls.session.saw(answer.revision)
+        if chain is not None:
+            versions.saw_current(log, chain.version)
         return _convert.appended(answer)
+
+    async def migrate(self, *, timeout_s: float | None = None) -> Brought | None:
+        """Brings the stored state to the version that this program works with, as its next write would.
+
+        Returns: None if the agent does not exist, or the program knows no schema of its state.
+
+        Raises:
+            Conflict: others keep appending.
+            NotFound: `SCHEMA_NOT_FOUND`, that version is not registered.
+            Invalid: an upcaster is missing; `SCHEMA_VIOLATION`, what upcasters made of the state is not valid.
+        """
+        chain = self._calls.versions.known.of_agent(self.name)
+        if chain is None:
+            return None
+        await self._bringer().check_registered(chain, timeout_s)
+        return await self._bringer().bring(chain, chain.version, timeout_s)
 
     async def record(
         self,
@@ -297,6 +325,9 @@ class WritableLog(ReadableLog):
         answer = await self._calls.write(release_lease_method, request, key="", timeout_s=timeout_s)
         self._calls.session.saw(answer.lease.revision)
         return _convert.lease_info(answer.lease)
+
+    def _bringer(self) -> Bringer:
+        return Bringer(self._calls, self._ref, actor=self._actor, epoch=self._fence.epoch)
 
     async def _write(self, method: Method[WriteT, AnswerT], request: WriteT, timeout_s: float | None) -> AnswerT:
         try:

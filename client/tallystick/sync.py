@@ -73,6 +73,13 @@ from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 from tallystick.outbox.entries import Entry, ReconcileReport
 from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox, Written
 from tallystick.outbox.reconciling import OnInterference
+from tallystick.schemas.bringing import Brought
+from tallystick.schemas.known import SchemaKnowledge
+from tallystick.schemas.migrating import CONCURRENCY, MigrationReport, OnProgress
+from tallystick.schemas.models import ModelT, TypedSnapshot
+from tallystick.schemas.registry import AnyCompatibility, AnySchema, Schemas
+from tallystick.schemas.subjects import Subject
+from tallystick.schemas.values import Compatibility, Schema, SchemaCheck
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed
 from tallystick.steps.steps import BegunStep, Steps
 from tallystick.steps.turn import OnOpen, Turn
@@ -92,6 +99,7 @@ def connect(
     actor: str = "",
     data_folder: str | Path | None = None,
     pinned: bool = False,
+    schemas: Iterable[SchemaKnowledge] = (),
 ) -> SyncClient:
     """A client of one namespace; it connects with its first call.
 
@@ -104,9 +112,10 @@ def connect(
         actor: who writes, for the record of each mutation.
         data_folder: where contexts keep their local copies; None: in memory.
         pinned: ask these endpoints alone, not those that they tell of: to look at one node.
+        schemas: what this program knows of them: upcasters, and versions that need none (`tallystick.schemas`).
 
     Raises:
-        Invalid: an endpoint is no address, or the timeout is not above 0.
+        Invalid: an endpoint is no address, or the timeout is not above 0, or upcasters have a gap.
     """
     inner = _client.connect(
         endpoints,
@@ -117,6 +126,7 @@ def connect(
         actor=actor,
         data_folder=data_folder,
         pinned=pinned,
+        schemas=schemas,
     )
     return SyncClient(Portal(), inner)
 
@@ -160,6 +170,11 @@ class SyncClient:
     def members(self) -> SyncMembers:
         """Who is of the cluster, and changing it."""
         return SyncMembers(self._portal, self._inner.members)
+
+    @property
+    def schemas(self) -> SyncSchemas:
+        """What events and states must look like: to register, to look at, and to bring older states up."""
+        return SyncSchemas(self._portal, self._inner.schemas)
 
     def agent(self, name: str, *, branch: str = MAIN) -> SyncAgent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""
@@ -617,15 +632,31 @@ class SyncAgent:
     ) -> Appended:
         """Appends several mutations, all or none, next to each other in the log.
 
+        Where this program knows a schema of the state, they carry its version, and a state of an older one is brought
+        up first by a mutation of its own.
+
         Raises:
-            Conflict: the log does not end at `expected_seq`.
-            Invalid: an operation does not fit the state, or a limit is exceeded.
+            Conflict: the log does not end at `expected_seq`; `STATE_VERSION`, the state has a newer version than this
+                program knows.
+            Invalid: an operation does not fit the state, or a limit is exceeded; `SCHEMA_VIOLATION`.
         """
         return self._portal.run(
             self._inner.append_many(
                 mutations, expected_seq=expected_seq, idempotency_key=idempotency_key, timeout_s=timeout_s
             )
         )
+
+    def migrate(self, *, timeout_s: float | None = None) -> Brought | None:
+        """Brings the stored state to the version that this program works with, as its next write would.
+
+        Returns: None if the agent does not exist, or the program knows no schema of its state.
+
+        Raises:
+            Conflict: others keep appending.
+            NotFound: `SCHEMA_NOT_FOUND`, that version is not registered.
+            Invalid: an upcaster is missing; `SCHEMA_VIOLATION`, what upcasters made of the state is not valid.
+        """
+        return self._portal.run(self._inner.migrate(timeout_s=timeout_s))
 
     def record(
         self,
@@ -829,6 +860,8 @@ class SyncAgent:
     ) -> Snapshot:
         """The state at head, or at one of: a checkpoint, a seq, a time (the last mutation at or before it), a turn.
 
+        It is the state as it is stored: `rehydrate`, or `upcast`, brings it to the version that the program works with.
+
         Args:
             at_turn: where the last turn that was ended ends; the tail is what came after it. See `rehydrate`.
             tail: also return the mutations after the newest checkpoint, at most this many (limit 1000).
@@ -848,6 +881,14 @@ class SyncAgent:
                 timeout_s=timeout_s,
             )
         )
+
+    def upcast(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its state in the version that this program works with; of a newer one, as it is.
+
+        Raises:
+            Invalid: an upcaster is missing.
+        """
+        return self._inner.upcast(snapshot)
 
     def state_digest(
         self,
@@ -884,6 +925,7 @@ class SyncAgent:
         """What an agent needs to go on: the state, the newest checkpoint, and what happened since.
 
         An agent that has no log yet starts at seq 0 with the state `{}`; `missing_ok=False` makes that `NotFound`.
+        Upcasters that the client was made with bring an older state to the version that the program works with.
 
         Args:
             at_turn: the state where the last turn that was ended ends (at seq 0 if none was), and as the tail what
@@ -900,6 +942,46 @@ class SyncAgent:
                 at_turn=at_turn,
                 tail=tail,
                 missing_ok=missing_ok,
+                consistency=consistency,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def rehydrate_as(
+        self,
+        model: type[ModelT],
+        *,
+        initial: ModelT | None = None,
+        checkpoint: str | None = None,
+        seq: int | None = None,
+        time: datetime | None = None,
+        at_turn: bool = False,
+        tail: int = DEFAULT_TAIL,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> TypedSnapshot[ModelT]:
+        """`rehydrate`, with the state as a Pydantic model.
+
+        Example:
+            plan = agent.rehydrate_as(Plan, initial=Plan(goal="ship it"))
+            print(plan.state.goal, plan.seq)
+
+        Args:
+            initial: the state of an agent that has no log yet; None: what the model makes of `{}`.
+
+        Raises:
+            NotFound: the point of the log does not exist.
+            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name the path and the rule.
+        """
+        return self._portal.run(
+            self._inner.rehydrate_as(
+                model,
+                initial=initial,
+                checkpoint=checkpoint,
+                seq=seq,
+                time=time,
+                at_turn=at_turn,
+                tail=tail,
                 consistency=consistency,
                 timeout_s=timeout_s,
             )
@@ -1493,6 +1575,7 @@ class SyncAppendStream:
 
         Raises:
             Unavailable: the stream has failed or is closed; nothing was handed in.
+            Conflict: `STATE_VERSION`, the state has a newer version than this program knows.
         """
         return SyncPendingAppend(
             self._portal,
@@ -1803,6 +1886,176 @@ class SyncTeam:
             Invalid: the cut is of a list of agents: fork each of them.
         """
         return self._portal.run(self._inner.fork(name, branch, idempotency_key=idempotency_key, timeout_s=timeout_s))
+
+
+class SyncSchemas:
+    """The schemas of a namespace. Made by `Client.schemas`; holds no connection.
+
+    Every method may raise `Unavailable` (nothing happened). A subject is a text, `state of PREFIX`, `state` or `event
+    KIND`, or a `Subject`.
+    """
+
+    def __init__(self, portal: Portal, inner: Schemas) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def register(
+        self,
+        subject: str | Subject,
+        schema: AnySchema,
+        *,
+        version: int = 0,
+        compatibility: AnyCompatibility = Compatibility.BACKWARD,
+        timeout_s: float | None = None,
+    ) -> Schema:
+        """Registers the next version of what events of a kind, or states of agents, must look like.
+
+        The newest document again changes nothing: a program may register what it knows whenever it starts.
+
+        Example:
+            client.schemas.register("state of planner-", Plan)
+
+        Args:
+            schema: a JSON Schema (2020-12) of 64 KiB at most, or a Pydantic model.
+            version: that it is to get; 0: the one that comes next.
+            compatibility: with the version before: `"backward"` (all that was valid is valid, or it is refused), or
+                `"none"` (a migration comes).
+
+        Raises:
+            Invalid: `SCHEMA_INCOMPATIBLE`, the metadata name the path and the rule; it is no JSON Schema.
+            Conflict: `SCHEMA_CONFLICT`, another version comes next.
+            QuotaExceeded: the namespace has too many.
+        """
+        return self._portal.run(
+            self._inner.register(subject, schema, version=version, compatibility=compatibility, timeout_s=timeout_s)
+        )
+
+    def check(
+        self,
+        subject: str | Subject,
+        schema: AnySchema,
+        *,
+        compatibility: AnyCompatibility = Compatibility.BACKWARD,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> SchemaCheck:
+        """What `register` would say. Nothing is changed.
+
+        Raises:
+            Invalid: it is no JSON Schema.
+        """
+        return self._portal.run(
+            self._inner.check(
+                subject, schema, compatibility=compatibility, consistency=consistency, timeout_s=timeout_s
+            )
+        )
+
+    def check_value(
+        self,
+        subject: str | Subject,
+        value: JSONLike,
+        *,
+        version: int = 0,
+        schema: AnySchema | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> SchemaCheck:
+        """What a write of this value would be told. Nothing is changed.
+
+        Args:
+            version: to check against; 0: the newest.
+            schema: to check against instead, registered or not.
+
+        Raises:
+            NotFound: there is no such version.
+            Invalid: the schema is no JSON Schema.
+        """
+        return self._portal.run(
+            self._inner.check_value(
+                subject, value, version=version, schema=schema, consistency=consistency, timeout_s=timeout_s
+            )
+        )
+
+    def get(
+        self,
+        subject: str | Subject,
+        version: int = 0,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Schema:
+        """A version of a schema, with its document; 0: the newest.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._portal.run(self._inner.get(subject, version, consistency=consistency, timeout_s=timeout_s))
+
+    def list(
+        self,
+        subject: str | Subject | None = None,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncIterator[Schema]:
+        """All versions of all schemas, or of one subject, without documents: of events by kind, of states by prefix.
+
+        `timeout_s` limits the fetch of each page.
+        """
+        return SyncIterator(self._portal, self._inner.list(subject, consistency=consistency, timeout_s=timeout_s))
+
+    def migrate(
+        self,
+        prefix: str,
+        to_version: int | None = None,
+        *,
+        branches: bool = False,
+        progress: OnProgress | None = None,
+        concurrency: int = CONCURRENCY,
+        timeout_s: float | None = None,
+    ) -> MigrationReport:
+        """Brings the states of agents whose names begin so to a version, by the upcasters that this client was given.
+
+        Each agent gets one mutation. Those that have the version, or a newer one, are skipped: so one that was cut, by
+        whatever, goes on when it is called again, and nothing is done twice. What cannot be brought up (its upcaster
+        raised, what came of it is not valid, another holds its lease) is in the report, and the others go on. Agents
+        that a longer prefix governs are left alone.
+
+        Example:
+            report = client.schemas.migrate("planner-", 2, progress=print)
+
+        Args:
+            to_version: None: the one that this client works with.
+            branches: all branches, not `main` alone. The others are brought up when this client writes them.
+            progress: called behind each agent; may be a coroutine function.
+            concurrency: agents under way at once, 1 to 64.
+            timeout_s: of each call to the nodes.
+
+        Raises:
+            Invalid: this client has no upcasters of states with this prefix, or not to this version.
+            NotFound: the version is not registered.
+            Unavailable, Undecided: no majority answers; call it again.
+        """
+        return self._portal.run_with(
+            lambda here: self._inner.migrate(
+                prefix,
+                to_version,
+                branches=branches,
+                progress=here(progress),
+                concurrency=concurrency,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def payload(self, mutation: DecidedMutation) -> JSON:
+        """The payload of a custom event, brought by upcasters to the version that this client works with.
+
+        That of a newer version, or of a kind that the client knows nothing of, comes as it is.
+
+        Raises:
+            Invalid: an upcaster is missing.
+        """
+        return self._inner.payload(mutation)
 
 
 class SyncContext:
@@ -2802,6 +3055,7 @@ __all__ = [
     "SyncPendingAppend",
     "SyncPresence",
     "SyncRegisterView",
+    "SyncSchemas",
     "SyncSetView",
     "SyncSteps",
     "SyncStoredContext",

@@ -16,12 +16,13 @@ from all other nodes, `heal()` mends everything. All else is `tallystick.testing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import tallystick
 from tallystick import Client, Consistency
+from tallystick.schemas import SchemaKnowledge
 from tallystick.testing.local_base import TIMEOUT_S, LocalProcesses
 from tallystick.testing.local_proxy import Proxy
 
@@ -101,6 +102,7 @@ class Cluster(LocalProcesses):
         consistency: Consistency = Consistency.LINEARIZABLE,
         timeout_s: float = TIMEOUT_S,
         actor: str = "",
+        schemas: Iterable[SchemaKnowledge] = (),
         client_cert: str = "client",
     ) -> Client:
         """A client of the test's namespace that knows all nodes, or these; with TLS, of this name."""
@@ -111,6 +113,7 @@ class Cluster(LocalProcesses):
             consistency=consistency,
             timeout_s=timeout_s,
             actor=actor,
+            schemas=schemas,
         )
 
     def kill(self, *node_ids: str) -> None:

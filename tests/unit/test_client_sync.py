@@ -33,6 +33,7 @@ TWINS: list[tuple[type[object], type[object]]] = [
     (tallystick.Members, sync.SyncMembers),
     (tallystick.AppendStream, sync.SyncAppendStream),
     (tallystick.PendingAppend, sync.SyncPendingAppend),
+    (tallystick.Schemas, sync.SyncSchemas),
     (tallystick.Context, sync.SyncContext),
     (tallystick.contexts.Presence, sync.SyncPresence),
     (tallystick.contexts.StoredContext, sync.SyncStoredContext),

@@ -103,8 +103,8 @@ class History:
         last = seq if last is None else last
         if not 1 <= seq <= last:
             raise Invalid(f"no range of mutations: {seq} to {last}", metadata={"field": "seq"})
-        after = await self._agent.read(seq=last, timeout_s=timeout_s)
-        before = await self._agent.read(seq=seq - 1, timeout_s=timeout_s)
+        after = await _at(self._agent, last, timeout_s)
+        before = await _at(self._agent, seq - 1, timeout_s)
         return await self._bring(after.state, before.state, resolve, cause or f"revert:{seq}", seq, timeout_s)
 
     async def undo(
@@ -164,8 +164,8 @@ class History:
         """
         branches = {info.name: info async for info in self._agent.branches(timeout_s=timeout_s)}
         common = parting(branches, self._agent.branch, branch)
-        base = await self._agent.on_branch(common.branch).read(seq=common.seq, timeout_s=timeout_s)
-        theirs = await self._agent.on_branch(branch).read(timeout_s=timeout_s)
+        base = await _at(self._agent.on_branch(common.branch), common.seq, timeout_s)
+        theirs = await _at(self._agent.on_branch(branch), None, timeout_s)
         return await self._bring(base.state, theirs.state, resolve, cause or f"merge:{branch}", 0, timeout_s)
 
     async def drift(self, state: JSONLike, *, at: Point = None, timeout_s: float | None = None) -> list[StateChange]:
@@ -185,14 +185,14 @@ class History:
         kept = await self._agent.state_digest(seq=_seq(at), checkpoint=_name(at), time=_time(at), timeout_s=timeout_s)
         if kept.digest == digest(held):
             return []
-        return diff((await self._agent.read(seq=kept.seq, timeout_s=timeout_s)).state, held)
+        return diff((await _at(self._agent, kept.seq, timeout_s)).state, held)
 
     async def _bring(
         self, base: JSON, theirs: JSON, resolve: MergeResolver | None, cause: str, reverts: int, timeout_s: float | None
     ) -> MergeResult:
         """Appends what leads from `base` to `theirs` on top of what the log has by now."""
         for _ in range(ATTEMPTS):
-            head = await self._agent.read(timeout_s=timeout_s)
+            head = await _at(self._agent, None, timeout_s)
             merged = merge(base, head.state, theirs, resolve=resolve)
             changes = tuple(diff(head.state, merged.value))
             if merged.conflicts or not (changes or reverts):
@@ -233,6 +233,11 @@ class History:
 
     async def _read(self, point: Point, timeout_s: float | None) -> Snapshot:
         return await self._agent.read(seq=_seq(point), checkpoint=_name(point), time=_time(point), timeout_s=timeout_s)
+
+
+async def _at(agent: Agent, seq: int | None, timeout_s: float | None) -> Snapshot:
+    """A state in the version that the program works with: of two shapes nothing could be told."""
+    return agent.upcast(await agent.read(seq=seq, timeout_s=timeout_s))
 
 
 def _from_a_boundary(log: Sequence[DecidedMutation]) -> Sequence[DecidedMutation]:

@@ -62,7 +62,7 @@ class Line:
         """
         return state_pb2.AppendRequest(
             agent=self._ref,
-            mutations=map(_convert.mutation_message, mutations),
+            mutations=map(_convert.mutation_message, self._calls.versions.stamped(self.agent.name, mutations)),
             idempotency_key=key,
             expected_seq=expected_seq,
             epoch=self._epoch(),
@@ -95,7 +95,12 @@ class Line:
         return first.seq + len(request.mutations) - 1
 
     async def head(self, timeout_s: float | None) -> Snapshot:
-        """The state where the log ends now; of an agent that is not there, the empty one."""
+        """The state where the log ends now, brought to the version that is written here; of a new agent, the empty one.
+
+        Raises:
+            Conflict: `STATE_VERSION`, it has a newer version than this program knows.
+        """
+        await self.agent.migrate(timeout_s=timeout_s)
         return await self.agent.rehydrate(tail=0, timeout_s=timeout_s)
 
     async def fork(self, branch: str, seq: int, timeout_s: float | None) -> Line:

@@ -57,6 +57,11 @@ class KnownSchemas:
             for subject in {**upcasters, **versions}
         }
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was told."""
+        return not self._chains
+
     def of_states(self, prefix: str) -> Chain | None:
         """What is known of exactly this prefix."""
         return self._chains.get(Subject.state(prefix))

@@ -8,6 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from tallystick import _convert
@@ -25,6 +26,7 @@ from tallystick._methods import (
 from tallystick._values import Consistency, Mutation, Operation, OperationKind, Revision
 from tallystick.contexts.cursor import Cursor
 from tallystick.errors import Invalid, NotFound, Reason
+from tallystick.schemas.bringing import Bringer
 from tallystick.teams.transaction import TeamTransaction
 from tallystick.teams.values import TeamCheckpoint, TeamState, Transacted, team_checkpoint, team_state
 from tallystick.v1 import branch_pb2, common_pb2, team_pb2
@@ -199,6 +201,7 @@ class Team:
         transaction = TeamTransaction(
             self._calls, namespace=self._namespace, actor=self._actor, idempotency_key=None, timeout_s=timeout_s
         )
+        states = [await self._upcast(state, timeout_s) for state in states]
         try:
             async with transaction:
                 _put_back(transaction, cut, states, epochs or {})
@@ -231,6 +234,16 @@ class Team:
             actor=self._actor,
         )
         return await fork_team(self._calls, request, cut.revision, timeout_s)
+
+    async def _upcast(self, state: TeamState, timeout_s: float | None) -> TeamState:
+        """The state in the version that this program works with, if it knows one."""
+        member = state.member
+        chain = self._calls.versions.known.of_agent(member.agent)
+        if chain is None:
+            return state
+        ref = common_pb2.AgentRef(namespace=self._namespace, agent=member.agent, branch=member.branch)
+        bringer = Bringer(self._calls, ref, actor=self._actor, epoch=0)
+        return replace(state, state_json=await bringer.upcast(chain, state.state_json, member.seq, timeout_s))
 
     async def _checkpoints(
         self, consistency: Consistency, timeout_s: float | None

@@ -16,6 +16,7 @@ from tallystick._json import JSONLike
 from tallystick._methods import transact_method
 from tallystick._values import MAIN, Mutation, Operation
 from tallystick.errors import Invalid
+from tallystick.schemas.bringing import Bringer
 from tallystick.teams.values import Transacted, transacted
 from tallystick.v1 import common_pb2, team_pb2
 
@@ -59,6 +60,18 @@ class TransactionPart:
         """Where the log must end, and under which lease; None and 0 leave what was said before."""
         self._expected_seq = self._expected_seq if expected_seq is None else expected_seq
         self._epoch = epoch or self._epoch
+
+    async def make_ready(self, calls: Calls, actor: str, timeout_s: float | None) -> None:
+        """Brings the agent's state to the version that this program works with, and writes that into the mutations.
+
+        Raises:
+            Conflict: `STATE_VERSION`, it has a newer version; or the log moved by it.
+        """
+        chain = calls.versions.to_check(self._ref.agent, self._mutations)
+        if chain is not None:
+            bringer = Bringer(calls, self._ref, actor=actor, epoch=self._epoch)
+            self._expected_seq = await bringer.ready(chain, self._expected_seq, timeout_s)
+        self._mutations = [*calls.versions.stamped(self._ref.agent, self._mutations)]
 
     def message(self) -> team_pb2.TransactionPart:
         """The part as it is sent."""
@@ -139,6 +152,8 @@ class TeamTransaction:
     async def _send(self) -> Transacted:
         request = self._request
         in_order = sorted(self._parts.values(), key=lambda part: part.is_empty)
+        for part in in_order:
+            await part.make_ready(self._calls, request.actor, self._timeout_s)
         request.parts.extend(part.message() for part in in_order)
         key = request.idempotency_key
         answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)

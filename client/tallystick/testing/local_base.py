@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import tallystick
 from tallystick import TLS, Client, Consistency, NodeStatus, Role, TallystickError
+from tallystick.schemas.known import SchemaKnowledge
 from tallystick.testing.local_entrance import owner_among
 from tallystick.testing.local_links import Links, free_addresses
 from tallystick.testing.local_node import LocalClusterError, NodePlan, NodeProcess, check_installed
@@ -170,6 +171,7 @@ class LocalProcesses:
         consistency: Consistency = Consistency.LINEARIZABLE,
         timeout_s: float = TIMEOUT_S,
         actor: str = "",
+        schemas: Iterable[SchemaKnowledge] = (),
     ) -> Client:
         """A client that knows all nodes, or these to begin with: it learns of the leader from whoever answers."""
         return tallystick.connect(
@@ -179,6 +181,7 @@ class LocalProcesses:
             consistency=consistency,
             timeout_s=timeout_s,
             actor=actor,
+            schemas=schemas,
         )
 
     # What it says.

@@ -13,7 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import tallystick
 from tallystick import Consistency, NodeStatus
 from tallystick._portal import Portal
+from tallystick.schemas.known import SchemaKnowledge
 from tallystick.testing.local_base import START_S, TIMEOUT_S
 from tallystick.testing.local_node import LocalClusterError
 
@@ -91,6 +92,7 @@ class SyncLocalCluster:
         consistency: Consistency = Consistency.LINEARIZABLE,
         timeout_s: float = TIMEOUT_S,
         actor: str = "",
+        schemas: Iterable[SchemaKnowledge] = (),
     ) -> tallystick.sync.SyncClient:
         """A blocking client that knows all nodes, or these to begin with."""
         return tallystick.sync.connect(
@@ -99,6 +101,7 @@ class SyncLocalCluster:
             consistency=consistency,
             timeout_s=timeout_s,
             actor=actor,
+            schemas=schemas,
         )
 
     def connect_beside(

@@ -148,6 +148,8 @@ def _line(event: tallystick.Event) -> Text:
         return Text(printable(f"cut {event.name} through {event.agents} agents  {clock(event.time)}"), style="cyan")
     if isinstance(event, tallystick.TeamCheckpointDeletedEvent):
         return Text(printable(f"cut {event.name} deleted  {clock(event.time)}"), style="red")
+    if isinstance(event, tallystick.SchemaEvent):
+        return Text(printable(f"schema of {event.subject}, version {event.version}  {clock(event.time)}"), style="cyan")
     if isinstance(event, tallystick.LeaseEvent):
         style = "red" if event.change is tallystick.LeaseChange.EXPIRED else "cyan"
         text = f"lease {event.change} by {event.holder}, epoch {event.epoch}  {clock(event.time)}"

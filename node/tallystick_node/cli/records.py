@@ -18,6 +18,8 @@ from tallystick import (
     MutationEvent,
     Operation,
     OperationKind,
+    Schema,
+    SchemaEvent,
     Snapshot,
     Step,
     TeamCheckpoint,
@@ -60,8 +62,8 @@ def branch_info(info: BranchInfo) -> Record:
 
 
 def event(event: Event) -> Record:
-    """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease, context or team
-    checkpoint."""
+    """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease, context, team
+    checkpoint or schema."""
     if isinstance(event, MutationEvent):
         return {"type": "mutation", "agent": event.agent, "branch": event.branch, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
@@ -72,6 +74,8 @@ def event(event: Event) -> Record:
         return {"type": "team checkpoint", **_team_event(event)}
     if isinstance(event, TeamCheckpointDeletedEvent):
         return {"type": "team checkpoint deleted", **_team_end(event)}
+    if isinstance(event, SchemaEvent):
+        return {"type": "schema", **_registered(event)}
     if isinstance(event, LeaseEvent):
         return {"type": "lease", "agent": event.agent, **_lease_change(event)}
     if isinstance(event, ForkedEvent):
@@ -240,6 +244,23 @@ def _team_end(event: TeamCheckpointDeletedEvent) -> Record:
         "actor": event.actor,
         "time": clock(event.time),
         "revision": str(event.revision),
+    }
+
+
+def schema(schema: Schema) -> Record:
+    """A version of a schema; `document` is null in a list."""
+    return {**_registered(schema), "document": schema.document}
+
+
+def _registered(schema: Schema | SchemaEvent) -> Record:
+    return {
+        "subject": str(schema.subject),
+        "version": schema.version,
+        "compatibility": str(schema.compatibility),
+        "hash": schema.hash.hex(),
+        "actor": schema.actor,
+        "time": clock(schema.time),
+        "revision": str(schema.revision),
     }
 
 

@@ -26,13 +26,14 @@ import gc
 import random
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from tallystick import Client, Consistency, NodeStatus, Role, TallystickError
+from tallystick.schemas.known import SchemaKnowledge
 from tallystick.testing.local_wait import eventually
 from tallystick_node.node import tuning_of
 from tallystick_node.sim.faults import Faults
@@ -215,6 +216,7 @@ class SimCluster(Faults):
         timeout_s: float = TIMEOUT_S,
         actor: str = "",
         place: str = CLIENTS,
+        schemas: Iterable[SchemaKnowledge] = (),
     ) -> Client:
         """A client that knows all nodes, or these to begin with: the real client library, on the simulated network.
 
@@ -228,6 +230,7 @@ class SimCluster(Faults):
             consistency=consistency,
             timeout_s=timeout_s,
             actor=actor,
+            schemas=schemas,
         )
 
     def _connect(
@@ -239,6 +242,7 @@ class SimCluster(Faults):
         timeout_s: float,
         consistency: Consistency = Consistency.LINEARIZABLE,
         actor: str = "",
+        schemas: Iterable[SchemaKnowledge] = (),
     ) -> Client:
         outside = SimOutside(self.network, place, random.Random(self._source.random()))
         return Client(
@@ -248,6 +252,7 @@ class SimCluster(Faults):
             consistency=consistency,
             timeout_s=timeout_s,
             actor=actor,
+            schemas=schemas,
             outside=outside,
         )
 
