@@ -116,7 +116,8 @@ def test_a_document_stays_as_it_was_written() -> None:
 
 
 def test_a_schema_is_a_document_or_a_model() -> None:
-    for other in ([], "{}", dict, Plan(goal="an instance")):
+    others: tuple[object, ...] = ([], "{}", dict, Plan(goal="an instance"))
+    for other in others:
         with pytest.raises(Invalid):
             document_of(other)  # type: ignore[arg-type]
 
