@@ -60,6 +60,15 @@ class WritableLog(ReadableLog):
         self._steps = Steps(self._writer, consistency)
 
     @property
+    def epoch(self) -> int:
+        """Of the lease that the writes of this object go under now; 0: none.
+
+        Raises:
+            StaleOwner: the lease was lost.
+        """
+        return self._fence.epoch
+
+    @property
     def steps(self) -> Steps:
         """Its steps: begin, complete, fail, list, load. `step` does it all at once."""
         return self._steps

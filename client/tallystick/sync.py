@@ -85,7 +85,7 @@ from tallystick.steps.steps import BegunStep, Steps
 from tallystick.steps.turn import OnOpen, Turn
 from tallystick.steps.values import Step, StepError
 from tallystick.teams.team import Team
-from tallystick.teams.transaction import TeamTransaction, TransactionPart
+from tallystick.teams.transaction import TeamTransaction, TransactionPart, Writer
 from tallystick.teams.values import TeamCheckpoint, TeamState, Transacted
 
 
@@ -579,6 +579,15 @@ class SyncAgent:
             self._portal,
             self._inner.outbox(path, patience_s=patience_s, auto_offline=auto_offline, write_back=write_back),
         )
+
+    @property
+    def epoch(self) -> int:
+        """Of the lease that the writes of this object go under now; 0: none.
+
+        Raises:
+            StaleOwner: the lease was lost.
+        """
+        return self._inner.epoch
 
     @property
     def steps(self) -> SyncSteps:
@@ -1726,20 +1735,22 @@ class SyncTeamTransaction:
         self._portal.run(self._inner.__aexit__(kind, error, trace))
 
     def agent(
-        self, name: str, *, branch: str = MAIN, expected_seq: int | None = None, epoch: int = 0
+        self, agent: str | Writer, *, branch: str = MAIN, expected_seq: int | None = None, epoch: int = 0
     ) -> TransactionPart:
         """The part of one agent, which need not exist yet; asked again, the same one.
 
         A part to which nothing is added only says where the agent's log must end.
 
         Args:
+            agent: its name; or an `Agent`, whose branch and whose lease it goes under.
             expected_seq: refuse the whole transaction unless the agent's log ends here (0: unless it is empty).
-            epoch: of the lease that is held of this agent.
+            epoch: of the lease that is held of this agent, where it is named.
 
         Raises:
             Invalid: the block is over.
+            StaleOwner: the `Agent` has lost its lease.
         """
-        return self._inner.agent(name, branch=branch, expected_seq=expected_seq, epoch=epoch)
+        return self._inner.agent(agent, branch=branch, expected_seq=expected_seq, epoch=epoch)
 
     @property
     def result(self) -> Transacted:

@@ -171,6 +171,15 @@ def test_a_retry_has_one_effect_and_leases_are_heeded() -> None:
                                 pass
             assert await balances(client) == {"a": {"n": 2}, "b": {"n": 2}}
 
+            holder, side = client.agent("b"), await client.agent("b").fork("side")
+            async with holder.lease() as lease:
+                assert (holder.epoch, side.epoch) == (lease.epoch, 0)
+                async with client.transaction() as team:
+                    team.agent(holder).append(ops.increment("/n", 1))
+                    team.agent(side).append(ops.set("/n", 9))
+                assert [(part.agent, part.branch) for part in team.result.parts] == [("b", "main"), ("b", "side")]
+            assert await balances(client) == {"a": {"n": 2}, "b": {"n": 3}}
+
     run(scenario)
 
 

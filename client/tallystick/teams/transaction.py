@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from tallystick import _convert
 from tallystick._calls import Calls
@@ -19,6 +19,22 @@ from tallystick.errors import Invalid
 from tallystick.schemas.bringing import Bringer
 from tallystick.teams.values import Transacted, transacted
 from tallystick.v1 import common_pb2, team_pb2
+
+
+class Writer(Protocol):
+    """Who writes a log: an `Agent`, blocking or not."""
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+
+    @property
+    def branch(self) -> str:
+        """The branch of its log."""
+
+    @property
+    def epoch(self) -> int:
+        """Of the lease that its writes go under; 0: none."""
 
 
 class TransactionPart:
@@ -118,21 +134,27 @@ class TeamTransaction:
             self._result = await self._send()
 
     def agent(
-        self, name: str, *, branch: str = MAIN, expected_seq: int | None = None, epoch: int = 0
+        self, agent: str | Writer, *, branch: str = MAIN, expected_seq: int | None = None, epoch: int = 0
     ) -> TransactionPart:
         """The part of one agent, which need not exist yet; asked again, the same one.
 
         A part to which nothing is added only says where the agent's log must end.
 
         Args:
+            agent: its name; or an `Agent`, whose branch and whose lease it goes under.
             expected_seq: refuse the whole transaction unless the agent's log ends here (0: unless it is empty).
-            epoch: of the lease that is held of this agent.
+            epoch: of the lease that is held of this agent, where it is named.
 
         Raises:
             Invalid: the block is over.
+            StaleOwner: the `Agent` has lost its lease.
         """
         if self._is_over:
             raise Invalid("the transaction is over", metadata={"field": "transaction"})
+        if isinstance(agent, str):
+            name = agent
+        else:
+            name, branch, epoch = agent.name, agent.branch, agent.epoch
         ref = common_pb2.AgentRef(namespace=self._request.namespace, agent=name, branch=branch)
         part = self._parts.setdefault((name, branch), TransactionPart(ref))
         part.expect(expected_seq, epoch)
