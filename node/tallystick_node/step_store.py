@@ -13,7 +13,7 @@ from tallystick_node.access import Access, ReadFrom, page_items
 from tallystick_node.core.commands import BeginStep, BeginTurn, EndStep, EndTurn, StepCommand, Target
 from tallystick_node.core.outcomes import StepDecided, TurnDecided
 from tallystick_node.storage.pages import Page
-from tallystick_node.storage.step_reads import StepRead, StepReads
+from tallystick_node.storage.step_reads import StepRead, StepReads, StepResult
 from tallystick_node.store import Write
 from tallystick_node.wire.commands import encode_request
 from tallystick_node.wire.fields import check_name, check_target
@@ -118,6 +118,15 @@ class StepStore:
         await self._access.ready(read_from)
         items = page_items("limit", limit)
         return self._access.looked_up(lambda: self._reads.steps(target, after, items, with_ends=with_ends))
+
+    async def results(self, target: Target, after: str, limit: int, read_from: ReadFrom) -> Page[StepResult]:
+        """A page of what a log's completed steps returned, by name. Raises as `step`."""
+        check_target(target)
+        if after:
+            check_name("after", after)
+        await self._access.ready(read_from)
+        items = page_items("limit", limit)
+        return self._access.looked_up(lambda: self._reads.results(target, after, items))
 
     async def _decide(self, command: StepCommand, write: Write, expected: type[OutcomeT]) -> OutcomeT:
         return await self._access.decide(encode_request(command, write.key), write.timeout_s, expected)

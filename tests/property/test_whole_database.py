@@ -47,13 +47,14 @@ from tallystick_node.core.commands import (
     Transact,
 )
 from tallystick_node.core.machine import apply
-from tallystick_node.core.outcomes import Applied
+from tallystick_node.core.outcomes import Applied, StepStatus
 from tallystick_node.core.values import load_json
 from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.reads import AtSeq, AtTime, Head
 from tallystick_node.storage.verify import verify
 from tallystick_node.wire.branch_commands import keyed_deletion, keyed_fork, keyed_team
 from tallystick_node.wire.commands import decode_commands, encode_command, encode_request
+from tallystick_node.wire.step_mutations import completed_mutation, result_of
 from tallystick_node.wire.team_commands import keyed_transaction
 from tests.property.test_state_database import _crash
 from tests.property.test_team_database import cut, moved, mutations_of
@@ -170,7 +171,9 @@ class Thrower:
             retry_of = self.dice.choice([0, attempt])
             return self._asked(BeginStep(self._time_ms(), place, name, retry_of, STEP, epoch=epoch))
         has_failed = self.dice.random() < 0.5
-        return self._asked(EndStep(self._time_ms(), place, name, attempt, has_failed, STEP, epoch=epoch))
+        result = f'"on {place.branch}"'.encode()
+        mutation = STEP if has_failed else completed_mutation(name, attempt or 1, result, "")
+        return self._asked(EndStep(self._time_ms(), place, name, attempt, has_failed, mutation, epoch=epoch))
 
     def _turn(self) -> Command:
         place = self._place()
@@ -344,6 +347,11 @@ def _reads_are_those_of(tables: MemoryTables, database: Database) -> None:
         steps = [tables.steps.newest(log, name) for name in ("s1", "s2")]
         listed = reads.steps.steps(place, "", 100, with_ends=True).items
         assert [each.record for each in listed] == [step for step in steps if step is not None]
+        assert reads.steps.results(place, "", 100).items == [
+            (record.name, record.attempt, result_of(end.raw, record))
+            for record, end in listed
+            if end is not None and record.status is StepStatus.COMPLETED
+        ]
         turn = tables.steps.newest_turn(log)
         assert reads.steps.open_turn(log) == (turn.begun_seq if turn is not None and not turn.ended_seq else 0)
 

@@ -339,6 +339,7 @@ def reads_of_steps() -> list[Read]:
         lambda database: database.reads.events(0, 1000),
         *(step(name) for name in ("a", "b", "c")),
         *(steps(with_ends=with_ends) for with_ends in (False, True)),
+        lambda database: database.reads.steps.results(target(), "", 100),
         turn,
         ended_turn,
     ]

@@ -97,6 +97,42 @@ def test_steps_and_turns_outlive_a_restart(tmp_path: Path) -> None:
     database.close()
 
 
+def test_results_are_those_of_completed_steps_page_by_page(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db")
+    more = [command for name in "dfe" for command in (begin(name), complete(name, result=b'"of %s"' % name.encode()))]
+    apply_each(database, *history(), *more)
+    reads = database.reads.steps
+    page = reads.results(target(), "", 3)
+    assert (page.items, page.more) == ([("b", 1, b'"of b"'), ("d", 1, b'"of d"'), ("e", 1, b'"of e"')], True)
+    page = reads.results(target(), "e", 3)
+    assert (page.items, page.more) == ([("f", 1, b'"of f"')], False)
+    with pytest.raises(NotFound):
+        reads.results(target("nobody"), "", 3)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE steps SET name = 'bb' WHERE name = 'b'",
+        "UPDATE steps SET attempt = 2 WHERE name = 'b'",
+        "UPDATE steps SET ended_position = 4 WHERE name = 'b'",
+        "UPDATE steps SET ended_position = 400 WHERE name = 'b'",
+        "UPDATE steps SET ended_seq = 4 WHERE name = 'b'",
+        "UPDATE steps SET status = 2 WHERE name = 'c'",
+        "UPDATE events SET actor = 'other' WHERE position = 2",
+        "UPDATE events SET body = (SELECT body FROM events WHERE position = 1) WHERE position = 2",
+    ],
+)
+def test_a_result_is_that_of_its_step_or_damage(tmp_path: Path, damage: str) -> None:
+    database = Database.open(tmp_path / "state.db")
+    apply_each(database, *history())
+    database._sql.execute(damage)
+    with pytest.raises(DatabaseDamaged):
+        database.reads.steps.results(target(), "", 100)
+    database.close()
+
+
 def test_without_a_turn_the_last_one_ends_before_everything(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "state.db")
     apply_each(database, append([set_op("/n", "1")]), begin_turn())

@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +20,8 @@ from tallystick.steps.values import Step, StepError, StepStatus, step_of
 from tallystick.steps.writer import Writer
 from tallystick.v1 import step_pb2
 
-PAGE: Final = 500
+PAGE: Final = 1000
+"""The most that a node gives at a time."""
 
 LOADED_BYTES: Final = 64 * 1024 * 1024
 """Results that `load` keeps at most."""
@@ -164,21 +165,13 @@ class Steps:
         For an agent that is resumed: its program runs through the steps that it did, and they cost nothing. What does
         not fit into 64 MiB is asked for when it is needed. Returns how many are loaded: none of an agent that is to be.
         """
-        loaded: dict[str, bytes] = {}
-        size_bytes = 0
         try:
-            async with aclosing(self._pages(self._consistency, timeout_s, results_only=True)) as messages:
-                async for message in messages:
-                    size_bytes += len(message.result)
-                    if size_bytes > LOADED_BYTES:
-                        break
-                    if message.status == step_pb2.STEP_STATUS_COMPLETED:
-                        loaded[message.name] = message.result
+            self._loaded = await self._completed(timeout_s)
         except NotFound as error:
             if error.reason is not Reason.AGENT_NOT_FOUND:
                 raise
-        self._loaded = loaded
-        return len(loaded)
+            self._loaded = {}
+        return len(self._loaded)
 
     def loaded(self, name: str) -> bytes | None:
         """What a completed step returned, as JSON text, if it was loaded."""
@@ -195,11 +188,26 @@ class Steps:
         self._calls.session.saw(answer.step.revision)
         return step_of(answer.step)
 
+    async def _completed(self, timeout_s: float | None) -> dict[str, bytes]:
+        """What the completed steps returned, by name, as far as it is to be kept."""
+        loaded: dict[str, bytes] = {}
+        size_bytes = 0
+        async with aclosing(self._pages(self._consistency, timeout_s, results_only=True)) as pages:
+            async for page in pages:
+                for message in page:
+                    size_bytes += len(message.result)
+                    if size_bytes > LOADED_BYTES:
+                        return loaded
+                    if message.status == step_pb2.STEP_STATUS_COMPLETED:
+                        loaded[message.name] = message.result
+        return loaded
+
     async def _list(
         self, with_results: bool, consistency: Consistency, timeout_s: float | None
     ) -> AsyncGenerator[Step, None]:
-        async for message in self._pages(consistency, timeout_s, with_results=with_results):
-            yield step_of(message)
+        async for page in self._pages(consistency, timeout_s, with_results=with_results):
+            for message in page:
+                yield step_of(message)
 
     async def _pages(
         self,
@@ -208,15 +216,14 @@ class Steps:
         *,
         with_results: bool = False,
         results_only: bool = False,
-    ) -> AsyncGenerator[step_pb2.StepInfo, None]:
+    ) -> AsyncGenerator[Sequence[step_pb2.StepInfo], None]:
         request = step_pb2.ListStepsRequest(
             agent=self._ref, limit=PAGE, with_results=with_results, results_only=results_only
         )
         while True:
             request.options.CopyFrom(self._calls.session.read_options(consistency))
             page = await self._calls.read(list_steps_method, request, consistency=consistency, timeout_s=timeout_s)
-            for message in page.steps:
-                yield message
+            yield page.steps
             if not (page.more and page.steps):
                 return
             if consistency is Consistency.LINEARIZABLE:

@@ -366,7 +366,7 @@ class ListStepsRequest(_message.Message):
     with_results: _builtins.bool
     """and errors; a page then also ends at 4 MiB of them"""
     results_only: _builtins.bool
-    """of each the name, status, attempt and result, and nothing else: for who resumes an agent"""
+    """The completed ones alone, and of each the name, status, attempt and result: for who resumes an agent."""
     @_builtins.property
     def agent(self) -> _common_pb2.AgentRef: ...
     @_builtins.property

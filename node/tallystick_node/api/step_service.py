@@ -70,13 +70,13 @@ class StepService(step_pb2_grpc.StepServiceServicer):
         self, request: step_pb2.ListStepsRequest, context: Context
     ) -> step_pb2.ListStepsResponse:
         named, how = messages.target(request.agent), read_from(request.options, context)
-        with_ends = request.with_results or request.results_only
-        page = await self._steps.steps(named, request.after, request.limit, how, with_ends=with_ends)
         if request.results_only:
-            listed = [_result(record, end) for record, end in page.items]
+            results = await self._steps.results(named, request.after, request.limit, how)
+            listed, more = [_completed(*each) for each in results.items], results.more
         else:
-            listed = [_step(named, record, end) for record, end in page.items]
-        return step_pb2.ListStepsResponse(header=self._headers.make(), steps=listed, more=page.more)
+            page = await self._steps.steps(named, request.after, request.limit, how, with_ends=request.with_results)
+            listed, more = [_step(named, record, end) for record, end in page.items], page.more
+        return step_pb2.ListStepsResponse(header=self._headers.make(), steps=listed, more=more)
 
     @calls.unary
     async def BeginTurn(  # noqa: N802
@@ -129,12 +129,8 @@ def _end(request: step_pb2.EndStepRequest) -> bytes | Failure:
             raise Invalid("a step ends with a result or an error", metadata={"field": "end"})
 
 
-def _result(record: StepRecord, end: MutationDecided | None) -> step_pb2.StepInfo:
-    """There may be ten thousand of these."""
-    status = step_pb2.StepStatus.ValueType(record.status)
-    is_completed = end is not None and record.status is StepStatus.COMPLETED
-    result = result_of(end.raw, record) if end is not None and is_completed else b""
-    return step_pb2.StepInfo(name=record.name, status=status, attempt=record.attempt, result=result)
+def _completed(name: str, attempt: int, result: bytes) -> step_pb2.StepInfo:
+    return step_pb2.StepInfo(name=name, status=step_pb2.STEP_STATUS_COMPLETED, attempt=attempt, result=result)
 
 
 def _step(target: Target, record: StepRecord, end: MutationDecided | None) -> step_pb2.StepInfo:

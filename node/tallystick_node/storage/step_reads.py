@@ -18,15 +18,24 @@ from tallystick_node.core.tables import LogRecord
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import EVENT_SELECT, event_of, mutation_of
 from tallystick_node.storage.pages import Page, take_page
+from tallystick_node.storage.schema import MUTATION
 from tallystick_node.storage.sql import Row, Sql
 from tallystick_node.storage.step_rows import STEP_COLUMNS, step_of
 from tallystick_node.storage.step_tables import SqlStepTables
+from tallystick_node.storage.sums import event_sum, names_of
 from tallystick_node.storage.tables import SqlTables
+from tallystick_node.wire.errors import Malformed
+from tallystick_node.wire.step_mutations import result_in
 
 _STEPS = f"SELECT {STEP_COLUMNS} FROM steps AS s"  # noqa: S608
 _STEPS_WITH_ENDS = (
     f"SELECT {STEP_COLUMNS}, e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum"  # noqa: S608
     " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
+)
+_RESULTS = (
+    "SELECT s.name, s.attempt, s.ended_position, s.ended_seq, s.ended_unix_ms, e.actor, e.hash, e.body, e.sum"
+    " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
+    " WHERE s.log = ? AND s.name > ? AND s.status = ? AND s.ended_seq <= ? ORDER BY s.name"
 )
 _NONE = StepRecord("", 0, StepStatus.BEGUN, 0, 0, 0, 0, "", 0)
 _STEP_WIDTH = STEP_COLUMNS.count(",") + 1
@@ -37,6 +46,14 @@ class StepRead(NamedTuple):
 
     record: StepRecord
     end: MutationDecided | None
+
+
+class StepResult(NamedTuple):
+    """What an attempt returned that was completed, as JSON text."""
+
+    name: str
+    attempt: int
+    result: bytes
 
 
 class StepReads:
@@ -78,6 +95,21 @@ class StepReads:
             reads = streams[0] if len(streams) == 1 else _first_of_each(streams)
             return take_page(reads, limit, limits.PAGE_BYTES, _end_bytes)
 
+    def results(self, target: Target, after: str, limit: int) -> Page[StepResult]:
+        """What a log's completed steps returned, by name, those after a name; for who resumes an agent that did many.
+
+        Raises:
+            NotFound: the log does not exist.
+        """
+        log = rules.find_log(self._tables, target)
+        with ExitStack() as stack:
+            streams = [
+                stack.enter_context(closing(self._results(link, up_to, after)))
+                for link, up_to in self._steps.lineage(log)
+            ]
+            reads = streams[0] if len(streams) == 1 else heapq.merge(*streams)
+            return take_page(reads, limit, limits.PAGE_BYTES, _result_bytes)
+
     def last_turn_end(self, log: LogRecord) -> int:
         """The seq at which a turn was ended last; 0: none was."""
         return self._steps.last_turn_end(log)
@@ -108,6 +140,26 @@ class StepReads:
         if newest is not _NONE:
             yield StepRead(newest, self._end(log, newest, event))
 
+    def _results(self, log: LogRecord, up_to: int, after: str) -> Generator[StepResult, None, None]:
+        """The results in one log of what had ended at a seq, by name. Its mutation proves each, so its own row need not
+        be proven: the mutation is of this log, position, seq and time, and names the step and the attempt."""
+        rows = self._sql.each(_RESULTS, (log.number, after, int(StepStatus.COMPLETED), up_to))
+        last, named_by, names = after, "", names_of("", *log.target)
+        with closing(rows):
+            for name, attempt, position, seq, time_unix_ms, actor, hash_, body, stored in rows:
+                try:
+                    if actor != named_by:
+                        named_by, names = actor, names_of(actor, *log.target)
+                    summed = event_sum(position, log.number, MUTATION, seq, time_unix_ms, hash_, body, names)
+                    is_sound = summed == stored and name > last
+                    result = result_in(body, name, attempt)
+                except (TypeError, Malformed):  # it is not there, or damage changed it
+                    is_sound = False
+                if not is_sound:
+                    raise DatabaseDamaged(self._sql.path, f"what ended step {name!r} is not what was written")
+                yield StepResult(name, attempt, result)
+                last = name
+
     def _end(self, log: LogRecord, record: StepRecord, row: Row) -> MutationDecided | None:
         """What ended it, where the row has that; it is in the same log."""
         if not row or not record.ended_position:
@@ -129,6 +181,10 @@ def _first_of_each(streams: list[Generator[StepRead, None, None]]) -> Iterator[S
         if read.record.name != last:
             last = read.record.name
             yield read
+
+
+def _result_bytes(read: StepResult) -> int:
+    return len(read.result)
 
 
 def _end_bytes(read: StepRead) -> int:

@@ -87,23 +87,32 @@ def result_of(raw: bytes, record: StepRecord) -> bytes:
     Raises:
         Malformed: the mutation is not the one that ended it; so does `failure_of`.
     """
-    return _last(raw, record, StepStatus.COMPLETED, "result")
+    if record.status is not StepStatus.COMPLETED:
+        raise Malformed(f"attempt {record.attempt} at step {record.name!r} is not completed")
+    return result_in(raw, record.name, record.attempt)
+
+
+def result_in(raw: bytes, name: str, attempt: int) -> bytes:
+    """As `result_of`, of an attempt that is known to be completed."""
+    return _last(raw, name, attempt, "result")
 
 
 def failure_of(raw: bytes, record: StepRecord) -> Failure:
     """Why a step failed."""
-    error = orjson.loads(_last(raw, record, StepStatus.FAILED, "error"))
+    if record.status is not StepStatus.FAILED:
+        raise Malformed(f"attempt {record.attempt} at step {record.name!r} has not failed")
+    error = orjson.loads(_last(raw, record.name, record.attempt, "error"))
     return Failure(error["type"], error["message"])
 
 
-def _last(raw: bytes, record: StepRecord, status: StepStatus, field: str) -> bytes:
+def _last(raw: bytes, name: str, attempt: int, field: str) -> bytes:
     try:
         payload = state_pb2.Mutation.FromString(raw).payload
     except DecodeError as error:
         raise Malformed(f"a mutation: {error}") from error
-    head = _head(record.name, record.attempt, field)
-    if record.status is not status or not payload.startswith(head) or not payload.endswith(b"}"):
-        raise Malformed(f"the mutation at seq {record.ended_seq} does not end attempt {record.attempt}")
+    head = _head(name, attempt, field)
+    if not payload.startswith(head) or not payload.endswith(b"}"):
+        raise Malformed(f"a mutation does not end attempt {attempt} at step {name!r}")
     return payload[len(head) : -1]
 
 
