@@ -20,6 +20,7 @@ from tallystick.v1 import (
     cluster_pb2_grpc,
     context_pb2_grpc,
     lease_pb2_grpc,
+    payload_pb2_grpc,
     schema_pb2_grpc,
     state_pb2_grpc,
     step_pb2_grpc,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
+    from tallystick.v1.payload_pb2_grpc import PayloadServiceAsyncStub
     from tallystick.v1.schema_pb2_grpc import SchemaServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
     from tallystick.v1.step_pb2_grpc import StepServiceAsyncStub
@@ -99,6 +101,7 @@ class Endpoint:
         self._steps: StepServiceAsyncStub | None = None
         self._teams: TeamServiceAsyncStub | None = None
         self._schemas: SchemaServiceAsyncStub | None = None
+        self._payloads: PayloadServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -163,6 +166,13 @@ class Endpoint:
             raise RuntimeError("not connected")
         return self._schemas
 
+    @property
+    def payloads(self) -> PayloadServiceAsyncStub:
+        """The calls of the payload service; the channel is open."""
+        if self._payloads is None:
+            raise RuntimeError("not connected")
+        return self._payloads
+
     def is_connected(self) -> bool:
         """A call may leave now."""
         channel = self._channel
@@ -206,6 +216,7 @@ class Endpoint:
             self._contexts = context_pb2_grpc.ContextServiceStub(self._channel)
             self._leases = lease_pb2_grpc.LeaseServiceStub(self._channel)
             self._teams = team_pb2_grpc.TeamServiceStub(self._channel)
+            self._payloads = payload_pb2_grpc.PayloadServiceStub(self._channel)
             self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
             self._schemas = schema_pb2_grpc.SchemaServiceStub(self._channel)

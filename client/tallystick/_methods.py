@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tallystick.v1 import cluster_pb2 as cluster
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
+    from tallystick.v1 import payload_pb2 as payload
     from tallystick.v1 import schema_pb2 as schema
     from tallystick.v1 import state_pb2 as state
     from tallystick.v1 import step_pb2 as step
@@ -286,3 +287,30 @@ def get_schema_method(endpoint: Endpoint) -> Unary[schema.GetSchemaRequest, sche
 def list_schemas_method(endpoint: Endpoint) -> Unary[schema.ListSchemasRequest, schema.ListSchemasResponse]:
     """SchemaService.ListSchemas."""
     return endpoint.schemas.ListSchemas
+
+
+def find_missing_method(endpoint: Endpoint) -> Unary[payload.FindMissingRequest, payload.FindMissingResponse]:
+    """PayloadService.FindMissing."""
+    return endpoint.payloads.FindMissing
+
+
+def put_chunks_method(endpoint: Endpoint) -> Unary[payload.PutChunksRequest, payload.PutChunksResponse]:
+    """PayloadService.PutChunks."""
+    return endpoint.payloads.PutChunks
+
+
+def put_payload_method(endpoint: Endpoint) -> Unary[payload.PutPayloadRequest, payload.PutPayloadResponse]:
+    """PayloadService.PutPayload."""
+    return endpoint.payloads.PutPayload
+
+
+def describe_payload_method(
+    endpoint: Endpoint,
+) -> Unary[payload.DescribePayloadRequest, payload.DescribePayloadResponse]:
+    """PayloadService.DescribePayload."""
+    return endpoint.payloads.DescribePayload
+
+
+def list_payloads_method(endpoint: Endpoint) -> Unary[payload.ListPayloadsRequest, payload.ListPayloadsResponse]:
+    """PayloadService.ListPayloads."""
+    return endpoint.payloads.ListPayloads

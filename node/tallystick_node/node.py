@@ -26,6 +26,7 @@ from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.header import Headers
 from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
+from tallystick_node.api.payload_service import PayloadService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
@@ -45,6 +46,8 @@ from tallystick_node.leases.keeper import LeaseKeeper
 from tallystick_node.leases.store import LeaseStore
 from tallystick_node.machine import Machine, Outcomes
 from tallystick_node.opening import first_error, open_data
+from tallystick_node.payloads.keeper import PayloadKeeper
+from tallystick_node.payloads.store import PayloadStore
 from tallystick_node.peers.identity import LocalNode
 from tallystick_node.peers.links import PeerLinks
 from tallystick_node.peers.options import SERVER_OPTIONS
@@ -125,6 +128,13 @@ class Node:
             host.clock,
             host.unix_ms,
         )
+        self._payload_keeper = PayloadKeeper(
+            database.reads.payloads,
+            self._access.propose,
+            lambda: self.is_leader,
+            host.unix_ms,
+            config.payload_grace_s,
+        )
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         """What was found beside consensus that this node must not go on with."""
@@ -195,6 +205,7 @@ class Node:
             StepService(StepStore(self._access, self._database.reads.steps, self._host.unix_ms), headers),
             BranchService(BranchStore(self._access, self._database.reads, self._host.unix_ms), headers),
             TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
+            PayloadService(PayloadStore(self._access, self._database.reads.payloads, self._host.unix_ms), headers),
         )
 
     def _make_web_server(self) -> WebServer:
@@ -235,6 +246,7 @@ class Node:
                     tasks.create_task(self._links.run(), name="links"),
                     tasks.create_task(self._sharing.run(), name="sharing"),
                     tasks.create_task(self._keeper.run(), name="leases"),
+                    tasks.create_task(self._payload_keeper.run(), name="payloads"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),

@@ -19,6 +19,8 @@ from tallystick.v1 import (
     context_pb2_grpc,
     lease_pb2,
     lease_pb2_grpc,
+    payload_pb2,
+    payload_pb2_grpc,
     state_pb2,
     state_pb2_grpc,
     step_pb2,
@@ -31,6 +33,7 @@ from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
+from tallystick_node.api.payload_service import PayloadService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
 from tallystick_node.api.team_service import TeamService
@@ -48,6 +51,7 @@ _LEASES: Final = lease_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name
 _STEPS: Final = step_pb2.DESCRIPTOR.services_by_name["StepService"].full_name
 _BRANCHES: Final = branch_pb2.DESCRIPTOR.services_by_name["BranchService"].full_name
 _TEAMS: Final = team_pb2.DESCRIPTOR.services_by_name["TeamService"].full_name
+_PAYLOADS: Final = payload_pb2.DESCRIPTOR.services_by_name["PayloadService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -85,6 +89,7 @@ class ClientServer:
         steps: StepService | None = None,
         branches: BranchService | None = None,
         teams: TeamService | None = None,
+        payloads: PayloadService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -108,6 +113,9 @@ class ClientServer:
         if teams is not None:
             team_pb2_grpc.add_TeamServiceServicer_to_server(teams, self._server)
             services.append(_TEAMS)
+        if payloads is not None:
+            payload_pb2_grpc.add_PayloadServiceServicer_to_server(payloads, self._server)
+            services.append(_PAYLOADS)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -126,7 +134,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS, _PAYLOADS):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

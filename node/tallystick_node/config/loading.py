@@ -64,6 +64,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], file: Path
         disk_reserve_bytes=values.required(settings.DISK_RESERVE_BYTES),
         watch_history_events=values.required(settings.WATCH_HISTORY_EVENTS),
         max_concurrent_calls=values.required(settings.MAX_CONCURRENT_CALLS),
+        payload_grace_s=values.required(settings.PAYLOAD_GRACE_S),
         archives=values.required(settings.ARCHIVES),
         retention_every_s=values.required(settings.RETENTION_EVERY_S),
         log_level=values.required(settings.LOG_LEVEL),

@@ -105,6 +105,8 @@ ARCHIVES: Setting[tuple[ArchiveSetting, ...]] = Setting(
     "s3://BUCKET/PREFIX?endpoint=URL&region=REGION; once for each.", "NAME=WHERE")
 RETENTION_EVERY_S = Setting("retention_every_s", seconds(0.1, 7 * 86400), _C.retention_every_s,
                             "How often the leader removes what policies let go.", "SECONDS")
+PAYLOAD_GRACE_S = Setting("payload_grace_s", seconds(1, 10 * 366 * 86400), _C.payload_grace_s,
+                          "How long a payload stays that nothing refers to.", "SECONDS")
 LOG_LEVEL = Setting("log_level", choice("debug", "info", "warning", "error"), _C.log_level,
                     "debug, info, warning or error.", "LEVEL")
 LOG_FORMAT = Setting("log_format", choice("json", "text"), _C.log_format, "json (a line each) or text.", "FORMAT")
@@ -116,6 +118,7 @@ SETTINGS: Final[tuple[AnySetting, ...]] = (
     CONTEXTS, HTTP_ADDRESS, WEB_ORIGINS,
     TLS_CA, TLS_CERT, TLS_KEY, TLS_PEER_CA, TLS_PEER_CERT, TLS_PEER_KEY, INSECURE,
     ELECTION_TIMEOUT_MIN_S, ELECTION_TIMEOUT_MAX_S, HEARTBEAT_S, JOURNAL_SEGMENT_BYTES, JOURNAL_KEPT_BYTES,
-    DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, ARCHIVES, RETENTION_EVERY_S, LOG_LEVEL, LOG_FORMAT,
+    DISK_RESERVE_BYTES, WATCH_HISTORY_EVENTS, MAX_CONCURRENT_CALLS, PAYLOAD_GRACE_S,
+    ARCHIVES, RETENTION_EVERY_S, LOG_LEVEL, LOG_FORMAT,
 )
 # fmt: on

@@ -84,6 +84,7 @@ class NodeConfig:
     disk_reserve_bytes: int = 64 << 20
     watch_history_events: int = 1_000_000
     max_concurrent_calls: int = 1000
+    payload_grace_s: float = 24 * 3600.0
     archives: tuple[ArchiveSetting, ...] = ()
     retention_every_s: float = 900.0
     log_level: str = "info"
