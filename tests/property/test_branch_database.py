@@ -54,9 +54,9 @@ from tallystick_node.storage.database import Database
 from tallystick_node.storage.reads import AtCheckpoint, AtSeq
 from tallystick_node.storage.verify import verify
 from tallystick_node.wire.commands import decode_commands, encode_command
-from tests.property.test_state_database import _crash
+from tests.property.replicas import check_replicas
 from tests.unit.core_tables import MemoryTables
-from tests.unit.database_support import START_MS, append, checkpoint, rows_digest, target
+from tests.unit.database_support import START_MS, append, checkpoint, target
 
 AGENT = st.sampled_from(["a", "ab"])
 BRANCH = st.sampled_from([MAIN, MAIN, MAIN, "b1", "b1", "b2"])
@@ -274,25 +274,7 @@ def _only_ends_are_left(database: Database) -> None:
 @given(HISTORIES, st.data())
 @SETTINGS
 def test_batches_caches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1, [command], None) for index, command in enumerate(history, start=1)]
-        singly = [result for entry in entries for result in one_by_one.apply([entry])]
-        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
-        together = []
-        copies = 0
-        while other.applied_index < len(history):
-            size = data.draw(st.integers(1, len(history)))
-            together += other.apply(entries[other.applied_index : other.applied_index + size])
-            if data.draw(st.booleans()):
-                copies += 1
-                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
-        assert together == singly
-        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
-        assert rows_digest(other.path) == rows_digest(one_by_one.path)
-        assert other.reads.events(0, 1000) == one_by_one.reads.events(0, 1000)
-        one_by_one.close()
-        other.close()
+    check_replicas(history, data)
 
 
 def test_the_commands_are_of_some_use() -> None:

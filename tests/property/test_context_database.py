@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -22,12 +21,13 @@ from tallystick_node.core.commands import (
 )
 from tallystick_node.core.limits import FIRST_WRITER
 from tallystick_node.core.machine import apply
-from tallystick_node.core.outcomes import Applied, ContextChange, ContextDecided, Event, WritersAllocated
+from tallystick_node.core.outcomes import ContextChange, ContextDecided, Event, WritersAllocated
 from tallystick_node.storage.database import Database
 from tallystick_node.wire.commands import decode_commands, encode_command
+from tests.property.replicas import check_replicas
 from tests.property.test_state_database import COMMANDS as AGENT_COMMANDS
 from tests.unit.core_tables import MemoryTables
-from tests.unit.database_support import START_MS, rows_digest
+from tests.unit.database_support import START_MS
 
 GUIDS = [bytes([number] * 16) for number in range(3)]
 NAMES = ["plan", "notes"]
@@ -136,30 +136,4 @@ def _check(events: list[Event]) -> None:
 @given(HISTORIES, st.data())
 @SETTINGS
 def test_batches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1, [command], None) for index, command in enumerate(history, start=1)]
-        singly = [result for entry in entries for result in one_by_one.apply([entry])]
-        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
-        together: list[list[Applied]] = []
-        copies = 0
-        while other.applied_index < len(history):
-            size = data.draw(st.integers(1, len(history)))
-            together += other.apply(entries[other.applied_index : other.applied_index + size])
-            if data.draw(st.booleans()):
-                copies += 1
-                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
-        assert together == singly
-        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
-        assert rows_digest(other.path) == rows_digest(one_by_one.path)
-        one_by_one.close()
-        other.close()
-
-
-def _crash(database: Database, path: Path) -> Database:
-    path.parent.mkdir()
-    for suffix in ("", "-wal"):
-        shutil.copy(f"{database.path}{suffix}", f"{path}{suffix}")
-    reopened = Database.open(path)
-    database.close()
-    return reopened
+    check_replicas(history, data)

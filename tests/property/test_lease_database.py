@@ -39,10 +39,10 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.storage.database import Database
 from tallystick_node.wire.commands import decode_commands, encode_command
-from tests.property.test_context_database import _crash
+from tests.property.replicas import check_replicas
 from tests.property.test_state_database import COMMANDS as AGENT_COMMANDS
 from tests.unit.core_tables import MemoryTables
-from tests.unit.database_support import START_MS, append, rows_digest, set_op, target
+from tests.unit.database_support import START_MS, append, set_op, target
 
 TARGET = st.sampled_from([target("a"), target("a"), target("b"), Target("demo", "a", "side")])
 TIME = st.integers(START_MS, START_MS + 5)
@@ -138,25 +138,9 @@ class Held:
 @given(HISTORIES, st.data())
 @SETTINGS
 def test_batches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tallystick_node.storage.lease_tables.LEASES_KEPT", 1)
-        one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1, [command], None) for index, command in enumerate(history, start=1)]
-        singly = [result for entry in entries for result in one_by_one.apply([entry])]
-        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
-        together: list[list[Applied]] = []
-        copies = 0
-        while other.applied_index < len(history):
-            size = data.draw(st.integers(1, len(history)))
-            together += other.apply(entries[other.applied_index : other.applied_index + size])
-            if data.draw(st.booleans()):
-                copies += 1
-                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
-        assert together == singly
-        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
-        assert rows_digest(other.path) == rows_digest(one_by_one.path)
-        one_by_one.close()
-        other.close()
+        check_replicas(history, data)
 
 
 def test_no_more_than_the_limit_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

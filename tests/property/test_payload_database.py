@@ -32,7 +32,7 @@ from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.verify import verify
 from tallystick_node.wire.commands import decode_commands, encode_command
 from tallystick_node.wire.step_mutations import begun_mutation
-from tests.property.test_context_database import _crash
+from tests.property.replicas import crash
 from tests.unit.core_tables import MemoryTables
 from tests.unit.database_support import START_MS, append, rows_digest, set_op, target
 from tests.unit.payload_script import manifest, payload_of
@@ -173,7 +173,7 @@ def test_equals_tables_in_memory_however_it_comes_about(seed: int) -> None:
             batch = entries[other.applied_index :][: dice.choice([1, 3, 20])]
             together += [result for (result,) in other.apply(batch)]
             if dice.random() < 0.3:
-                other = _crash(other, Path(folder) / f"copy{other.applied_index}" / "other.db")
+                other = crash(other, Path(folder) / f"copy{other.applied_index}" / "other.db")
         assert together == wanted
         assert (other.digest, rows_digest(other.path)) == (singly.digest, rows_digest(singly.path))
         verify(other._sql)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from tallystick_node.core.values import canonical_json, digest_json, json_size
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.reads import AtCheckpoint, AtSeq, Head
 from tests.property.json_model import Json, Misfit, apply_model
-from tests.unit.database_support import append, checkpoint, delete_agent, rows_digest, target
+from tests.property.replicas import check_replicas
+from tests.unit.database_support import append, checkpoint, delete_agent, target
 
 AGENTS = ("a", "b")
 TOKENS = st.sampled_from(["x", "y", "0", "1", "-", "~/"])
@@ -155,34 +155,4 @@ def _compare(database: Database, model: dict[str, ModelAgent]) -> None:
 @given(HISTORIES, st.data())
 @SETTINGS
 def test_batches_caches_and_crashes_change_nothing(history: list[AgentCommand], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1 + index // 4, [command], None) for index, command in enumerate(history, start=1)]
-        singly = [result for entry in entries for result in one_by_one.apply([entry])]
-        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
-        together = []
-        copies = 0
-        while other.applied_index < len(history):
-            size = data.draw(st.integers(1, len(history)))
-            together += other.apply(entries[other.applied_index : other.applied_index + size])
-            if data.draw(st.booleans()):
-                copies += 1
-                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
-        assert together == singly
-        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
-        assert other.applied_index == one_by_one.applied_index
-        assert rows_digest(other.path) == rows_digest(one_by_one.path)
-        assert other.reads.events(0, 1000) == one_by_one.reads.events(0, 1000)
-        one_by_one.close()
-        other.close()
-
-
-def _crash(database: Database, path: Path) -> Database:
-    """What a killed process leaves: the files as they are, nothing closed."""
-    path.parent.mkdir()
-    for suffix in ("", "-wal"):
-        shutil.copy(f"{database.path}{suffix}", f"{path}{suffix}")
-    reopened = Database.open(path)
-    assert reopened.durable_index == reopened.applied_index == database.applied_index
-    database.close()
-    return reopened
+    check_replicas(history, data, term_at=lambda index: 1 + index // 4)

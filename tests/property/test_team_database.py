@@ -39,7 +39,7 @@ from tallystick_node.storage.database import Database
 from tallystick_node.storage.reads import AtSeq, Head
 from tallystick_node.wire.commands import decode_commands, encode_command
 from tallystick_node.wire.team_commands import keyed_checkpoint, keyed_transaction
-from tests.property.test_state_database import _crash
+from tests.property.replicas import check_replicas
 from tests.unit.core_tables import MemoryTables
 from tests.unit.database_support import START_MS, append, apply_each, rows_digest, set_op, target
 
@@ -204,24 +204,7 @@ def test_equals_the_model_and_tables_in_memory(history: list[Command]) -> None:
 @given(HISTORIES, st.data())
 @SETTINGS
 def test_batches_and_crashes_change_nothing(history: list[Command], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        one_by_one = Database.open(Path(folder) / "one.db")
-        entries = [(index, 1, [command], None) for index, command in enumerate(history, start=1)]
-        singly = [result for entry in entries for result in one_by_one.apply([entry])]
-        other = Database.open(Path(folder) / "other.db", state_cache_bytes=0)
-        together: list[list[Applied]] = []
-        copies = 0
-        while other.applied_index < len(history):
-            size = data.draw(st.integers(1, len(history)))
-            together += other.apply(entries[other.applied_index : other.applied_index + size])
-            if data.draw(st.booleans()):
-                copies += 1
-                other = _crash(other, Path(folder) / f"copy{copies}" / "other.db")
-        assert together == singly
-        assert (other.digest, other.position) == (one_by_one.digest, one_by_one.position)
-        assert rows_digest(other.path) == rows_digest(one_by_one.path)
-        one_by_one.close()
-        other.close()
+    check_replicas(history, data)
 
 
 def test_one_part_refused_leaves_no_trace(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ from tallystick_node.wire.branch_commands import keyed_deletion, keyed_fork, key
 from tallystick_node.wire.commands import decode_commands, encode_command, encode_request
 from tallystick_node.wire.step_mutations import completed_mutation, result_of
 from tallystick_node.wire.team_commands import keyed_transaction
-from tests.property.test_state_database import _crash
+from tests.property.replicas import crash
 from tests.property.test_team_database import cut, moved, mutations_of
 from tests.unit.core_tables import MemoryTables
 from tests.unit.database_support import START_MS, append, rows_digest, set_op, target
@@ -293,7 +293,7 @@ def applied_otherwise(database: Database, entries: Sequence[Entry], dice: random
     elsewhere = database.path.parent.parent / str(entries[0][0]) / "state.db"
     match dice.choice(["nothing", "crash", "copy", "look"]):
         case "crash":
-            database = _crash(database, elsewhere)
+            database = crash(database, elsewhere)
         case "copy":
             database = copied(database, elsewhere)
         case "look":
