@@ -17,6 +17,7 @@ from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.output import cell, clock, console, size, table, write_json
 from tallystick_node.cli.printable import printable
 from tallystick_node.cli.times import parse_time
+from tallystick_node.cli.tree import drawn
 
 MAIN = "main"
 _COLUMNS = ("branch", "began at", "seq", "checkpoint", "own log", "last event")
@@ -96,7 +97,7 @@ async def _fork_team(connection: Connection, prefix: str, branch: str, new: str)
 @click.argument("name", metavar="AGENT")
 @connection_options
 def list_branches(connection: Connection, name: str) -> None:
-    """List an agent's branches by name. With --json: JSON Lines."""
+    """Show an agent's branches as a tree: each below the one where it began. With --json: JSON Lines, by name."""
     asyncio.run(_list(connection, name))
 
 
@@ -109,14 +110,14 @@ async def _list(connection: Connection, name: str) -> None:
         return
     rows = [
         [
-            cell(info.name),
+            cell(lines + info.name),
             cell(_beginning(info)),
             cell(info.seq),
             cell(info.checkpoint or "-"),
             cell(size(info.log_size_bytes)),
             cell(clock(info.time)),
         ]
-        for info in infos
+        for lines, info in drawn(infos, lambda info: info.name, lambda info: info.parent)
     ]
     console().print(table(_COLUMNS, rows))
 
