@@ -41,6 +41,7 @@ CLASSES: Final = (
     ("teams/transaction", "TeamTransaction"),
     ("teams/team", "Team"),
     ("schemas/registry", "Schemas"),
+    ("retention/retention", "Retention"),
     ("contexts/context", "Context"),
     ("contexts/transacting", "Transaction"),
     ("contexts/stored", "StoredContext"),

@@ -80,6 +80,15 @@ if TYPE_CHECKING:
     from tallystick.contexts.cursor import Cursor
     from tallystick.history.history import History, MergeResult
     from tallystick.leases.lease import Lease
+    from tallystick.retention.retention import Retention
+    from tallystick.retention.values import (
+        RetainedLog,
+        RetentionHeld,
+        RetentionHold,
+        RetentionInfo,
+        RetentionPlan,
+        RetentionPolicy,
+    )
     from tallystick.schemas.registry import Schemas
     from tallystick.schemas.values import Schema
     from tallystick.steps.steps import Steps
@@ -103,6 +112,15 @@ _NAMES: Final = {
     "contexts.context": ("Context",),
     "contexts.cursor": ("Cursor",),
     "leases.lease": ("Lease",),
+    "retention.retention": ("Retention",),
+    "retention.values": (
+        "RetainedLog",
+        "RetentionHeld",
+        "RetentionHold",
+        "RetentionInfo",
+        "RetentionPlan",
+        "RetentionPolicy",
+    ),
     "schemas.registry": ("Schemas",),
     "schemas.values": ("Schema",),
     "history.history": ("History", "MergeResult"),
@@ -213,6 +231,13 @@ __all__ = [
     "QuotaExceeded",
     "Reason",
     "Refused",
+    "RetainedLog",
+    "Retention",
+    "RetentionHeld",
+    "RetentionHold",
+    "RetentionInfo",
+    "RetentionPlan",
+    "RetentionPolicy",
     "Revision",
     "Role",
     "Schema",

@@ -21,6 +21,7 @@ from tallystick.v1 import (
     context_pb2_grpc,
     lease_pb2_grpc,
     payload_pb2_grpc,
+    retention_pb2_grpc,
     schema_pb2_grpc,
     state_pb2_grpc,
     step_pb2_grpc,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from tallystick.v1.payload_pb2_grpc import PayloadServiceAsyncStub
+    from tallystick.v1.retention_pb2_grpc import RetentionServiceAsyncStub
     from tallystick.v1.schema_pb2_grpc import SchemaServiceAsyncStub
     from tallystick.v1.state_pb2_grpc import StateServiceAsyncStub
     from tallystick.v1.step_pb2_grpc import StepServiceAsyncStub
@@ -102,6 +104,7 @@ class Endpoint:
         self._teams: TeamServiceAsyncStub | None = None
         self._schemas: SchemaServiceAsyncStub | None = None
         self._payloads: PayloadServiceAsyncStub | None = None
+        self._retention: RetentionServiceAsyncStub | None = None
 
     @property
     def state(self) -> StateServiceAsyncStub:
@@ -173,6 +176,13 @@ class Endpoint:
             raise RuntimeError("not connected")
         return self._payloads
 
+    @property
+    def retention(self) -> RetentionServiceAsyncStub:
+        """The calls of the retention service; the channel is open."""
+        if self._retention is None:
+            raise RuntimeError("not connected")
+        return self._retention
+
     def is_connected(self) -> bool:
         """A call may leave now."""
         channel = self._channel
@@ -220,6 +230,7 @@ class Endpoint:
             self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
             self._schemas = schema_pb2_grpc.SchemaServiceStub(self._channel)
+            self._retention = retention_pb2_grpc.RetentionServiceStub(self._channel)
         return self._channel
 
 

@@ -29,6 +29,7 @@ from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
+from tallystick.retention.retention import Retention
 from tallystick.schemas.known import KnownSchemas, SchemaKnowledge
 from tallystick.schemas.registry import Schemas
 from tallystick.schemas.versions import Versions
@@ -160,6 +161,11 @@ class Client:
     def schemas(self) -> Schemas:
         """What events and states must look like: to register, to look at, and to bring older states up."""
         return Schemas(self._calls, namespace=self._namespace, actor=self._actor, consistency=self._consistency)
+
+    @property
+    def retention(self) -> Retention:
+        """How much of its agents' logs the namespace keeps."""
+        return Retention(self._calls, namespace=self._namespace, actor=self._actor, consistency=self._consistency)
 
     def agent(self, name: str, *, branch: str = MAIN) -> Agent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""

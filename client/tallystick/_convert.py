@@ -168,6 +168,7 @@ def checkpoint(message: state_pb2.CheckpointInfo) -> Checkpoint:
         actor=message.actor,
         time_unix_ms=message.time_unix_ms,
         revision=revision(message.revision),
+        is_pinned=message.is_pinned,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
     from tallystick.v1 import payload_pb2 as payload
+    from tallystick.v1 import retention_pb2 as retention
     from tallystick.v1 import schema_pb2 as schema
     from tallystick.v1 import state_pb2 as state
     from tallystick.v1 import step_pb2 as step
@@ -314,3 +315,28 @@ def describe_payload_method(
 def list_payloads_method(endpoint: Endpoint) -> Unary[payload.ListPayloadsRequest, payload.ListPayloadsResponse]:
     """PayloadService.ListPayloads."""
     return endpoint.payloads.ListPayloads
+
+
+def set_retention_method(endpoint: Endpoint) -> Unary[retention.SetRetentionRequest, retention.SetRetentionResponse]:
+    """RetentionService.SetRetention."""
+    return endpoint.retention.SetRetention
+
+
+def get_retention_method(endpoint: Endpoint) -> Unary[retention.GetRetentionRequest, retention.GetRetentionResponse]:
+    """RetentionService.GetRetention."""
+    return endpoint.retention.GetRetention
+
+
+def plan_retention_method(endpoint: Endpoint) -> Unary[retention.PlanRetentionRequest, retention.PlanRetentionResponse]:
+    """RetentionService.PlanRetention."""
+    return endpoint.retention.PlanRetention
+
+
+def run_retention_method(endpoint: Endpoint) -> Unary[retention.RunRetentionRequest, retention.RunRetentionResponse]:
+    """RetentionService.RunRetention."""
+    return endpoint.retention.RunRetention
+
+
+def pin_checkpoint_method(endpoint: Endpoint) -> Unary[retention.PinCheckpointRequest, retention.PinCheckpointResponse]:
+    """RetentionService.PinCheckpoint."""
+    return endpoint.retention.PinCheckpoint

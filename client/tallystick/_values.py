@@ -209,6 +209,7 @@ class Checkpoint:
         pending_calls: calls begun and not answered when it was made, as handed in.
         state_digest: SHA-256 of the canonical JSON of the state.
         hash: of the mutation at `seq`.
+        is_pinned: it stays, with its state, when retention removes the mutations around it.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Checkpoint:
     actor: str
     time_unix_ms: int
     revision: Revision
+    is_pinned: bool = False
 
     @property
     def time(self) -> datetime:

@@ -19,11 +19,12 @@ from tallystick._methods import (
     append_method,
     checkpoint_method,
     describe_lease_method,
+    pin_checkpoint_method,
     release_lease_method,
 )
 from tallystick._reading import ReadableLog
 from tallystick._stream import DEFAULT_WINDOW, AppendStream
-from tallystick._values import MAIN, Appended, Checkpoint, Consistency, Mutation, Operation
+from tallystick._values import MAIN, Appended, Checkpoint, Consistency, Mutation, Operation, Revision
 from tallystick.errors import StaleOwner
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
@@ -32,7 +33,7 @@ from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps
 from tallystick.steps.turn import OnOpen, Turn
 from tallystick.steps.writer import Writer
-from tallystick.v1 import branch_pb2, lease_pb2, state_pb2
+from tallystick.v1 import branch_pb2, lease_pb2, retention_pb2, state_pb2
 
 WriteT = TypeVar(
     "WriteT",
@@ -323,6 +324,31 @@ class WritableLog(ReadableLog):
         request = lease_pb2.DescribeLeaseRequest(agent=self._ref, options=self._calls.session.read_options(consistency))
         answer = await self._calls.read(describe_lease_method, request, consistency=consistency, timeout_s=timeout_s)
         return _convert.lease_info(answer.lease)
+
+    async def pin(self, checkpoint: str, *, timeout_s: float | None = None) -> Revision:
+        """Keeps a checkpoint for good: when retention removes the mutations around it, it stays, with its state.
+
+        Raises:
+            NotFound: there is none of that name.
+            Compacted: its state is gone already.
+        """
+        return await self._pin(checkpoint, timeout_s, is_pinned=True)
+
+    async def unpin(self, checkpoint: str, *, timeout_s: float | None = None) -> Revision:
+        """Lets a checkpoint go with the mutations around it again.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await self._pin(checkpoint, timeout_s, is_pinned=False)
+
+    async def _pin(self, checkpoint: str, timeout_s: float | None, *, is_pinned: bool) -> Revision:
+        request = retention_pb2.PinCheckpointRequest(
+            agent=self._ref, name=checkpoint, is_pinned=is_pinned, actor=self._actor
+        )
+        answer = await self._calls.write(pin_checkpoint_method, request, key="", timeout_s=timeout_s)
+        self._calls.session.saw(answer.revision)
+        return _convert.revision(answer.revision)
 
     async def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
         """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.

@@ -73,6 +73,8 @@ from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 from tallystick.outbox.entries import Entry, ReconcileReport
 from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox, Written
 from tallystick.outbox.reconciling import OnInterference
+from tallystick.retention.retention import Retention
+from tallystick.retention.values import RetainedLog, RetentionInfo, RetentionPlan, RetentionPolicy
 from tallystick.schemas.bringing import Brought
 from tallystick.schemas.known import SchemaKnowledge
 from tallystick.schemas.migrating import CONCURRENCY, MigrationReport, OnProgress
@@ -175,6 +177,11 @@ class SyncClient:
     def schemas(self) -> SyncSchemas:
         """What events and states must look like: to register, to look at, and to bring older states up."""
         return SyncSchemas(self._portal, self._inner.schemas)
+
+    @property
+    def retention(self) -> SyncRetention:
+        """How much of its agents' logs the namespace keeps."""
+        return SyncRetention(self._portal, self._inner.retention)
 
     def agent(self, name: str, *, branch: str = MAIN) -> SyncAgent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""
@@ -832,6 +839,23 @@ class SyncAgent:
     def describe_lease(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> LeaseInfo:
         """Who may write this agent's log; `epoch` is 0 if its lease was never acquired."""
         return self._portal.run(self._inner.describe_lease(consistency=consistency, timeout_s=timeout_s))
+
+    def pin(self, checkpoint: str, *, timeout_s: float | None = None) -> Revision:
+        """Keeps a checkpoint for good: when retention removes the mutations around it, it stays, with its state.
+
+        Raises:
+            NotFound: there is none of that name.
+            Compacted: its state is gone already.
+        """
+        return self._portal.run(self._inner.pin(checkpoint, timeout_s=timeout_s))
+
+    def unpin(self, checkpoint: str, *, timeout_s: float | None = None) -> Revision:
+        """Lets a checkpoint go with the mutations around it again.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return self._portal.run(self._inner.unpin(checkpoint, timeout_s=timeout_s))
 
     def release_lease(self, epoch: int, *, timeout_s: float | None = None) -> LeaseInfo:
         """Ends a lease of this epoch, whoever holds it: for who runs agents, when a holder is known to be gone.
@@ -2069,6 +2093,69 @@ class SyncSchemas:
         return self._inner.payload(mutation)
 
 
+class SyncRetention:
+    """How much of its agents' logs a namespace keeps. Made by `Client.retention`; holds no connection.
+
+    The leader removes what a policy lets go, from time to time: the oldest mutations of each log, and the checkpoints
+    among them that are not pinned. What is left begins with the state that was there, so an agent goes on as before.
+    """
+
+    def __init__(self, portal: Portal, inner: Retention) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def set(self, policy: RetentionPolicy, *, timeout_s: float | None = None) -> RetentionInfo:
+        """Sets the policy of the namespace. Nothing is removed by that: look at `plan` before the leader's next run.
+
+        Example:
+            client.retention.set(RetentionPolicy(max_age_s=30 * 86400, archive="cold"))
+
+        Raises:
+            Unavailable: nothing happened.
+            Undecided: it may be set: set it again.
+        """
+        return self._portal.run(self._inner.set(policy, timeout_s=timeout_s))
+
+    def get(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> RetentionInfo:
+        """The policy of the namespace; one without bounds where none was set."""
+        return self._portal.run(self._inner.get(consistency=consistency, timeout_s=timeout_s))
+
+    def plan(
+        self,
+        policy: RetentionPolicy | None = None,
+        *,
+        prefix: str = "",
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncIterator[RetentionPlan]:
+        """What would go now, log by log, and what holds the rest: of each log of which a policy would remove anything.
+
+        Nothing is changed.
+
+        Args:
+            policy: in place of the one that is set: what would be if it were.
+            prefix: only agents whose names begin so.
+            timeout_s: limits the fetch of each page.
+        """
+        return SyncIterator(
+            self._portal, self._inner.plan(policy, prefix=prefix, consistency=consistency, timeout_s=timeout_s)
+        )
+
+    def run(self, *, prefix: str = "", timeout_s: float | None = None) -> SyncIterator[RetainedLog]:
+        """Has the leader do now what it does from time to time, and tells what went, log by log, until no more is due.
+
+        Who leaves it early is told no more; the leader goes on.
+
+        Args:
+            prefix: only agents whose names begin so.
+            timeout_s: limits each request: the leader answers from time to time, with what it did since.
+
+        Raises:
+            Unavailable: nobody leads, or the leader cannot decide now.
+        """
+        return SyncIterator(self._portal, self._inner.run(prefix=prefix, timeout_s=timeout_s))
+
+
 class SyncContext:
     """A shared document, live. Made by `Client.context`; used as `with`.
 
@@ -3066,6 +3153,7 @@ __all__ = [
     "SyncPendingAppend",
     "SyncPresence",
     "SyncRegisterView",
+    "SyncRetention",
     "SyncSchemas",
     "SyncSetView",
     "SyncSteps",

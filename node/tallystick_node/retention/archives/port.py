@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from concurrent.futures import Executor, Future
+from typing import Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 Apart: TypeAlias = Callable[[Callable[[], str]], Awaitable[str]]
 """Does blocking work beside the loop."""
@@ -34,24 +37,23 @@ class Archive(Protocol):
 
 async def on_a_thread(work: Callable[[], str]) -> str:
     """Does it on a thread of its own, which a process that ends does not wait for: an archive may hang for ever."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str] = loop.create_future()
+    return await asyncio.get_running_loop().run_in_executor(_Daemons(), work)
 
-    def tell(result: str | Exception) -> None:
-        if done.done():
-            return
-        if isinstance(result, Exception):
-            done.set_exception(result)
-        else:
-            done.set_result(result)
 
-    def run() -> None:
-        try:
-            result: str | Exception = work()
-        except Exception as error:  # noqa: BLE001 - handed to who waits, whatever it is
-            result = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, result)
+class _Daemons(Executor):
+    """A thread for each job."""
 
-    threading.Thread(target=run, name="archive", daemon=True).start()
-    return await done
+    def submit(self, job: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
+        """See `Executor`."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(job(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="archive", daemon=True).start()
+        return future
