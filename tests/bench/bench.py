@@ -24,6 +24,7 @@ class Plan:
         latency_s, rate_s: how long one takes.
         agents: how many are stored.
         history: mutations of the long log, as far as they fit into `history_s`.
+        large_history: likewise, of the agent with a long log and a large state.
         steps: completed steps of the agent that is resumed.
         turns: of the conversation whose size on disk is taken.
         kills: how often the leader is killed.
@@ -38,6 +39,7 @@ class Plan:
     kills: int
     steps: int
     turns: int
+    large_history: int
 
 
 FULL: Final = Plan(
@@ -50,6 +52,7 @@ FULL: Final = Plan(
     kills=10,
     steps=10_000,
     turns=2_000,
+    large_history=100_000,
 )
 QUICK: Final = Plan(
     rounds=2,
@@ -61,6 +64,7 @@ QUICK: Final = Plan(
     kills=2,
     steps=1_000,
     turns=500,
+    large_history=5_000,
 )
 
 

@@ -53,6 +53,7 @@ REPEATED: Final = (
 )
 ONCE: Final = (
     Measure("history", reads.long_log),
+    Measure("large", reads.large_state),
     Measure("resume", steps.resumed),
     Measure("conversation", conversation.on_disk),
     Measure("agents", fleet.many_agents),
