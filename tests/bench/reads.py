@@ -72,8 +72,7 @@ async def large_state(bench: Bench) -> list[Reading]:
     readings: list[Reading] = []
     for _ in range(bench.plan.rounds):
         for key, agent, seq in zip(("large_short_ms", "large_long_ms"), (short, long), lengths, strict=True):
-            taken = await latencies_ms(lambda _, agent=agent: agent.rehydrate(), _TURN_S)
-            readings.append(Reading(key, percentile(taken, 0.5), note=f"{seq:,} mutations"))
+            readings.append(Reading(key, await _rehydrate_ms(agent, _TURN_S), note=f"{seq:,} mutations"))
         readings.append(Reading("large_cold_ms", await _cold_ms(long, others)))
     return readings
 
@@ -82,8 +81,11 @@ async def _cold_ms(agent: Agent, others: Sequence[Agent]) -> float:
     """How long it takes when others were read since, as many as have room in a node's memory."""
     for other in others:
         await other.read()
-    (taken_ms,) = await latencies_ms(lambda _: agent.rehydrate(), 0.0)
-    return taken_ms
+    return await _rehydrate_ms(agent, duration_s=0.0)
+
+
+async def _rehydrate_ms(agent: Agent, duration_s: float) -> float:
+    return percentile(await latencies_ms(lambda _: agent.rehydrate(), duration_s), 0.5)
 
 
 def _message(number: int) -> Operation:
