@@ -34,6 +34,7 @@ CLASSES: Final = (
     ("steps/steps", "Steps"),
     ("steps/turn", "Turn"),
     ("outbox/outbox", "Outbox"),
+    ("payloads/payloads", "Payloads"),
     ("_members", "Members"),
     ("_stream", "AppendStream"),
     ("_stream", "PendingAppend"),
@@ -69,7 +70,13 @@ COLLECTIONS: Final = frozenset({"Mapping", "MutableMapping", "MutableSequence", 
 """Bases that twins have too."""
 SKIPPED: Final = frozenset({("Client", "outside"), ("Context", "doc")})
 """Members without a twin: what they give belongs to the thread of the event loop."""
-CALLED_HERE: Final = {("Agent", "step"): ("effect", "on_ambiguous"), ("Schemas", "migrate"): ("progress",)}
+CALLED_HERE: Final = {
+    ("Agent", "step"): ("effect", "on_ambiguous"),
+    ("Schemas", "migrate"): ("progress",),
+    ("Payloads", "put"): ("progress",),
+    ("Payloads", "get"): ("progress",),
+    ("Payloads", "save"): ("progress",),
+}
 """Methods that call what the caller hands in, on the caller's own thread, and the parameters that those are."""
 OWNER: Final = "Client"
 """The class that owns the thread: closing it ends the thread."""

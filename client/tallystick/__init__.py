@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseChange, LeaseInfo
     from tallystick._json import JSON, JSONLike
     from tallystick._members import Members
+    from tallystick._payload_ref import PayloadRef
     from tallystick._status import ContextsStatus, EndpointStatus, Member, MemberInfo, NodeStatus, Role
     from tallystick._stream import AppendStream, PendingAppend
     from tallystick._tls import TLS
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from tallystick.contexts.cursor import Cursor
     from tallystick.history.history import History, MergeResult
     from tallystick.leases.lease import Lease
+    from tallystick.payloads.payloads import Payloads
+    from tallystick.payloads.values import PayloadInfo, PayloadProgress
     from tallystick.retention.retention import Retention
     from tallystick.retention.values import (
         RetainedLog,
@@ -106,6 +109,7 @@ _NAMES: Final = {
     "_client": ("Client", "connect"),
     "_json": ("JSON", "JSONLike"),
     "_members": ("Members",),
+    "_payload_ref": ("PayloadRef",),
     "_status": ("ContextsStatus", "EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
     "_stream": ("AppendStream", "PendingAppend"),
     "_tls": ("TLS",),
@@ -124,6 +128,8 @@ _NAMES: Final = {
     "schemas.registry": ("Schemas",),
     "schemas.values": ("Schema",),
     "history.history": ("History", "MergeResult"),
+    "payloads.payloads": ("Payloads",),
+    "payloads.values": ("PayloadInfo", "PayloadProgress"),
     "supervising": ("Supervisor", "supervise"),
     "steps.steps": ("Steps",),
     "steps.turn": ("Turn",),
@@ -227,6 +233,10 @@ __all__ = [
     "Operation",
     "OperationKind",
     "Overloaded",
+    "PayloadInfo",
+    "PayloadProgress",
+    "PayloadRef",
+    "Payloads",
     "PendingAppend",
     "QuotaExceeded",
     "Reason",

@@ -29,6 +29,7 @@ from tallystick._watch import watch
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
+from tallystick.payloads.payloads import Payloads
 from tallystick.retention.retention import Retention
 from tallystick.schemas.known import KnownSchemas, SchemaKnowledge
 from tallystick.schemas.registry import Schemas
@@ -112,6 +113,7 @@ class Client:
         versions = Versions(KnownSchemas(schemas))
         self._calls = Calls(pool, timeout_s=timeout_s, outside=machine, versions=versions)
         self._members = Members(self._calls)
+        self._payloads = Payloads(self._calls, namespace=namespace, actor=actor, consistency=consistency)
         self._contexts = Contexts(self._calls, namespace=namespace, actor=actor, consistency=consistency)
         self._namespace = namespace
         self._consistency = consistency
@@ -166,6 +168,11 @@ class Client:
     def retention(self) -> Retention:
         """How much of its agents' logs the namespace keeps."""
         return Retention(self._calls, namespace=self._namespace, actor=self._actor, consistency=self._consistency)
+
+    @property
+    def payloads(self) -> Payloads:
+        """Values of any size: bytes that are stored once, and named in what agents store."""
+        return self._payloads
 
     def agent(self, name: str, *, branch: str = MAIN) -> Agent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""

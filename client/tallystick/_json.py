@@ -14,13 +14,15 @@ from typing import Final, TypeAlias
 
 import orjson
 
+from tallystick._payload_ref import PayloadRef
 from tallystick.errors import Corrupt, Invalid, Reason
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 """A JSON value as it comes back: dict, list, str, int, float, bool or None."""
 
 JSONLike: TypeAlias = "Mapping[str, JSONLike] | Sequence[JSONLike] | str | int | float | bool | None"
-"""What is taken as JSON: dicts, lists, tuples and scalars (of these very types; no subclasses of dict or list)."""
+"""What is taken as JSON: dicts, lists, tuples and scalars (of these very types; no subclasses of dict or list), and
+`PayloadRef`."""
 
 MAX_DEPTH: Final = 200
 """How deep a value may nest here; the node's own limit is smaller. It also ends the walk over what holds itself."""
@@ -38,7 +40,7 @@ def encode(value: JSONLike) -> bytes:
     if type(value) not in _PLAIN:
         _check(value, depth=0)
     try:
-        return orjson.dumps(value, option=_OPTIONS)
+        return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError as error:  # orjson.JSONEncodeError is one: an integer beyond 64 bits, a lone surrogate
         raise Invalid(f"not JSON: {error}", reason=Reason.INVALID_JSON) from error
 
@@ -78,5 +80,11 @@ def _check(value: JSONLike, depth: int) -> None:
     elif isinstance(value, list | tuple) and kind in (list, tuple):
         for item in value:
             _check(item, depth + 1)
-    else:
+    elif kind is not PayloadRef:
         raise Invalid(f"not JSON: a value of type {kind.__qualname__}", reason=Reason.INVALID_JSON)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, PayloadRef):
+        return value.to_json()
+    raise TypeError(f"a value of type {type(value).__qualname__}")

@@ -29,6 +29,7 @@ from tallystick.errors import StaleOwner
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 from tallystick.schemas.bringing import Bringer, Brought
+from tallystick.steps.results import may_stand_in
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps
 from tallystick.steps.turn import OnOpen, Turn
@@ -249,8 +250,9 @@ class WritableLog(ReadableLog):
         Args:
             name: unique among the agent's steps.
             effect: called with `args`; may be a coroutine function. If it has a parameter `effect_key`, it gets one
-                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 512 KiB at
-                most (keep what is larger elsewhere, and its address here), which is returned as it will be read back.
+                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 64 MiB at
+                most, which is returned as it will be read back; above 256 KiB the log holds its name, and it is kept as
+                a payload.
             on_ambiguous: `"raise"`; `"retry"` (for effects that may happen twice); `"fail"`; or a function that looks,
                 gets the `Step`, and answers `Happened(result)`, or None if it did not happen: then it is retried.
             on_failed: of a step that failed before: `"raise"`, or `"retry"`.
@@ -263,7 +265,7 @@ class WritableLog(ReadableLog):
         """
         loaded = self._steps.loaded(name)
         if loaded is not None:
-            return decode(loaded)
+            return decode(await self._steps.whole(loaded, timeout_s=timeout_s) if may_stand_in(loaded) else loaded)
         rules = Rules(on_ambiguous, on_failed, cause, timeout_s)
         return await run(self._steps, name, effect, args, rules)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
@@ -28,6 +29,7 @@ from tallystick._events import Event, ForkedEvent
 from tallystick._infos import AgentInfo, BranchInfo, ContextInfo, LeaseInfo
 from tallystick._json import JSON, JSONLike
 from tallystick._members import Members
+from tallystick._payload_ref import PayloadRef
 from tallystick._portal import Portal, SyncIterator
 from tallystick._reading import DEFAULT_TAIL
 from tallystick._status import EndpointStatus, MemberInfo, NodeStatus
@@ -73,6 +75,9 @@ from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 from tallystick.outbox.entries import Entry, ReconcileReport
 from tallystick.outbox.outbox import DEFAULT_PATIENCE_S, Outbox, Written
 from tallystick.outbox.reconciling import OnInterference
+from tallystick.payloads.payloads import Payloads
+from tallystick.payloads.sources import Source
+from tallystick.payloads.values import OnPayloadProgress, PayloadInfo
 from tallystick.retention.retention import Retention
 from tallystick.retention.values import RetainedLog, RetentionInfo, RetentionPlan, RetentionPolicy
 from tallystick.schemas.bringing import Brought
@@ -182,6 +187,11 @@ class SyncClient:
     def retention(self) -> SyncRetention:
         """How much of its agents' logs the namespace keeps."""
         return SyncRetention(self._portal, self._inner.retention)
+
+    @property
+    def payloads(self) -> SyncPayloads:
+        """Values of any size: bytes that are stored once, and named in what agents store."""
+        return SyncPayloads(self._portal, self._inner.payloads)
 
     def agent(self, name: str, *, branch: str = MAIN) -> SyncAgent:
         """The agent of this name, whether it exists yet or not, on a branch; nothing is sent."""
@@ -771,8 +781,9 @@ class SyncAgent:
         Args:
             name: unique among the agent's steps.
             effect: called with `args`; may be a coroutine function. If it has a parameter `effect_key`, it gets one
-                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 512 KiB at
-                most (keep what is larger elsewhere, and its address here), which is returned as it will be read back.
+                that is equal for all attempts: hand it to whom the effect is asked of. It returns JSON of 64 MiB at
+                most, which is returned as it will be read back; above 256 KiB the log holds its name, and it is kept as
+                a payload.
             on_ambiguous: `"raise"`; `"retry"` (for effects that may happen twice); `"fail"`; or a function that looks,
                 gets the `Step`, and answers `Happened(result)`, or None if it did not happen: then it is retried.
             on_failed: of a step that failed before: `"raise"`, or `"retry"`.
@@ -1230,10 +1241,14 @@ class SyncSteps:
     ) -> Step:
         """Ends an attempt with what it returned, for good.
 
+        A result above 256 KiB is put as a payload, and its name stands in the log; `begin`, `get` and `Agent.step` give
+        it whole.
+
         Raises:
             Conflict: another attempt is under way, or it has ended.
             NotFound: the step was never begun.
-            Invalid: the result is not JSON, or larger than 512 KiB.
+            Invalid: the result is not JSON, or larger than 64 MiB.
+            QuotaExceeded: the namespace has no room for a large one.
         """
         return self._portal.run(
             self._inner.complete(
@@ -1278,7 +1293,7 @@ class SyncSteps:
         """The steps, by name, as far as they were begun. `timeout_s` limits the fetch of each page.
 
         Args:
-            results: with what came of each.
+            results: with what came of each; of a large result, what stands for it (`Step.payload`).
 
         Raises:
             NotFound: the agent does not exist.
@@ -1296,8 +1311,16 @@ class SyncSteps:
         return self._portal.run(self._inner.load(timeout_s=timeout_s))
 
     def loaded(self, name: str) -> bytes | None:
-        """What a completed step returned, as JSON text, if it was loaded."""
+        """What a completed step returned, as JSON text, if it was loaded; of a large result, what stands for it."""
         return self._inner.loaded(name)
+
+    def whole(self, text: bytes, *, timeout_s: float | None = None) -> bytes:
+        """A result, as JSON text, for what was loaded of it.
+
+        Raises:
+            NotFound: it is a large one, and its payload is gone.
+        """
+        return self._portal.run(self._inner.whole(text, timeout_s=timeout_s))
 
     def forget(self) -> None:
         """Forgets what was loaded; for a new agent of the same name."""
@@ -1462,6 +1485,103 @@ class SyncOutbox:
     def discard(self, *numbers: int) -> None:
         """Forgets what was refused: these, or all."""
         self._portal.run(self._inner.discard(*numbers))
+
+
+class SyncPayloads:
+    """The payloads of a namespace: bytes of any size up to 1 GiB, each of their chunks stored once. Made by
+    `Client.payloads`.
+
+    A payload is kept while a log names it (`PayloadRef` in an operation, an event, a result, a checkpoint's metadata),
+    and for a time after it was put last; the nodes' configuration says how long (24 h).
+
+    Every method may raise `Unavailable` (nothing happened). `timeout_s` limits each call to the nodes, retries
+    included; the whole takes as long as it takes.
+    """
+
+    def __init__(self, portal: Portal, inner: Payloads) -> None:
+        self._portal = portal
+        self._inner = inner
+
+    def put(
+        self, source: Source, *, progress: OnPayloadProgress | None = None, timeout_s: float | None = None
+    ) -> PayloadRef:
+        """Stores bytes. Chunks that the namespace has do not travel, whoever put them: what is put again costs little.
+
+        Example:
+            report = client.payloads.put(Path("report.pdf"))
+            agent.append(ops.set("/report", report))
+
+        Args:
+            source: bytes, the path of a file, or an (asynchronous) iterable of bytes, which is read once.
+            progress: is told, as chunks are there, how far it is.
+
+        Returns:
+            What names it in a value.
+
+        Raises:
+            QuotaExceeded: `PAYLOAD_QUOTA`: it is larger than 1 GiB, or the namespace has no room.
+            Undecided: it may have been stored; put it again.
+            OSError: the file cannot be read.
+        """
+        return self._portal.run_with(lambda here: self._inner.put(source, progress=here(progress), timeout_s=timeout_s))
+
+    def get(
+        self, ref: PayloadRef | JSON, *, progress: OnPayloadProgress | None = None, timeout_s: float | None = None
+    ) -> bytes:
+        """All bytes of a payload, in memory.
+
+        Args:
+            ref: what names it: what `put` returned, or an object in a state.
+
+        Raises:
+            NotFound: `PAYLOAD_NOT_FOUND`: it was never put, or was collected since nothing named it.
+            Invalid: that names no payload.
+            Corrupt: no node has it whole.
+        """
+        return self._portal.run_with(lambda here: self._inner.get(ref, progress=here(progress), timeout_s=timeout_s))
+
+    def open(self, ref: PayloadRef | JSON, *, timeout_s: float | None = None) -> SyncIterator[bytes]:
+        """The bytes of a payload in order, in pieces of at most 256 KiB, each of them checked.
+
+        Raises: as `get`.
+        """
+        return SyncIterator(self._portal, self._inner.open(ref, timeout_s=timeout_s))
+
+    def save(
+        self,
+        ref: PayloadRef | JSON,
+        path: str | PathLike[str],
+        *,
+        progress: OnPayloadProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Writes a payload to a file, which is there whole or not at all. A second attempt goes on where one ended.
+
+        Until then it stands beside it as `<name>.<id>.part`.
+
+        Raises: as `get`; OSError: the file cannot be written.
+        """
+        self._portal.run_with(lambda here: self._inner.save(ref, path, progress=here(progress), timeout_s=timeout_s))
+
+    def describe(
+        self, ref: PayloadRef | JSON, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> PayloadInfo:
+        """A payload as it is kept: its size, how many places name it, since when.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        return self._portal.run(self._inner.describe(ref, consistency=consistency, timeout_s=timeout_s))
+
+    def list(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> SyncIterator[PayloadInfo]:
+        """The payloads of the namespace, by id. `timeout_s` limits the fetch of each page."""
+        return SyncIterator(self._portal, self._inner.list(consistency=consistency, timeout_s=timeout_s))
+
+    def stored_bytes(self, *, consistency: Consistency | None = None, timeout_s: float | None = None) -> int:
+        """What all payloads of the namespace take, each chunk counted once; at most 16 GiB."""
+        return self._portal.run(self._inner.stored_bytes(consistency=consistency, timeout_s=timeout_s))
 
 
 class SyncMembers:
@@ -3150,6 +3270,7 @@ __all__ = [
     "SyncMapView",
     "SyncMembers",
     "SyncOutbox",
+    "SyncPayloads",
     "SyncPendingAppend",
     "SyncPresence",
     "SyncRegisterView",

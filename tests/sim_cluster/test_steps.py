@@ -9,7 +9,7 @@ import pytest
 
 from tallystick import Agent, Conflict, Happened, Invalid, NotFound, Reason, StaleOwner, Step, StepStatus, ops
 from tallystick._json import JSON
-from tallystick.steps import StepError
+from tallystick.steps import StepError, results
 from tallystick.testing import SimCluster
 
 
@@ -148,12 +148,13 @@ def test_the_effects_key_is_equal_for_all_attempts() -> None:
     run(scenario)
 
 
-def test_what_cannot_be_kept_has_happened() -> None:
+def test_what_cannot_be_kept_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(agent: Agent, _: Effects) -> None:
         with pytest.raises(Invalid):
             await agent.step("odd", lambda: float("nan"))
+        monkeypatch.setattr(results, "RESULT_BYTES", 300_000)
         with pytest.raises(Invalid) as caught:
-            await agent.step("large", lambda: "x" * (512 * 1024))
+            await agent.step("large", lambda: "x" * 300_000)
         assert caught.value.reason is Reason.TOO_LARGE
         assert {step.name: step.status async for step in agent.steps.list()} == {
             "odd": StepStatus.BEGUN,

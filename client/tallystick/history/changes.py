@@ -3,6 +3,7 @@
 Rules of this file:
 - Pure: two values in, a list out. Applied in order, the changes turn the first value into the second.
 - JSON's equality, not Python's: `true` is not 1, and 1 is not 1.0.
+- The name of a payload changes whole: nodes keep what is named by an object that stands whole in one value.
 - Lists are compared by place, after what is equal at both ends is set aside: a list that grew or shrank anywhere in one
   piece gives just that piece. It is not the shortest difference of lists changed in many places, but takes linear time.
 """
@@ -17,6 +18,7 @@ from typing import Literal
 import orjson
 
 from tallystick._json import JSON
+from tallystick._payload_ref import PAYLOAD
 from tallystick._pointer import pointer
 
 
@@ -69,7 +71,7 @@ def digest(value: JSON) -> bytes:
 
 
 def _diff(path: str, before: JSON, after: JSON) -> Iterator[StateChange]:
-    if isinstance(before, dict) and isinstance(after, dict):
+    if isinstance(before, dict) and isinstance(after, dict) and PAYLOAD not in before and PAYLOAD not in after:
         yield from _diff_objects(path, before, after)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _diff_lists(path, before, after)

@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeGuard
 
 from tallystick._json import JSON
+from tallystick._payload_ref import PAYLOAD
 from tallystick._pointer import pointer
 from tallystick.history.changes import canonical, same
 
@@ -96,7 +97,7 @@ class _Merger:
             return ours
         if _same(base, ours):
             return theirs
-        if isinstance(base, dict) and isinstance(ours, dict) and isinstance(theirs, dict):
+        if _is_open(base) and _is_open(ours) and _is_open(theirs):
             return self._object(path, base, ours, theirs)
         if isinstance(base, list) and isinstance(ours, list) and isinstance(theirs, list):
             return self._list(path, base, ours, theirs)
@@ -220,3 +221,8 @@ def _same(one: Side, other: Side) -> bool:
     if isinstance(one, Nothing) or isinstance(other, Nothing):
         return one is other
     return same(one, other)
+
+
+def _is_open(side: Side) -> TypeGuard[dict[str, JSON]]:
+    """An object that is merged member by member; the name of a payload is not."""
+    return isinstance(side, dict) and PAYLOAD not in side

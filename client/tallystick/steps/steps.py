@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from tallystick._json import JSONLike, encode
+from tallystick._json import JSONLike
 from tallystick._methods import begin_step_method, end_step_method, get_step_method, list_steps_method
 from tallystick._values import Consistency
 from tallystick.errors import NotFound, Reason
+from tallystick.payloads.payloads import Payloads
+from tallystick.steps.results import Results
 from tallystick.steps.values import Step, StepError, StepStatus, step_of
 from tallystick.steps.writer import Writer
 from tallystick.v1 import step_pb2
@@ -62,6 +64,8 @@ class Steps:
         self._calls, self._ref = writer.calls, writer.ref
         self._consistency = consistency
         self._loaded: dict[str, bytes] = {}
+        payloads = Payloads(writer.calls, namespace=writer.ref.namespace, actor=writer.actor, consistency=consistency)
+        self._results = Results(payloads)
 
     async def begin(
         self,
@@ -88,7 +92,7 @@ class Steps:
         request = step_pb2.BeginStepRequest(name=name, retry_of=retry_of, input_digest=input_digest, cause=cause)
         answer = await self._writer.write(begin_step_method, request, timeout_s, idempotency_key)
         self._calls.session.saw(answer.step.revision)
-        return BegunStep(step_of(answer.step), answer.granted)
+        return BegunStep(await self._whole(step_of(answer.step), timeout_s), answer.granted)
 
     async def complete(
         self,
@@ -102,12 +106,17 @@ class Steps:
     ) -> Step:
         """Ends an attempt with what it returned, for good.
 
+        A result above 256 KiB is put as a payload, and its name stands in the log; `begin`, `get` and `Agent.step` give
+        it whole.
+
         Raises:
             Conflict: another attempt is under way, or it has ended.
             NotFound: the step was never begun.
-            Invalid: the result is not JSON, or larger than 512 KiB.
+            Invalid: the result is not JSON, or larger than 64 MiB.
+            QuotaExceeded: the namespace has no room for a large one.
         """
-        end = step_pb2.EndStepRequest(name=name, attempt=attempt, result=encode(result), cause=cause)
+        text = await self._results.keep(result, timeout_s)
+        end = step_pb2.EndStepRequest(name=name, attempt=attempt, result=text, cause=cause)
         return await self._end(end, idempotency_key, timeout_s)
 
     async def fail(
@@ -144,7 +153,7 @@ class Steps:
         options = self._calls.session.read_options(consistency)
         request = step_pb2.GetStepRequest(agent=self._ref, options=options, name=name)
         answer = await self._calls.read(get_step_method, request, consistency=consistency, timeout_s=timeout_s)
-        return step_of(answer.step)
+        return await self._whole(step_of(answer.step), timeout_s)
 
     def list(
         self, *, results: bool = False, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -152,7 +161,7 @@ class Steps:
         """The steps, by name, as far as they were begun. `timeout_s` limits the fetch of each page.
 
         Args:
-            results: with what came of each.
+            results: with what came of each; of a large result, what stands for it (`Step.payload`).
 
         Raises:
             NotFound: the agent does not exist.
@@ -174,12 +183,24 @@ class Steps:
         return len(self._loaded)
 
     def loaded(self, name: str) -> bytes | None:
-        """What a completed step returned, as JSON text, if it was loaded."""
+        """What a completed step returned, as JSON text, if it was loaded; of a large result, what stands for it."""
         return self._loaded.get(name)
+
+    async def whole(self, text: bytes, *, timeout_s: float | None = None) -> bytes:
+        """A result, as JSON text, for what was loaded of it.
+
+        Raises:
+            NotFound: it is a large one, and its payload is gone.
+        """
+        return await self._results.whole(text, timeout_s)
 
     def forget(self) -> None:
         """Forgets what was loaded; for a new agent of the same name."""
         self._loaded = {}
+
+    async def _whole(self, step: Step, timeout_s: float | None) -> Step:
+        text = await self._results.whole(step.result_json, timeout_s)
+        return step if text is step.result_json else replace(step, result_json=text)
 
     async def _end(
         self, request: step_pb2.EndStepRequest, idempotency_key: str | None, timeout_s: float | None

@@ -9,9 +9,11 @@ from typing import Final
 
 from tallystick import _convert
 from tallystick._json import JSON, JSONLike, decode
+from tallystick._payload_ref import PayloadRef
 from tallystick._times import to_time
 from tallystick._values import Revision
 from tallystick.errors import Corrupt
+from tallystick.steps.results import stand_in
 from tallystick.v1 import step_pb2
 
 
@@ -68,6 +70,11 @@ class Step:
     def result(self) -> JSON:
         """What a completed step returned, decoded."""
         return decode(self.result_json)
+
+    @property
+    def payload(self) -> PayloadRef | None:
+        """What the result stands for, in a list: `Steps.get` fetches it. None: the result stands there itself."""
+        return stand_in(self.result)
 
     @property
     def begun(self) -> datetime:

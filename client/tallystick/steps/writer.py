@@ -24,7 +24,7 @@ class Writer:
     def __init__(self, calls: Calls, ref: common_pb2.AgentRef, fence: Fence, actor: str) -> None:
         self.calls = calls
         self.ref = ref
-        self._actor = actor
+        self.actor = actor
         self._fence = fence
 
     async def write(
@@ -41,7 +41,7 @@ class Writer:
         """
         request.agent.CopyFrom(self.ref)
         request.idempotency_key = idempotency_key or self.calls.outside.new_key()
-        request.epoch, request.actor = self._fence.epoch, self._actor
+        request.epoch, request.actor = self._fence.epoch, self.actor
         try:
             return await self.calls.write(method, request, key=request.idempotency_key, timeout_s=timeout_s)
         except StaleOwner:
