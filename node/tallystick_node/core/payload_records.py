@@ -81,11 +81,10 @@ class ChunkRecord(NamedTuple):
 
 
 class PayloadUsage(NamedTuple):
-    """What a namespace's payloads take: chunks and manifests. `time_unix_ms`: of the newest thing decided of them."""
+    """What a namespace's payloads take: chunks and manifests."""
 
     namespace: str
     stored_bytes: int = 0
-    time_unix_ms: int = 0
 
 
 class PayloadChange(enum.IntEnum):

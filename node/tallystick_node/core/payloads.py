@@ -4,8 +4,8 @@ Rules of this file:
 - A payload is of chunks that are there, and what a log refers to is there: both are looked up where it is decided, so
   a race with the collection has one outcome on every replica.
 - Nothing that is referred to goes, and no chunk that a payload has.
-- Times are those of commands. Time within a namespace's payloads never falls, so that a node whose clock is behind
-  puts nothing that is old at once.
+- Times are those of commands. What is touched again is never older than before; but a clock that was far ahead once
+  holds back the collection of nothing but what was touched by it.
 - What is repeated is told apart by what it names, and has no event; that it touches what it names makes none either.
 """
 
@@ -133,22 +133,21 @@ def payload_cost_bytes(record: PayloadRecord) -> int:
 
 def _released(tables: Tables, namespace: str, gone: Mapping[bytes, int], time_unix_ms: int) -> None:
     """So many references to each payload are gone: to its collection the time counts from here."""
-    if not gone:
-        return
-    time_unix_ms = _stamp(tables, namespace, time_unix_ms, 0)
     for each, count in gone.items():
         record = tables.payloads.payload(namespace, each)
         if record is not None:
             left = record.references - count
-            tables.payloads.save(record._replace(references=left, touched_unix_ms=time_unix_ms))
+            tables.payloads.save(_touched(record._replace(references=left), time_unix_ms))
 
 
-def _stamp(tables: Tables, namespace: str, time_unix_ms: int, more_bytes: int) -> int:
-    """The time of what is decided now; and so many bytes more are stored."""
+def _touched(record: PayloadRecord, time_unix_ms: int) -> PayloadRecord:
+    return record._replace(touched_unix_ms=max(record.touched_unix_ms, time_unix_ms))
+
+
+def _count(tables: Tables, namespace: str, more_bytes: int) -> None:
+    """So many bytes more are stored."""
     usage = tables.payloads.usage(namespace)
-    time_unix_ms = max(time_unix_ms, usage.time_unix_ms)
-    tables.payloads.save_usage(usage._replace(stored_bytes=usage.stored_bytes + more_bytes, time_unix_ms=time_unix_ms))
-    return time_unix_ms
+    tables.payloads.save_usage(usage._replace(stored_bytes=usage.stored_bytes + more_bytes))
 
 
 def _check_room(tables: Tables, namespace: str, more_bytes: int) -> None:
@@ -168,10 +167,13 @@ def _put_chunks(tables: Tables, command: PutChunks) -> Applied:
     new = [each for each in contents if each not in there]
     more_bytes = sum(chunk_cost_bytes(len(contents[each])) for each in new)
     _check_room(tables, command.namespace, more_bytes)
-    time_unix_ms = _stamp(tables, command.namespace, command.time_unix_ms, more_bytes)
-    tables.payloads.save_chunks([chunk._replace(touched_unix_ms=time_unix_ms) for chunk in there.values()])
+    time_unix_ms = command.time_unix_ms
+    tables.payloads.save_chunks(
+        [chunk._replace(touched_unix_ms=max(chunk.touched_unix_ms, time_unix_ms)) for chunk in there.values()]
+    )
     if not new:
         return Applied(ChunksStored(tables.position, 0, replayed=True))
+    _count(tables, command.namespace, more_bytes)
     for each in new:
         tables.payloads.add_chunk(command.namespace, each, contents[each], time_unix_ms)
     event = PayloadDecided(
@@ -191,7 +193,7 @@ def _put_chunks(tables: Tables, command: PutChunks) -> Applied:
 def _put_payload(tables: Tables, command: PutPayload) -> Applied:
     known = tables.payloads.payload(command.namespace, payload_id(command.manifest))
     if known is not None:
-        touched = known._replace(touched_unix_ms=_stamp(tables, command.namespace, command.time_unix_ms, 0))
+        touched = _touched(known, command.time_unix_ms)
         tables.payloads.save(touched)
         return Applied(PayloadStored(touched.position, touched, replayed=True))
     refs = chunks_of(command.manifest)
@@ -204,14 +206,13 @@ def _put_payload(tables: Tables, command: PutPayload) -> Applied:
         size_bytes=size_bytes,
         chunks=len(refs),
         references=0,
-        created_unix_ms=0,
-        touched_unix_ms=0,
+        created_unix_ms=command.time_unix_ms,
+        touched_unix_ms=command.time_unix_ms,
         actor=command.actor,
     )
     cost_bytes = payload_cost_bytes(record)
     _check_room(tables, command.namespace, cost_bytes)
-    time_unix_ms = _stamp(tables, command.namespace, command.time_unix_ms, cost_bytes)
-    record = record._replace(created_unix_ms=time_unix_ms, touched_unix_ms=time_unix_ms)
+    _count(tables, command.namespace, cost_bytes)
     tables.payloads.add(record, command.manifest)
     tables.payloads.save_chunks([chunk._replace(holders=chunk.holders + 1) for chunk in chunks])
     event = PayloadDecided(
@@ -221,7 +222,7 @@ def _put_payload(tables: Tables, command: PutPayload) -> Applied:
         hash=record.id,
         chunks=record.chunks,
         size_bytes=size_bytes,
-        time_unix_ms=time_unix_ms,
+        time_unix_ms=record.created_unix_ms,
         actor=command.actor,
     )
     tables.add_event(event)
@@ -281,13 +282,14 @@ def _collect(tables: Tables, command: CollectPayloads) -> Applied:
         return Applied(Collected(tables.position, 0, 0, replayed=True))
     freed_bytes = sum(payload_cost_bytes(record) for record in payloads)
     freed_bytes += sum(chunk_cost_bytes(chunk.size_bytes) for chunk in chunks)
+    _count(tables, command.namespace, -freed_bytes)
     event = PayloadsCollected(
         position=tables.position + 1,
         namespace=command.namespace,
         hash=hashlib.sha256(b"".join([*(each.id for each in payloads), *(each.hash for each in chunks)])).digest(),
         payloads=len(payloads),
         chunks=len(chunks),
-        time_unix_ms=_stamp(tables, command.namespace, command.time_unix_ms, -freed_bytes),
+        time_unix_ms=command.time_unix_ms,
     )
     tables.add_event(event)
     return Applied(Collected(event.position, len(payloads), len(chunks)), (event,))

@@ -22,7 +22,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import branches, contexts, editing, leases, steps, teams
+from tallystick_node.sim import branches, contexts, editing, leases, payloads, steps, teams
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
@@ -103,6 +103,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
             _fail("leases", complaint)
         for complaint in await contexts.broken(client, documents, records.contexts):
             _fail("contexts", complaint)
+        for complaint in await payloads.broken(cluster, client, records.payloads, living, payloads.GONE_S):
+            _fail("payloads", complaint)
     judge(records, log.events, settled(records.history, log.places, at_s=cluster.now_s))
 
 
@@ -194,7 +196,7 @@ async def _log(client: Client, records: Records) -> _Log:
     places: dict[tuple[str, str], int] = {}
     taken: set[tuple[str, str]] = set()
     async for info in client.agents():
-        if info.name.startswith(branches.PREFIX):
+        if info.name.startswith((branches.PREFIX, payloads.PREFIX)):
             continue
         agent = client.agent(info.name)
         async for each in agent.log():

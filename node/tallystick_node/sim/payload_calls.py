@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import grpc
 
 from tallystick import Client, Consistency
-from tallystick._calls import Calls
+from tallystick._calls import AttemptError, Calls
 from tallystick._failures import failure_of
 from tallystick._methods import (
     describe_payload_method,
@@ -86,7 +86,11 @@ class PayloadCalls:
     ) -> list[payload_pb2.GetPayloadResponse]:
         """The parts of a payload, by one attempt at one node."""
         endpoint = self._calls.endpoints.for_any(self._calls.outside.clock())
-        await self._calls.ready(endpoint, self._calls.timeout_s)
+        try:
+            await self._calls.ready(endpoint, self._calls.timeout_s)
+        except AttemptError as attempt:
+            self._calls.failed(endpoint, attempt.failure)
+            raise attempt.failure.error from attempt
         request = payload_pb2.GetPayloadRequest(
             namespace=self._namespace,
             options=self._calls.session.read_options(how),
@@ -100,7 +104,9 @@ class PayloadCalls:
             while isinstance(part := await call.read(), payload_pb2.GetPayloadResponse):
                 parts.append(part)
         except grpc.aio.AioRpcError as rpc:
-            raise failure_of(rpc, writes=False, endpoint=endpoint.address).error from rpc
+            failure = failure_of(rpc, writes=False, endpoint=endpoint.address)
+            self._calls.failed(endpoint, failure)
+            raise failure.error from rpc
         finally:
             call.cancel()
         return parts

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.judge import PromiseBroken, recover
 from tallystick_node.sim.nemesis import Nemesis, Step, run_script
+from tallystick_node.sim.payloads import GRACE_S
 from tallystick_node.sim.workload import Workload
 
 SECONDS: float = 20.0
@@ -45,7 +46,7 @@ class Plan:
     Attributes:
         kinds: kinds of faults; None: all.
         contexts: the nodes hold contexts, whatever the seed says.
-        make_cluster: makes the cluster, called with `nodes` and `seed=`; tests put broken ones here.
+        make_cluster: makes the cluster, called with `nodes`, `seed=` and settings; tests put broken ones here.
     """
 
     seed: int
@@ -75,7 +76,9 @@ def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Faile
     """Runs a seed, with its own script or another."""
     steps = plan.script() if script is None else list(script)
     seed = plan.seed
-    with plan.make_cluster(plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=plan.has_contexts) as cluster:
+    with plan.make_cluster(
+        plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=plan.has_contexts, payload_grace_s=GRACE_S
+    ) as cluster:
         try:
             records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))
         except PromiseBroken as error:

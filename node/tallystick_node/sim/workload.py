@@ -1,5 +1,5 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
-that come and go; holders of leases; agents that are forked; and agents that pay each other.
+that come and go; holders of leases; agents that are forked; agents that pay each other; and payloads that are named.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -23,13 +23,14 @@ from tallystick._values import Appended
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import branches, contexts, editing, leases, teams
+from tallystick_node.sim import branches, contexts, editing, leases, payloads, teams
 from tallystick_node.sim.branches import BranchRecords, Forker
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
 from tallystick_node.sim.editing import Editor, EditRecords, Edits
 from tallystick_node.sim.keeping import Keeper
 from tallystick_node.sim.leases import Holder, LeaseRecords
+from tallystick_node.sim.payloads import PayloadRecords, Putter
 from tallystick_node.sim.roaming import Roamer
 from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
 from tallystick_node.sim.teams import Payer, TeamRecords
@@ -70,6 +71,7 @@ class Records:
         leases: of agents that have an owner.
         steps: of agents that do things once.
         teams: of agents that pay each other.
+        payloads: of agents that name payloads.
         edits: of those that are edited, by guid.
         branches: of agents that are forked.
     """
@@ -82,6 +84,7 @@ class Records:
     leases: LeaseRecords = field(default_factory=LeaseRecords)
     steps: StepRecords = field(default_factory=StepRecords)
     teams: TeamRecords = field(default_factory=TeamRecords)
+    payloads: PayloadRecords = field(default_factory=PayloadRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
     branches: BranchRecords = field(default_factory=BranchRecords)
 
@@ -121,6 +124,9 @@ class Workload:
             for number in range(teams.PAYERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._pay(f"payer-{number}", rng))
+            for number in range(payloads.PUTTERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._store(f"putter-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -137,6 +143,8 @@ class Workload:
             async for event in client.watch(after=Revision(1, 0)):
                 if branches.is_forked(event):
                     self.records.branches.watched.append(event)
+                elif payloads.is_let_go(event):
+                    continue
                 elif isinstance(event, MutationEvent):
                     self.records.watched.append(watched_mutation(event.agent, event.mutation.revision.position))
                 elif isinstance(event, CheckpointEvent):
@@ -162,6 +170,10 @@ class Workload:
     async def _pay(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             await Payer(self.records.teams, client, name, rng).run(self._cluster, self._ends_s)
+
+    async def _store(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Putter(self._cluster, self.records.payloads, client, name, rng).run(self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:

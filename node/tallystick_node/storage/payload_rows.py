@@ -25,8 +25,7 @@ from tallystick_node.storage.sums import check_sum, row_sum, step_sum
 
 PAYLOAD_TABLES: Final = (
     """CREATE TABLE payload_usage (
-        namespace TEXT PRIMARY KEY, stored_bytes INTEGER NOT NULL, time_unix_ms INTEGER NOT NULL,
-        sum INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
+        namespace TEXT PRIMARY KEY, stored_bytes INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
     """CREATE TABLE payloads (
         position INTEGER PRIMARY KEY,
         namespace TEXT NOT NULL, id BLOB NOT NULL, size_bytes INTEGER NOT NULL, chunks INTEGER NOT NULL,
@@ -58,7 +57,7 @@ PAYLOAD_SELECT: Final = (
 CHUNK_SELECT: Final = "SELECT number, namespace, hash, size_bytes, holders, touched_unix_ms, sum FROM chunks"
 """Begins a statement whose rows `chunk_of` reads. The partial index wants `holders = 0` in those of unheld ones."""
 
-USAGE_SELECT: Final = "SELECT namespace, stored_bytes, time_unix_ms, sum FROM payload_usage"
+USAGE_SELECT: Final = "SELECT namespace, stored_bytes, sum FROM payload_usage"
 """Begins a statement whose rows `usage_of` reads."""
 
 PAYLOAD_UPSERT: Final = "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -58,7 +58,7 @@ class SqlPayloadTables:
     def save_usage(self, usage: PayloadUsage) -> None:
         """See `PayloadTables`."""
         if usage.stored_bytes:
-            self._sql.execute("INSERT OR REPLACE INTO payload_usage VALUES (?, ?, ?, ?)", usage_row(usage))
+            self._sql.execute("INSERT OR REPLACE INTO payload_usage VALUES (?, ?, ?)", usage_row(usage))
         else:
             self._sql.execute("DELETE FROM payload_usage WHERE namespace = ?", (usage.namespace,))
 
