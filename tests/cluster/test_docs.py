@@ -3,9 +3,9 @@
 Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
-- In a `console` block, `$ tallystick status|agent|team|context|certs`, `$ tallystick member list|lead`, `$ python NAME`
-  and `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked, of `curl` the
-  address; `$ make` has to name a target. Anything else is refused here, so that nothing is left untried.
+- In a `console` block, `$ tallystick status|agent|team|context|payload|certs`, `$ tallystick member list|lead`,
+  `$ python NAME` and `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked,
+  of `curl` the address; `$ make` has to name a target. Anything else is refused here, so that nothing is left untried.
 - A `js` block joins with the stock Yjs client: its address has to be one; `test_yjs` runs such clients.
 - A `toml` block is a node's configuration; the `TALLYSTICK_` variables of an `sh` block have to exist.
 """
@@ -162,7 +162,11 @@ class Reader:
         match words:
             case ["openssl", ("genpkey" | "pkey"), *_]:
                 await self.command(*words)
-            case ["tallystick", ("status" | "agent" | "lease" | "team" | "context" | "certs" | "verify"), *_]:
+            case [
+                "tallystick",
+                ("status" | "agent" | "lease" | "team" | "context" | "payload" | "certs" | "verify"),
+                *_,
+            ]:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)

@@ -1,5 +1,5 @@
-"""The command line: `tallystick serve | dev | status | agent | team | lease | context | verify | member | certs |
-completion`.
+"""The command line: `tallystick serve | dev | status | agent | team | lease | context | payload | verify | member |
+certs | completion`.
 
 Rules of this package:
 - A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "team": "Several agents at once: where they were together, and back to there.",
     "lease": "Who may write which agent's log.",
     "context": "Documents that agents share.",
+    "payload": "Large values, stored once and named in what agents store.",
     "verify": "Whether what is kept is what was decided.",
     "member": "Who is of the cluster, and who leads it.",
     "certs": "Make a CA and certificates, for development.",
