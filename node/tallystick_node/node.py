@@ -21,6 +21,7 @@ from tallystick.errors import NoLeader
 from tallystick.peer.v1.peer_pb2 import RaftMessage
 from tallystick_node.access import Access
 from tallystick_node.api.branch_service import BranchService
+from tallystick_node.api.causality_service import CausalityService
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.header import Headers
@@ -32,6 +33,7 @@ from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
 from tallystick_node.api.team_service import TeamService
 from tallystick_node.branch_store import BranchStore
+from tallystick_node.causality.store import CausalityStore
 from tallystick_node.config.values import NodeConfig, TLSConfig
 from tallystick_node.consensus.digests import ReplicaDivergedError
 from tallystick_node.consensus.members import Member, Members, from_proto
@@ -192,6 +194,7 @@ class Node:
         headers = Headers(self._config.node_id, self._status.whereabouts)
         store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
         leases = LeaseStore(self._access, self._database.reads.leases, self._host.unix_ms)
+        causality = CausalityStore(self._access, self._database.reads.causality, self._feed, self._sharing.observed)
         return ClientServer(
             self._host,
             StateService(store, leases, headers),
@@ -206,6 +209,7 @@ class Node:
             BranchService(BranchStore(self._access, self._database.reads, self._host.unix_ms), headers),
             TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
             PayloadService(PayloadStore(self._access, self._database.reads.payloads, self._host.unix_ms), headers),
+            causality=CausalityService(causality, headers),
         )
 
     def _make_web_server(self) -> WebServer:

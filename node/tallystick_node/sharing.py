@@ -13,6 +13,7 @@ from tallystick_node.context_store.compacting import Compacting, SealWatch
 from tallystick_node.context_store.decided import DecidedContexts
 from tallystick_node.context_store.merged.contexts import MergedContexts
 from tallystick_node.context_store.merged.following import Following
+from tallystick_node.context_store.merged.observed import ObservedContexts
 from tallystick_node.context_store.merged.questions import Questions
 from tallystick_node.context_store.verifying import Verifying
 from tallystick_node.contexts.absent import NoDocuments
@@ -61,6 +62,7 @@ class Sharing:
         node_id, voters = config.node_id, among.voters
         self.hub = Hub(self.documents, node_id=node_id, clock=host.clock, unix_ms=host.unix_ms, voters=voters)
         self.merged = MergedContexts(decided, self.hub)
+        self.observed = ObservedContexts(decided, self.merged, self.hub)
         self.exchange = _make_exchange(self.hub, self.merged.following, self.documents, host, among)
         self.hub.coverage = self.exchange.coverage
         self.hub.on_local(self.exchange.push)

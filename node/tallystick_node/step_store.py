@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from tallystick.v1 import common_pb2
 from tallystick_node.access import Access, ReadFrom, page_items
 from tallystick_node.core.commands import BeginStep, BeginTurn, EndStep, EndTurn, StepCommand, Target
 from tallystick_node.core.outcomes import StepDecided, TurnDecided
@@ -42,7 +43,15 @@ class StepStore:
         self._clock_ms = clock_ms
 
     async def begin(
-        self, write: Write, name: str, *, retry_of: int, input_digest: bytes, cause: str, epoch: int
+        self,
+        write: Write,
+        name: str,
+        *,
+        retry_of: int,
+        input_digest: bytes,
+        cause: str,
+        epoch: int,
+        observed: common_pb2.Observed | None = None,
     ) -> StepDecided:
         """Begins an attempt at a step, unless one is under way or it is completed: then it is answered as it is.
 
@@ -53,12 +62,20 @@ class StepStore:
         Raises:
             Refused: NotFound (a step that was never begun, a branch), StaleOwner, Invalid.
         """
-        mutation = begun_mutation(name, retry_of + 1, input_digest, cause)
+        mutation = begun_mutation(name, retry_of + 1, input_digest, cause, observed)
         command = BeginStep(self._clock_ms(), write.target, name, retry_of, mutation, epoch=epoch, actor=write.actor)
         return await self._decide(command, write, StepDecided)
 
     async def end(
-        self, write: Write, name: str, attempt: int, end: bytes | Failure, *, cause: str, epoch: int
+        self,
+        write: Write,
+        name: str,
+        attempt: int,
+        end: bytes | Failure,
+        *,
+        cause: str,
+        epoch: int,
+        observed: common_pb2.Observed | None = None,
     ) -> StepDecided:
         """Ends the present attempt at a step: with its result as JSON text, or with why it failed.
 
@@ -67,32 +84,50 @@ class StepStore:
         """
         has_failed = isinstance(end, Failure)
         if isinstance(end, Failure):
-            mutation = failed_mutation(name, attempt, end, cause)
+            mutation = failed_mutation(name, attempt, end, cause, observed)
         else:
-            mutation = completed_mutation(name, attempt, end, cause)
+            mutation = completed_mutation(name, attempt, end, cause, observed)
         time_unix_ms = self._clock_ms()
         command = EndStep(
             time_unix_ms, write.target, name, attempt, has_failed, mutation, epoch=epoch, actor=write.actor
         )
         return await self._decide(command, write, StepDecided)
 
-    async def begin_turn(self, write: Write, *, abandons: int, note: bytes, cause: str, epoch: int) -> TurnDecided:
+    async def begin_turn(
+        self,
+        write: Write,
+        *,
+        abandons: int,
+        note: bytes,
+        cause: str,
+        epoch: int,
+        observed: common_pb2.Observed | None = None,
+    ) -> TurnDecided:
         """Begins a turn. `abandons`: the open one, which is left as it is; 0: none is open.
 
         Raises:
             Refused: Conflict (another turn is open, or none), NotFound (branch), StaleOwner, Invalid.
         """
-        mutation = turn_begun_mutation(abandons, note, cause)
+        mutation = turn_begun_mutation(abandons, note, cause, observed)
         command = BeginTurn(self._clock_ms(), write.target, abandons, mutation, epoch=epoch, actor=write.actor)
         return await self._decide(command, write, TurnDecided)
 
-    async def end_turn(self, write: Write, turn: int, *, note: bytes, cause: str, epoch: int) -> TurnDecided:
+    async def end_turn(
+        self,
+        write: Write,
+        turn: int,
+        *,
+        note: bytes,
+        cause: str,
+        epoch: int,
+        observed: common_pb2.Observed | None = None,
+    ) -> TurnDecided:
         """Ends the open turn, which began at seq `turn`.
 
         Raises:
             Refused: Conflict (it is not open), NotFound, StaleOwner, Invalid.
         """
-        mutation = turn_ended_mutation(turn, note, cause)
+        mutation = turn_ended_mutation(turn, note, cause, observed)
         command = EndTurn(self._clock_ms(), write.target, turn, mutation, epoch=epoch, actor=write.actor)
         return await self._decide(command, write, TurnDecided)
 

@@ -107,9 +107,16 @@ class Store:
         return await self._decide(command, write, Appended)
 
     async def checkpoint(
-        self, write: Write, name: str, step: int, metadata: bytes, pending_calls: bytes, epoch: int
+        self,
+        write: Write,
+        name: str,
+        step: int,
+        metadata: bytes,
+        pending_calls: bytes,
+        epoch: int,
+        observed: bytes = b"",
     ) -> Checkpointed:
-        """Names the point where the log ends.
+        """Names the point where the log ends. `observed`: a message of what was read, for the record.
 
         Raises:
             Refused: AlreadyExists, NotFound, Conflict, StaleOwner, Invalid.
@@ -125,6 +132,7 @@ class Store:
             expected_seq=write.expected_seq,
             epoch=epoch,
             actor=write.actor,
+            observed=observed,
         )
         return await self._decide(command, write, Checkpointed)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Idempotency, Operation, Target
 from tallystick_node.core.document import Document
+from tallystick_node.core.observation_records import Observation, Place
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.outcomes import (
     AgentDeleted,
@@ -166,6 +167,11 @@ class MemoryBranches:
     def hash_at(self, log: LogRecord, seq: int) -> bytes:
         return next((event.hash for event in self.mutations(log) if event.seq == seq), b"")
 
+    def place(self, log: LogRecord, seq: int) -> Place:
+        owner = next(each for each, _ in self.line(log) if seq > each.fork_seq)
+        (event,) = [event for event in self.mutations(log) if event.seq == seq]
+        return Place(owner.number, seq, event.position, event.hash)
+
     def seq_at(self, log: LogRecord, position: int) -> int:
         return max((event.seq for event in self.mutations(log) if event.position <= position), default=0)
 
@@ -227,6 +233,19 @@ class MemoryTeams:
         return next(found, None)
 
 
+class MemoryObservations:
+    """An implementation of `tallystick_node.core.observation_records.ObservationTables`."""
+
+    def __init__(self) -> None:
+        self.rows: list[Observation] = []
+
+    def newest(self, log_number: int, other: int) -> Observation | None:
+        return next((each for each in reversed(self.rows) if each[:2] == (log_number, other)), None)
+
+    def add(self, observation: Observation) -> None:
+        self.rows.append(observation)
+
+
 class MemoryTables:
     """An implementation of `tallystick_node.core.tables.Tables`. `operations`: those of what a branch replays."""
 
@@ -235,6 +254,7 @@ class MemoryTables:
         self.payloads = MemoryPayloads(lambda namespace, agent: self.numbers_of(namespace, agent))
         self.leases = MemoryLeases()
         self.branches = MemoryBranches(self)
+        self.observations = MemoryObservations()
         self.steps = MemorySteps(self.branches.line)
         self.last_log = 0
         self.events: list[Event] = []

@@ -78,6 +78,7 @@ def checkpoint(taken: CheckpointTaken) -> state_pb2.CheckpointInfo:
         actor=taken.actor,
         time_unix_ms=taken.time_unix_ms,
         revision=revision(taken.position),
+        observed=common_pb2.Observed.FromString(taken.observed) if taken.observed else None,
     )
 
 

@@ -13,6 +13,8 @@ from grpc_reflection.v1alpha import reflection
 from tallystick.v1 import (
     branch_pb2,
     branch_pb2_grpc,
+    causality_pb2,
+    causality_pb2_grpc,
     cluster_pb2,
     cluster_pb2_grpc,
     context_pb2,
@@ -29,6 +31,7 @@ from tallystick.v1 import (
     team_pb2_grpc,
 )
 from tallystick_node.api.branch_service import BranchService
+from tallystick_node.api.causality_service import CausalityService
 from tallystick_node.api.cluster_service import ClusterService
 from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.lease_service import LeaseService
@@ -52,6 +55,7 @@ _STEPS: Final = step_pb2.DESCRIPTOR.services_by_name["StepService"].full_name
 _BRANCHES: Final = branch_pb2.DESCRIPTOR.services_by_name["BranchService"].full_name
 _TEAMS: Final = team_pb2.DESCRIPTOR.services_by_name["TeamService"].full_name
 _PAYLOADS: Final = payload_pb2.DESCRIPTOR.services_by_name["PayloadService"].full_name
+_CAUSALITY: Final = causality_pb2.DESCRIPTOR.services_by_name["CausalityService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -90,6 +94,7 @@ class ClientServer:
         branches: BranchService | None = None,
         teams: TeamService | None = None,
         payloads: PayloadService | None = None,
+        causality: CausalityService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -116,6 +121,9 @@ class ClientServer:
         if payloads is not None:
             payload_pb2_grpc.add_PayloadServiceServicer_to_server(payloads, self._server)
             services.append(_PAYLOADS)
+        if causality is not None:
+            causality_pb2_grpc.add_CausalityServiceServicer_to_server(causality, self._server)
+            services.append(_CAUSALITY)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)

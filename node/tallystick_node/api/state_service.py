@@ -85,7 +85,13 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     ) -> state_pb2.CheckpointResponse:
         write = _write(request, context, calls.timeout_s(context))
         done = await self._store.checkpoint(
-            write, request.name, request.step, request.metadata, request.pending_calls, request.epoch
+            write,
+            request.name,
+            request.step,
+            request.metadata,
+            request.pending_calls,
+            request.epoch,
+            request.observed.SerializeToString(deterministic=True),
         )
         info = messages.checkpoint(done.checkpoint)
         return state_pb2.CheckpointResponse(header=self._headers.make(), checkpoint=info, replayed=done.replayed)

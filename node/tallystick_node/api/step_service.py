@@ -8,6 +8,7 @@ from tallystick.errors import Invalid
 from tallystick.v1 import step_pb2, step_pb2_grpc
 from tallystick_node.api import calls, messages
 from tallystick_node.api.calls import Context
+from tallystick_node.api.causality_messages import observed_in
 from tallystick_node.api.header import Headers, read_from
 from tallystick_node.core.commands import Target
 from tallystick_node.core.outcomes import MutationDecided, StepRecord, StepStatus, TurnDecided
@@ -40,6 +41,7 @@ class StepService(step_pb2_grpc.StepServiceServicer):
             input_digest=request.input_digest,
             cause=request.cause,
             epoch=request.epoch,
+            observed=observed_in(request),
         )
         step = _step(write.target, done.record, done.end)
         return step_pb2.BeginStepResponse(
@@ -52,7 +54,13 @@ class StepService(step_pb2_grpc.StepServiceServicer):
     ) -> step_pb2.EndStepResponse:
         write, end = _write(request, context), _end(request)
         done = await self._steps.end(
-            write, request.name, request.attempt, end, cause=request.cause, epoch=request.epoch
+            write,
+            request.name,
+            request.attempt,
+            end,
+            cause=request.cause,
+            epoch=request.epoch,
+            observed=observed_in(request),
         )
         step = _step(write.target, done.record, None)
         return step_pb2.EndStepResponse(header=self._headers.make(), step=step, replayed=done.replayed)
@@ -85,7 +93,12 @@ class StepService(step_pb2_grpc.StepServiceServicer):
         write = _write(request, context)
         return self._turned(
             await self._steps.begin_turn(
-                write, abandons=request.abandons, note=request.note, cause=request.cause, epoch=request.epoch
+                write,
+                abandons=request.abandons,
+                note=request.note,
+                cause=request.cause,
+                epoch=request.epoch,
+                observed=observed_in(request),
             )
         )
 
@@ -95,7 +108,14 @@ class StepService(step_pb2_grpc.StepServiceServicer):
     ) -> step_pb2.TurnResponse:
         write = _write(request, context)
         return self._turned(
-            await self._steps.end_turn(write, request.turn, note=request.note, cause=request.cause, epoch=request.epoch)
+            await self._steps.end_turn(
+                write,
+                request.turn,
+                note=request.note,
+                cause=request.cause,
+                epoch=request.epoch,
+                observed=observed_in(request),
+            )
         )
 
     def _turned(self, done: TurnDecided) -> step_pb2.TurnResponse:

@@ -65,7 +65,8 @@ def _hash_event(event: Event) -> bytes:
             return event.hash
         case CheckpointTaken():
             parts = (event.name.encode(), event.metadata, event.pending_calls, event.state_digest, event.hash)
-            return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts))
+            read = (event.observed,) if event.observed else ()  # an older build knows of none
+            return _hash_parts(b"checkpoint", event, (_pack_u64(event.step), *parts, *read))
         case AgentDeleted():
             return _hash_parts(b"deleted", event, ())
         case BranchForked():

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
+from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.core.payload_records import PayloadCommand
 from tallystick_node.core.pointer import Tokens
 
@@ -40,11 +41,15 @@ class Operation(NamedTuple):
 
 class Mutation(NamedTuple):
     """An entry of a log to be: its bytes, which are hashed and stored as they are, what it does to the state, and the
-    ids of the payloads that it names."""
+    ids of the payloads that it names.
+
+    `observed`: the logs that it says were read; None: it says nothing of what was read.
+    """
 
     raw: bytes
     operations: tuple[Operation, ...]
     payloads: tuple[bytes, ...] = ()
+    observed: tuple[SeenLog, ...] | None = None
 
 
 class Target(NamedTuple):
@@ -79,7 +84,7 @@ class Append:
 class Checkpoint:
     """Name the point where the log ends. `metadata`: a JSON object, `pending_calls`: a JSON list; each may be empty.
 
-    `payloads`: ids of those that they name.
+    `payloads`: ids of those that they name. `observed`: a message of what was read, kept as a record.
     """
 
     time_unix_ms: int
@@ -93,6 +98,7 @@ class Checkpoint:
     epoch: int = 0
     actor: str = ""
     payloads: tuple[bytes, ...] = ()
+    observed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,24 @@ TEAM_CONTEXTS: Final = 100
 CURSOR_BYTES: Final = 64 * 1024
 """One cursor of a team's checkpoint, serialized."""
 
+OBSERVED_LOGS: Final = 64
+"""Other logs that one mutation or checkpoint says were read."""
+
+OBSERVED_CONTEXTS: Final = 16
+"""Contexts of which it does."""
+
+OBSERVED_HASH_BYTES: Final = 32
+"""The hash of a mutation that was read."""
+
+OBSERVED_GUID_BYTES: Final = 16
+"""The guid of a context that was read."""
+
+OBSERVED_CURSOR_BYTES: Final = 4 * 1024
+"""One cursor of a context that was read, serialized."""
+
+COMPARED_OBSERVATIONS: Final = 100_000
+"""Observations looked at to find whether one mutation happened before another."""
+
 TRANSACTION_PARTS: Final = 100
 """Logs that one transaction appends to. With those of which it only says where they must end, `TEAM_AGENTS`."""
 

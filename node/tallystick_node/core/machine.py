@@ -36,6 +36,7 @@ from tallystick_node.core.commands import (
     Transact,
 )
 from tallystick_node.core.document import Document
+from tallystick_node.core.observations import observe
 from tallystick_node.core.outcomes import (
     AgentDeleted,
     Applied,
@@ -104,6 +105,7 @@ def _append(tables: Tables, command: Append) -> Applied:
     last = events[-1]
     log = rules.remember(tables, log, command.idempotency, last.position, len(events))
     tables.add_mutations(log.number, events)
+    observe(tables, log, command.mutations, events)
     tables.save_log(advanced(log, last, command.mutations, document), document)
     payloads.refer_mutations(tables, log.number, events, command.mutations)
     return Applied(appended(last, len(events)), tuple(events))
@@ -133,6 +135,7 @@ def _checkpoint(tables: Tables, command: Checkpoint) -> Applied:
         metadata=command.metadata,
         pending_calls=command.pending_calls,
         state_digest=digest_json(document.root),
+        observed=command.observed,
     )
     log = rules.remember(tables, log, command.idempotency, taken.position)
     tables.add_checkpoint(log.number, taken)

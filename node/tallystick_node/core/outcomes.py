@@ -32,7 +32,10 @@ class MutationDecided(NamedTuple):
 
 
 class CheckpointTaken(NamedTuple):
-    """A checkpoint in the decided history. `hash` is that of the mutation at `seq`, empty at seq 0."""
+    """A checkpoint in the decided history. `hash` is that of the mutation at `seq`, empty at seq 0.
+
+    `observed`: what its command says of what was read.
+    """
 
     position: int
     target: Target
@@ -45,6 +48,7 @@ class CheckpointTaken(NamedTuple):
     metadata: bytes
     pending_calls: bytes
     state_digest: bytes
+    observed: bytes = b""
 
 
 class AgentDeleted(NamedTuple):

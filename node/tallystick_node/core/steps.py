@@ -19,6 +19,7 @@ from tallystick_node.core import leases, payloads, rules
 from tallystick_node.core.appending import advanced, decide_mutations
 from tallystick_node.core.commands import MAIN, BeginStep, BeginTurn, EndStep, EndTurn, StepCommand, Target
 from tallystick_node.core.document import Document
+from tallystick_node.core.observations import observe
 from tallystick_node.core.outcomes import (
     Applied,
     MutationDecided,
@@ -184,6 +185,7 @@ def _record(tables: Tables, log: LogRecord, command: StepCommand) -> MutationDec
     (event,) = decide_mutations(log, tables.position, command.time_unix_ms, command.actor, mutations)
     log = rules.remember(tables, log, command.idempotency, event.position, len(mutations))
     tables.add_mutations(log.number, [event])
+    observe(tables, log, mutations, [event])
     tables.save_log(advanced(log, event, mutations, document), document)
     payloads.refer_mutations(tables, log.number, [event], mutations)
     return event

@@ -14,6 +14,7 @@ from typing import Protocol
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import Idempotency, Target
 from tallystick_node.core.document import EMPTY_SIZE_BYTES, Document
+from tallystick_node.core.observation_records import ObservationTables, Place
 from tallystick_node.core.outcomes import (
     AgentDeleted,
     BranchDeleted,
@@ -201,6 +202,12 @@ class BranchTables(Protocol):
         """The hash of the mutation at a seq of the log; empty at 0."""
         ...
 
+    def place(self, log: LogRecord, seq: int) -> Place | None:
+        """Where the mutation at a seq of the log stands, from 1 on: in the log, or in one whose past it shares.
+
+        None: it is not kept any more."""
+        ...
+
     def seq_at(self, log: LogRecord, position: int) -> int:
         """The seq of the newest mutation that was decided up to that position; 0: there was none."""
         ...
@@ -256,6 +263,11 @@ class Tables(Protocol):
     @property
     def payloads(self) -> PayloadTables:
         """Those of payloads."""
+        ...
+
+    @property
+    def observations(self) -> ObservationTables:
+        """Those of what was read."""
         ...
 
     @property

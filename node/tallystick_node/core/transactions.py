@@ -22,6 +22,7 @@ from tallystick_node.core.appending import advanced, appended, decide_mutations,
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import MAIN, Part, Transact
 from tallystick_node.core.document import Document
+from tallystick_node.core.observations import observe
 from tallystick_node.core.outcomes import Appended, Applied, MutationDecided, Transacted
 from tallystick_node.core.tables import LogRecord, Tables
 
@@ -144,6 +145,7 @@ def _write(
     if at == 0:
         log = rules.remember(tables, log, command.idempotency, events[-1].position, len(events))
     tables.add_mutations(log.number, events)
+    observe(tables, log, part.mutations, events)
     tables.save_log(advanced(log, events[-1], part.mutations, document), document)
     payloads.refer_mutations(tables, log.number, events, part.mutations)
     return events

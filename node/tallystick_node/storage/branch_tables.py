@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tallystick_node.core.chain import NO_HASH
+from tallystick_node.core.observation_records import Place
 from tallystick_node.core.tables import LogRecord
-from tallystick_node.storage.lineage import Stretch, lineage, mutation_at, newest_checkpoint, newest_seq
+from tallystick_node.storage.lineage import Stretch, lineage, mutation_at, newest_checkpoint, newest_seq, own_mutation
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME
 from tallystick_node.storage.sql import Sql
@@ -62,6 +63,17 @@ class SqlBranchTables:
         if seq in {0, log.seq}:
             return log.hash if seq else NO_HASH
         return mutation_at(self._sql, self._line(log), seq).hash
+
+    def place(self, log: LogRecord, seq: int) -> Place | None:
+        """See `BranchTables`."""
+        # What is written need not be asked for what is gathered, which takes a write.
+        is_own = seq > log.fork_seq
+        found = own_mutation(self._sql, log, seq) if is_own else None
+        if found is None:
+            line = self._line(log)
+            log = log if is_own else next(stretch.log for stretch in line if seq > stretch.log.fork_seq)
+            found = own_mutation(self._sql, log, seq)
+        return Place(log.number, seq, found.position, found.hash) if found is not None else None
 
     def seq_at(self, log: LogRecord, position: int) -> int:
         """See `BranchTables`."""

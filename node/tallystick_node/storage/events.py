@@ -1,7 +1,8 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
 A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
-and what an event of leases, contexts or teams, or the beginning of a branch, has besides in its body.
+and what an event of leases, contexts or teams, or the beginning of a branch, has besides in its body; there too what a
+checkpoint says was read.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from tallystick_node.storage.schema import (
     WRITERS,
 )
 from tallystick_node.storage.sql import Row, Sql
-from tallystick_node.storage.sums import check_event, check_sum
+from tallystick_node.storage.sums import Column, check_event, check_sum
 from tallystick_node.storage.team_rows import team_checkpoint_deleted_of, team_checkpoint_taken_of
 
 EVENT_COLUMNS: Final = (
@@ -60,7 +61,7 @@ MUTATION_SELECT: Final = (
 
 CHECKPOINT_SELECT: Final = (
     "SELECT c.position, c.log, c.seq, c.name, c.step, c.metadata, c.pending_calls, c.state_digest, c.sum,"
-    " e.time_unix_ms, e.actor, e.hash FROM checkpoints AS c LEFT JOIN events AS e ON e.position = c.position"
+    " e.time_unix_ms, e.actor, e.hash, e.body FROM checkpoints AS c LEFT JOIN events AS e ON e.position = c.position"
 )
 """Begins a statement whose rows `checkpoint_of` reads."""
 
@@ -126,12 +127,18 @@ def checkpoint_of(sql: Sql, log_number: int, target: Target, row: Row) -> Checkp
     Raises:
         DatabaseDamaged: it is not what was written.
     """
-    *columns, stored, time_unix_ms, actor, hash_ = row
+    *columns, stored, time_unix_ms, actor, hash_, observed = row
     position, log, seq, *rest = columns
-    check_sum(sql.path, f"the checkpoint at position {position}", stored, *columns, time_unix_ms, actor, hash_)
+    more = checkpoint_more(time_unix_ms, actor, hash_, observed)
+    check_sum(sql.path, f"the checkpoint at position {position}", stored, *columns, *more)
     if log != log_number:
         raise DatabaseDamaged(sql.path, f"the checkpoint at position {position} is not of log {log_number}")
-    return CheckpointTaken(position, target, seq, time_unix_ms, actor, hash_, *rest)
+    return CheckpointTaken(position, target, seq, time_unix_ms, actor, hash_, *rest)._replace(observed=observed)
+
+
+def checkpoint_more(time_unix_ms: Column, actor: Column, hash_: Column, observed: Column) -> tuple[Column, ...]:
+    """What the sum of a checkpoint's row covers of its event; of an older build there is nothing that was read."""
+    return (time_unix_ms, actor, hash_, observed) if observed else (time_unix_ms, actor, hash_)
 
 
 def event_bytes(event: Event) -> int:
@@ -140,7 +147,7 @@ def event_bytes(event: Event) -> int:
         case MutationDecided():
             return len(event.raw)
         case CheckpointTaken():
-            return len(event.metadata) + len(event.pending_calls)
+            return len(event.metadata) + len(event.pending_calls) + len(event.observed)
         case AgentDeleted() | BranchForked() | BranchDeleted() | LeaseDecided() | ContextDecided():
             return 0
         case WritersAllocated() | TeamCheckpointTaken() | TeamCheckpointDeleted():

@@ -52,9 +52,17 @@ def mutation_at(sql: Sql, line: Sequence[Stretch], seq: int) -> MutationDecided:
         DatabaseDamaged: it does not.
     """
     log = next(stretch.log for stretch in line if seq > stretch.log.fork_seq)
+    mutation = own_mutation(sql, log, seq)
+    if mutation is None:
+        raise DatabaseDamaged(sql.path, f"log {log.number} lacks its mutation {seq}")
+    return mutation
+
+
+def own_mutation(sql: Sql, log: LogRecord, seq: int) -> MutationDecided | None:
+    """The mutation at a seq of a log's own; None: it is not there."""
     row = sql.row(f"{MUTATION_SELECT} AND log = ? AND seq = ?", (log.number, seq))
     if row is None:
-        raise DatabaseDamaged(sql.path, f"log {log.number} lacks its mutation {seq}")
+        return None
     mutation = mutation_of(sql, log.target, row)
     if mutation.seq != seq:
         raise DatabaseDamaged(sql.path, f"looking for mutation {seq} leads to {mutation.seq}")
@@ -140,9 +148,17 @@ def log_numbered(sql: Sql, number: int) -> LogRecord:
     Raises:
         DatabaseDamaged: it is not there.
     """
+    found = find_log_numbered(sql, number)
+    if found is None:
+        raise DatabaseDamaged(sql.path, f"there is no log {number}, and a branch began at it")
+    return found
+
+
+def find_log_numbered(sql: Sql, number: int) -> LogRecord | None:
+    """The log of that number; None: it is gone."""
     row = sql.row(f"{LOG_SELECT} WHERE l.number = ?", (number,))
     if row is None:
-        raise DatabaseDamaged(sql.path, f"there is no log {number}, and a branch began at it")
+        return None
     found = log_of(sql, row).record
     if found.number != number:
         raise DatabaseDamaged(sql.path, f"looking for log {number} leads to {found.number}")

@@ -21,6 +21,7 @@ from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecided
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json
+from tallystick_node.storage.causality_reads import CausalityReads
 from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import (
@@ -117,6 +118,7 @@ class Reads:
         steps: those of steps.
         teams: those of cuts through teams.
         payloads: those of payloads.
+        causality: what happened before what.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -127,6 +129,7 @@ class Reads:
         self.steps = StepReads(sql, tables, tables.steps)
         self.teams = tables.teams
         self.payloads = PayloadReads(sql, tables.payloads)
+        self.causality = CausalityReads(sql, tables)
 
     @property
     def agent_count(self) -> int:

@@ -21,6 +21,7 @@ from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.lease_rows import LEASE_TABLES
 from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
+from tallystick_node.storage.observation_rows import OBSERVATION_TABLES
 from tallystick_node.storage.payload_rows import PAYLOAD_TABLES
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_rows import STEP_TABLES
@@ -87,7 +88,7 @@ _CONTEXT_TABLES: Final = (
 FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 """The tables of format 3."""
 
-_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES, *TEAM_TABLES, *PAYLOAD_TABLES)
+_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES, *TEAM_TABLES, *PAYLOAD_TABLES, *OBSERVATION_TABLES)
 """What format 4 has besides."""
 
 _TABLES: Final = (*FORMAT_3, *_NEW_TABLES)

@@ -36,13 +36,14 @@ from tallystick_node.storage.branch_tables import SqlBranchTables
 from tallystick_node.storage.context_rows import event_body
 from tallystick_node.storage.context_tables import SqlContextTables
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.events import EVENT_SELECT, event_of
+from tallystick_node.storage.events import EVENT_SELECT, checkpoint_more, event_of
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
 from tallystick_node.storage.lease_rows import lease_body
 from tallystick_node.storage.lease_tables import SqlLeaseTables
 from tallystick_node.storage.lineage import checkpoint_named, lineage
 from tallystick_node.storage.log_rows import LOG_SELECT, LOG_UPSERT, log_of, log_row
 from tallystick_node.storage.meta import load_meta
+from tallystick_node.storage.observation_tables import SqlObservationTables
 from tallystick_node.storage.payload_rows import collected_body, payload_body
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.rebuilding import rebuild
@@ -87,6 +88,7 @@ class SqlTables:
         self.steps = SqlStepTables(sql, self.flush)
         self.teams = SqlTeamTables(sql, self.flush)
         self.payloads = SqlPayloadTables(sql, self.flush)
+        self.observations = SqlObservationTables(sql)
         self.branches = SqlBranchTables(sql, self.flush)
         self.replayed = 0
         self.position = 0
@@ -167,7 +169,7 @@ class SqlTables:
 
     def add_checkpoint(self, log_number: int, event: CheckpointTaken) -> None:
         """See `Tables`."""
-        self._add_event(log_number, CHECKPOINT, event, event.hash)
+        self._add_event(log_number, CHECKPOINT, event, event.hash, event.observed)
         row = (
             event.position,
             log_number,
@@ -180,7 +182,7 @@ class SqlTables:
         )
         self._sql.execute(
             "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, row_sum(*row, event.time_unix_ms, event.actor, event.hash)),
+            (*row, row_sum(*row, *checkpoint_more(event.time_unix_ms, event.actor, event.hash, event.observed))),
         )
 
     def has_checkpoint(self, log: LogRecord, name: str) -> bool:

@@ -28,6 +28,7 @@ from tallystick_node.storage.events import CHECKPOINT_SELECT, EVENT_SELECT, even
 from tallystick_node.storage.lease_verify import check_leases
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.meta import load_members, load_meta
+from tallystick_node.storage.observation_verify import check_observations
 from tallystick_node.storage.payload_verify import check_payloads
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
@@ -61,6 +62,7 @@ def verify(sql: Sql) -> None:
     check_branches(sql)
     check_teams(sql)
     check_payloads(sql)
+    check_observations(sql)
 
 
 def _check_events(sql: Sql) -> None:

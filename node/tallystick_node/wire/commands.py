@@ -5,7 +5,7 @@ Rules of this file:
   `step_commands.py`, those on branches in `branch_commands.py`, those on several agents in `team_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
 - The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
-  a new owner that asks again with a former one's key gets the answer that was decided.
+  a new owner that asks again with a former one's key gets the answer that was decided. Nor what was read before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final, assert_never
 from google.protobuf.message import DecodeError
 
 from tallystick.log.v1 import log_pb2
+from tallystick.v1 import common_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import (
     AcquireLease,
@@ -56,6 +57,7 @@ from tallystick_node.wire.fields import (
 )
 from tallystick_node.wire.lease_commands import decode_lease_command, encode_lease_command
 from tallystick_node.wire.mutations import admit_payloads, decode_mutation
+from tallystick_node.wire.observations import admit_observed, bare
 from tallystick_node.wire.payload_commands import decode_payload_command, encode_payload_command
 from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
 from tallystick_node.wire.team_commands import decode_team_command, encode_team_command
@@ -68,7 +70,7 @@ _BATCH_OVERHEAD_BYTES: Final = 16
 
 def fingerprint(command: AgentCommand | StepCommand) -> bytes:
     """16 bytes that tell one request from another, whatever its time, its key and who hands it in."""
-    message = _encode_keyed(command)
+    message = _encode_keyed(bare(command))
     _body(message).ClearField("idempotency")
     return _fingerprint(message)
 
@@ -81,7 +83,8 @@ def encode_request(command: AgentCommand | StepCommand, key: str) -> bytes:
     """
     message = _checked(command)
     if key:
-        known = Idempotency(key, _fingerprint(message))
+        request = bare(command)
+        known = Idempotency(key, _fingerprint(message if request is command else _encode_keyed(request)))
         check_idempotency(known)
         body = _body(message)
         body.actor, body.epoch = command.actor, command.epoch
@@ -120,6 +123,8 @@ def _checked(command: AgentCommand | StepCommand) -> log_pb2.Command:
         check_number("step", command.step, limits.STEP_MAX)
         check_metadata("metadata", command.metadata, dict)
         check_metadata("pending_calls", command.pending_calls, list)
+        if command.observed:
+            admit_observed(common_pb2.Observed.FromString(command.observed))
     return _encode_agent(command)
 
 
@@ -270,6 +275,7 @@ def _encode_checkpoint(
         metadata=command.metadata,
         pending_calls=command.pending_calls,
         payloads=admit_payloads("metadata", command.metadata, command.pending_calls),
+        observed=command.observed,
     )
 
 
@@ -298,6 +304,7 @@ def _decode_checkpoint(time_unix_ms: int, message: log_pb2.Checkpoint) -> Checkp
         epoch=message.epoch,
         actor=message.actor,
         payloads=tuple(message.payloads),
+        observed=message.observed,
     )
 
 

@@ -18,11 +18,13 @@ from tallystick.errors import Invalid, Reason
 from tallystick.v1 import state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Mutation, Operation, OperationKind
+from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.core.pointer import END, Tokens, check_pointer, is_index, parse_pointer
 from tallystick_node.core.values import parse_json
 from tallystick_node.wire.errors import Malformed, UnsupportedFormat
 from tallystick_node.wire.fields import check_bytes, check_name
+from tallystick_node.wire.observations import admit_observed, observed_logs
 
 RESERVED_KINDS: Final = ("step.", "turn.")
 """How kinds begin that no client may hand in: those of `step_mutations.py`."""
@@ -50,7 +52,8 @@ def decode_mutation(raw: bytes) -> Mutation:
         )
     except KeyError as unknown:
         raise UnsupportedFormat(f"operation kind {unknown}") from None
-    return Mutation(raw, operations, tuple(message.payloads))
+    observed = observed_logs(message.observed) if message.HasField("observed") else None
+    return Mutation(raw, operations, tuple(message.payloads), observed)
 
 
 def admit_mutations(messages: Iterable[state_pb2.Mutation]) -> tuple[Mutation, ...]:
@@ -82,10 +85,11 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
     check_bytes("cause", message.cause.encode(), limits.CAUSE_BYTES)
     check_bytes("trace_id", message.trace_id.encode(), limits.TRACE_BYTES)
     check_bytes("id", message.id, limits.MUTATION_ID_BYTES)
+    observed = admit_observed(message.observed) if message.HasField("observed") else None
     raw = _serialized(message)
     kind = message.kind
     if kind in {"", STATE_KIND}:
-        return _admitted(message, raw, _admit_operations(message))
+        return _admitted(message, raw, _admit_operations(message), observed)
     check_name("kind", kind)
     if kind.startswith(RESERVED_KINDS):
         raise Invalid(
@@ -99,7 +103,7 @@ def admit_mutation(message: state_pb2.Mutation) -> Mutation:
         )
     if message.payload:
         parse_json(message.payload, "payload")
-    return _admitted(message, raw, ())
+    return _admitted(message, raw, (), observed)
 
 
 def admit_payloads(field: str, *texts: bytes) -> tuple[bytes, ...]:
@@ -118,14 +122,19 @@ def admit_payloads(field: str, *texts: bytes) -> tuple[bytes, ...]:
     return named
 
 
-def _admitted(message: state_pb2.Mutation, raw: bytes, operations: tuple[Operation, ...]) -> Mutation:
+def _admitted(
+    message: state_pb2.Mutation,
+    raw: bytes,
+    operations: tuple[Operation, ...],
+    observed: tuple[SeenLog, ...] | None,
+) -> Mutation:
     """With the payloads that it names; what a client said of them does not count. `raw`: the message as it came."""
     payloads = admit_payloads("mutation", message.payload, *[operation.value for operation in operations])
     if payloads or message.payloads:
         message.ClearField("payloads")
         message.payloads.extend(payloads)
         raw = _serialized(message)
-    return Mutation(raw, operations, payloads)
+    return Mutation(raw, operations, payloads, observed)
 
 
 def _serialized(message: state_pb2.Mutation) -> bytes:

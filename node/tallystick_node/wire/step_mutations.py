@@ -14,7 +14,7 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from tallystick.errors import Invalid
-from tallystick.v1 import state_pb2
+from tallystick.v1 import common_pb2, state_pb2
 from tallystick_node.core import limits
 from tallystick_node.core.commands import Mutation
 from tallystick_node.core.outcomes import StepRecord, StepStatus
@@ -22,6 +22,7 @@ from tallystick_node.core.values import parse_json
 from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.fields import check_bytes, check_name, check_number
 from tallystick_node.wire.mutations import admit_payloads
+from tallystick_node.wire.observations import admit_observed
 
 STEP_BEGUN: Final = "step.begun"
 STEP_COMPLETED: Final = "step.completed"
@@ -39,7 +40,9 @@ class Failure(NamedTuple):
     message: str
 
 
-def begun_mutation(name: str, attempt: int, input_digest: bytes, cause: str) -> Mutation:
+def begun_mutation(
+    name: str, attempt: int, input_digest: bytes, cause: str, observed: common_pb2.Observed | None = None
+) -> Mutation:
     """That an attempt at a step begins.
 
     Raises:
@@ -51,34 +54,42 @@ def begun_mutation(name: str, attempt: int, input_digest: bytes, cause: str) -> 
     payload: dict[str, object] = {"step": name, "attempt": attempt}
     if input_digest:
         payload["input_digest"] = input_digest.hex()
-    return _mutation(STEP_BEGUN, orjson.dumps(payload), cause)
+    return _mutation(STEP_BEGUN, orjson.dumps(payload), cause, observed)
 
 
-def completed_mutation(name: str, attempt: int, result: bytes, cause: str) -> Mutation:
+def completed_mutation(
+    name: str, attempt: int, result: bytes, cause: str, observed: common_pb2.Observed | None = None
+) -> Mutation:
     """What an attempt returned, as JSON text; none at all is null."""
     _check_attempt(name, attempt)
-    return _mutation(STEP_COMPLETED, _head(name, attempt, "result") + _checked("result", result) + b"}", cause)
+    return _mutation(
+        STEP_COMPLETED, _head(name, attempt, "result") + _checked("result", result) + b"}", cause, observed
+    )
 
 
-def failed_mutation(name: str, attempt: int, failure: Failure, cause: str) -> Mutation:
+def failed_mutation(
+    name: str, attempt: int, failure: Failure, cause: str, observed: common_pb2.Observed | None = None
+) -> Mutation:
     """Why an attempt failed."""
     _check_attempt(name, attempt)
     check_bytes("error.type", failure.type.encode(), limits.NAME_CHARS)
     check_bytes("error.message", failure.message.encode(), limits.STEP_ERROR_BYTES)
     error = orjson.dumps({"type": failure.type, "message": failure.message})
-    return _mutation(STEP_FAILED, _head(name, attempt, "error") + error + b"}", cause)
+    return _mutation(STEP_FAILED, _head(name, attempt, "error") + error + b"}", cause, observed)
 
 
-def turn_begun_mutation(abandons: int, note: bytes, cause: str) -> Mutation:
+def turn_begun_mutation(
+    abandons: int, note: bytes, cause: str, observed: common_pb2.Observed | None = None
+) -> Mutation:
     """That a turn begins. `note`: JSON text, or empty."""
-    return _mutation(TURN_BEGUN, b'{"abandons":%d,"note":%s}' % (abandons, _checked("note", note)), cause)
+    return _mutation(TURN_BEGUN, b'{"abandons":%d,"note":%s}' % (abandons, _checked("note", note)), cause, observed)
 
 
-def turn_ended_mutation(turn: int, note: bytes, cause: str) -> Mutation:
+def turn_ended_mutation(turn: int, note: bytes, cause: str, observed: common_pb2.Observed | None = None) -> Mutation:
     """That the turn that began at seq `turn` ends."""
     if not turn:
         raise Invalid("a turn is named by the seq at which it began", metadata={"field": "turn"})
-    return _mutation(TURN_ENDED, b'{"turn":%d,"note":%s}' % (turn, _checked("note", note)), cause)
+    return _mutation(TURN_ENDED, b'{"turn":%d,"note":%s}' % (turn, _checked("note", note)), cause, observed)
 
 
 def result_of(raw: bytes, record: StepRecord) -> bytes:
@@ -135,8 +146,9 @@ def _checked(field: str, text: bytes) -> bytes:
     return text
 
 
-def _mutation(kind: str, payload: bytes, cause: str) -> Mutation:
+def _mutation(kind: str, payload: bytes, cause: str, observed: common_pb2.Observed | None) -> Mutation:
     check_bytes("cause", cause.encode(), limits.CAUSE_BYTES)
+    seen = admit_observed(observed) if observed is not None else None
     payloads = admit_payloads("result", payload)
-    message = state_pb2.Mutation(kind=kind, payload=payload, cause=cause, payloads=payloads)
-    return Mutation(message.SerializeToString(deterministic=True), (), payloads)
+    message = state_pb2.Mutation(kind=kind, payload=payload, cause=cause, payloads=payloads, observed=observed)
+    return Mutation(message.SerializeToString(deterministic=True), (), payloads, seen)

@@ -26,6 +26,7 @@ from tallystick_node.core.commands import (
 )
 from tallystick_node.wire.fields import check_bytes, check_idempotency, check_metadata, check_name, check_target
 from tallystick_node.wire.mutations import decode_mutation
+from tallystick_node.wire.observations import without_observed
 
 _FINGERPRINT_BYTES: Final = 16
 
@@ -38,7 +39,7 @@ def keyed_transaction(command: Transact, key: str) -> Transact:
     """
     if not key:
         return command
-    unleased = tuple([part._replace(epoch=0) for part in command.parts])
+    unleased = tuple([part._replace(epoch=0, mutations=without_observed(part.mutations)) for part in command.parts])
     request = encode_team_command(replace(command, time_unix_ms=0, parts=unleased, idempotency=None, actor=""))
     return replace(command, idempotency=Idempotency(key, _fingerprint(request)))
 
