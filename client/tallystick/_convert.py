@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from tallystick._events import (
     BranchDeletedEvent,
     CheckpointEvent,
+    CompactedEvent,
     ContextChange,
     ContextEvent,
     DeletedEvent,
@@ -19,6 +20,8 @@ from tallystick._events import (
     ForkedEvent,
     LeaseEvent,
     MutationEvent,
+    PinnedEvent,
+    RetentionEvent,
     SchemaEvent,
     TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
@@ -39,7 +42,7 @@ from tallystick._values import (
 )
 from tallystick.errors import Corrupt
 from tallystick.schemas.values import compatibility_of, subject_of
-from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, schema_pb2, state_pb2
+from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, retention_pb2, schema_pb2, state_pb2
 
 _KINDS: Final = {
     OperationKind.SET: state_pb2.OPERATION_KIND_SET,
@@ -213,6 +216,7 @@ def agent_info(message: state_pb2.AgentInfo) -> AgentInfo:
         log_size_bytes=message.log_bytes,
         lease=lease_info(message.lease) if message.HasField("lease") else None,
         state_version=message.state_version,
+        first_seq=message.first_seq,
     )
 
 
@@ -331,6 +335,21 @@ def schema_event(message: schema_pb2.SchemaRegistered) -> SchemaEvent:
     )
 
 
+def _compacted_event(agent: common_pb2.AgentRef, message: retention_pb2.LogCompacted) -> CompactedEvent:
+    return CompactedEvent(
+        agent=agent.agent,
+        branch=agent.branch or MAIN,
+        anchor_seq=message.anchor_seq,
+        hash=message.hash,
+        state_digest=message.state_digest,
+        mutations=message.mutations,
+        checkpoints=message.checkpoints,
+        actor=message.actor,
+        time_unix_ms=message.time_unix_ms,
+        revision=revision(message.revision),
+    )
+
+
 def event(message: state_pb2.WatchEvent) -> Event:
     """A watched event.
 
@@ -368,4 +387,15 @@ def event(message: state_pb2.WatchEvent) -> Event:
         )
     if kind == "schema_registered":
         return schema_event(message.schema_registered)
+    if kind == "compacted":
+        return _compacted_event(message.agent, message.compacted)
+    if kind == "checkpoint_pinned":
+        pin, branch = message.checkpoint_pinned, message.agent.branch or MAIN
+        return PinnedEvent(
+            agent, branch, pin.name, pin.seq, pin.is_pinned, pin.actor, pin.time_unix_ms, revision(pin.revision)
+        )
+    if kind == "retention_set":
+        kept, policy = message.retention_set, message.retention_set.policy
+        bounds = (policy.max_age_s, policy.max_mutations, policy.max_log_bytes)
+        return RetentionEvent(*bounds, policy.archive, kept.actor, kept.time_unix_ms, revision(kept.revision))
     raise Corrupt("an event of an unknown kind: is this client older than the cluster?")

@@ -194,6 +194,33 @@ class TeamCheckpointDeletedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactedEvent:
+    """The oldest mutations of a watched agent went, by what its namespace keeps: those up to `anchor_seq`.
+
+    Attributes:
+        hash: of the newest that went: what is kept leads on from it.
+        state_digest: SHA-256 of the canonical JSON of the state there.
+        mutations, checkpoints: how many went now.
+    """
+
+    agent: str
+    branch: str
+    anchor_seq: int
+    hash: bytes
+    state_digest: bytes
+    mutations: int
+    checkpoints: int
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaEvent:
     """A version of a schema was registered in the watched namespace; `Client.schemas` has the document.
 
@@ -216,6 +243,43 @@ class SchemaEvent:
         return to_time(self.time_unix_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class PinnedEvent:
+    """A checkpoint of a watched agent, taken at `seq`, was pinned, or is no longer."""
+
+    agent: str
+    branch: str
+    name: str
+    seq: int
+    is_pinned: bool
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it."""
+        return to_time(self.time_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionEvent:
+    """It was said how much the watched namespace keeps of each log. 0: no bound; `archive` "": nothing is archived."""
+
+    max_age_s: int
+    max_mutations: int
+    max_log_bytes: int
+    archive: str
+    actor: str
+    time_unix_ms: int
+    revision: Revision
+
+    @property
+    def time(self) -> datetime:
+        """When it was proposed, by the clock of the node that took it; it never falls within a namespace."""
+        return to_time(self.time_unix_ms)
+
+
 Event = (
     MutationEvent
     | CheckpointEvent
@@ -227,5 +291,8 @@ Event = (
     | TeamCheckpointEvent
     | TeamCheckpointDeletedEvent
     | SchemaEvent
+    | CompactedEvent
+    | PinnedEvent
+    | RetentionEvent
 )
 """What a watch yields."""

@@ -61,7 +61,7 @@ class AgentInfo:
     """An agent in a list: where its log ends, its newest checkpoint (or ""), the size of its log, and its lease.
 
     `lease` is None if it was never acquired; one that expired was left by a holder that stopped. `state_version` is of
-    the schema that its state follows; 0: none governed it.
+    the schema that its state follows; 0: none governed it. `first_seq`: the oldest mutation that is kept.
     """
 
     name: str
@@ -73,6 +73,7 @@ class AgentInfo:
     log_size_bytes: int
     lease: LeaseInfo | None = None
     state_version: int = 0
+    first_seq: int = 1
 
     @property
     def time(self) -> datetime:

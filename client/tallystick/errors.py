@@ -182,7 +182,8 @@ class Invalid(Refused):
 
 
 class Compacted(Refused):
-    """The cursor is older than what is kept; `metadata["oldest"]` is the oldest revision left."""
+    """What is asked for went: of a watch, `metadata["oldest"]` is the oldest revision left; of a log,
+    `metadata["oldest_seq"]` is the oldest seq whose state and followers are kept."""
 
     default_reason = Reason.COMPACTED
 
@@ -392,7 +393,9 @@ REASONS: Final[Mapping[Reason, Row]] = {
         "Allow what was allowed, or register it with compatibility `none` and migrate.",
     ),
     Reason.COMPACTED: Row(
-        Compacted, StatusCode.OUT_OF_RANGE, "Rehydrate, then watch from the revision that came with the state."
+        Compacted,
+        StatusCode.OUT_OF_RANGE,
+        "Read from `oldest_seq` on, or rehydrate and watch from the revision that came.",
     ),
     Reason.DENIED: Row(Denied, StatusCode.PERMISSION_DENIED, "Ask who runs the cluster for access."),
     Reason.UNAUTHENTICATED: Row(

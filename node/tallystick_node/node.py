@@ -28,6 +28,7 @@ from tallystick_node.api.header import Headers
 from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.payload_service import PayloadService
+from tallystick_node.api.retention_service import RetentionService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
@@ -58,6 +59,7 @@ from tallystick_node.peers.servicer import PeerServicer
 from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
 from tallystick_node.ports import wait_for_port
+from tallystick_node.retention.store import RetentionStore
 from tallystick_node.sharing import AmongNodes, Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
@@ -195,9 +197,10 @@ class Node:
         store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
         leases = LeaseStore(self._access, self._database.reads.leases, self._host.unix_ms)
         causality = CausalityStore(self._access, self._database.reads.causality, self._feed, self._sharing.observed)
+        retention = RetentionStore(self._access, self._database.reads.retention, self._host.unix_ms)
         return ClientServer(
             self._host,
-            StateService(store, leases, headers),
+            StateService(store, leases, retention, headers),
             ClusterService(self._status.report, headers),
             self._config.max_concurrent_calls,
             MemberService(self._runner, self._status.describe, headers),
@@ -210,6 +213,7 @@ class Node:
             TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
             PayloadService(PayloadStore(self._access, self._database.reads.payloads, self._host.unix_ms), headers),
             causality=CausalityService(causality, headers),
+            retention=RetentionService(retention, headers),
         )
 
     def _make_web_server(self) -> WebServer:

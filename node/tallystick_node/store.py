@@ -63,7 +63,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Rehydrated:
-    """A state, and the mutations since its newest checkpoint as far as they were asked for.
+    """A state, and the mutations since its newest checkpoint as far as they were asked for, and are kept.
 
     At the end of the last turn they are those since then, and `open_turn` is the seq that began the turn that is open,
     or 0.
@@ -195,6 +195,7 @@ class Store:
 
         Raises:
             NotFound: the agent, branch, seq, checkpoint or time does not exist.
+            Compacted: it is not kept; `metadata["oldest_seq"]` is the oldest seq that is.
             Unavailable, Undecided: this node cannot answer with the consistency asked for.
         """
         check_target(target)
@@ -206,6 +207,9 @@ class Store:
         if not tail_limit:
             return Rehydrated(state, [], tail_truncated=False)
         first = state.checkpoint.seq if state.checkpoint is not None else 0
+        if state.seq < state.oldest_seq:  # kept by itself: what led to it is gone
+            return Rehydrated(state, [], tail_truncated=first < state.seq)
+        first = max(first, state.oldest_seq)
         page = self._access.looked_up(lambda: self._reads.mutations(target, first, tail_limit))
         tail = [mutation for mutation in page.items if mutation.seq <= state.seq]
         reached = tail[-1].seq if tail else first

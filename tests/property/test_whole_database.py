@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.errors import NotFound
+from tallystick.errors import Compacted, NotFound
 from tallystick_node.core.commands import (
     MAIN,
     AcquireLease,
@@ -48,6 +48,7 @@ from tallystick_node.core.commands import (
 )
 from tallystick_node.core.machine import apply
 from tallystick_node.core.outcomes import Applied, StepStatus
+from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, RetentionPolicy, SetRetention
 from tallystick_node.core.values import load_json
 from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.reads import AtSeq, AtTime, Head
@@ -78,6 +79,8 @@ def little_is_kept() -> Iterator[None]:
         patched.setattr("tallystick_node.storage.hot_logs._RECORDS", 3)
         patched.setattr("tallystick_node.core.limits.KEYS_REMEMBERED", 4)
         patched.setattr("tallystick_node.core.limits.KEYS_PRUNE_STEP", 2)
+        patched.setattr("tallystick_node.core.limits.COMPACTED_MUTATIONS", 6)
+        patched.setattr("tallystick_node.core.limits.COMPACTED_STATES_BYTES", 40)
         yield
 
 
@@ -103,6 +106,9 @@ class Thrower:
             (3, self._cut),
             (1, self._cut_end),
             (1, self._context),
+            (9, self._compact),
+            (4, self._pin),
+            (1, self._retain),
         ]
         (make,) = self.dice.choices([make for _, make in kinds], [weight for weight, _ in kinds])
         return make()
@@ -221,6 +227,20 @@ class Thrower:
         taken = self.dice.choice([0, 0, self.dice.randint(1, self.tables.position + 1)])
         return DeleteTeamCheckpoint(self._time_ms(), "demo", self.dice.choice("cdefgh"), taken, "me")
 
+    def _compact(self) -> Command:
+        place = self._place()
+        log, below_seq = self.tables.log(place), self._seq(place) + 1
+        hash_ = self.tables.branches.hash_at(log, below_seq - 1) if log is not None else b""
+        return _decoded(encode_command(CompactLog(self._time_ms(), place, below_seq, hash_, "keeper")))
+
+    def _pin(self) -> Command:
+        place, name = self._place(), self.dice.choice("cdef")
+        return _decoded(encode_command(PinCheckpoint(self._time_ms(), place, name, self.dice.random() < 0.8, "me")))
+
+    def _retain(self) -> Command:
+        policy = RetentionPolicy(max_mutations=self.dice.randrange(2), archive=self.dice.choice(["", "cold"]))
+        return _decoded(encode_command(SetRetention(self._time_ms(), "demo", policy, "me")))
+
     def _context(self) -> Command:
         if self.dice.random() < 0.5:
             return AllocateWriters(self._time_ms(), "demo", 3, "me")
@@ -279,7 +299,8 @@ def look(database: Database) -> None:
     for place in PLACES:
         with contextlib.suppress(NotFound):
             for seq in range(database.reads.log(place).seq + 1):
-                database.reads.read_state(place, AtSeq(seq))
+                with contextlib.suppress(Compacted):
+                    database.reads.read_state(place, AtSeq(seq))
             database.reads.mutations(place, 0, 1000)
             database.reads.checkpoints(place, 0, 100)
             database.reads.steps.steps(place, "", 100, with_ends=True)
@@ -335,15 +356,31 @@ def _reads_are_those_of(tables: MemoryTables, database: Database) -> None:
     for place, log in tables.logs.items():
         mutations, checkpoints = tables.branches.mutations(log), tables.branches.checkpoints(log)
         assert load_json(reads.read_state(place, Head()).state) == tables.document(log).root
-        assert reads.mutations(place, 0, 1000).items == mutations
+        oldest = tables.retention.oldest(log)
+        oldest_seq = oldest.point.seq if oldest is not None else 0
+        assert reads.retention.oldest_seq(log) == oldest_seq
+        assert reads.mutations(place, 0, 1000).items == mutations[oldest_seq:]
+        if oldest_seq > 1:
+            with pytest.raises(Compacted):
+                reads.mutations(place, oldest_seq - 1, 1000)
         assert reads.checkpoints(place, 0, 1000).items == checkpoints
+        assert reads.retention.pinned(checkpoints) == {each.position for each in checkpoints} & tables.retention.pins
         for seq in range(log.seq + 1):
+            if not tables.retention.is_readable(log, seq):
+                with pytest.raises(Compacted):
+                    reads.read_state(place, AtSeq(seq))
+                continue
             found = reads.read_state(place, AtSeq(seq))
+            assert load_json(found.state) == tables.replayed(mutations[:seq]).root
             assert found.hash == (mutations[seq - 1].hash if seq else b"")
             assert found.checkpoint == next((each for each in reversed(checkpoints) if each.seq <= seq), None)
         for time_ms in {mutation.time_unix_ms for mutation in mutations}:
             newest = max(mutation.seq for mutation in mutations if mutation.time_unix_ms <= time_ms)
-            assert reads.seq_at(place, AtTime(time_ms)) == newest
+            if newest < oldest_seq:
+                with pytest.raises(Compacted):
+                    reads.seq_at(place, AtTime(time_ms))
+            else:
+                assert reads.seq_at(place, AtTime(time_ms)) == newest
         steps = [tables.steps.newest(log, name) for name in ("s1", "s2")]
         listed = reads.steps.steps(place, "", 100, with_ends=True).items
         assert [each.record for each in listed] == [step for step in steps if step is not None]
@@ -363,7 +400,8 @@ def _with_the_agents_all_goes(database: Database) -> None:
     ends = [DeleteAgent(START_MS, log.target, epoch=epoch) for log, epoch in zip(agents, epochs, strict=True)]
     database.apply([(database.applied_index + 1, 1, ends, None)])
     assert database.reads.agent_count == 0
-    counted = ("logs", "branches", "checkpoints", "snapshots", "keys", "steps", "turns")
+    counted = ["logs", "branches", "checkpoints", "snapshots", "keys", "steps", "turns"]
+    counted += ["anchors", "kept_states", "pins", "retention_events", "remains"]
     rows = {table: database._sql.row(f"SELECT count(*) FROM {table}") for table in counted}  # noqa: S608
     assert rows == dict.fromkeys(counted, (0,))
     verify(database._sql)
@@ -376,4 +414,5 @@ def test_the_commands_are_of_some_use() -> None:
         commands, results, _ = thrown(random.Random(seed))
         decided.update(type(command) for command, result in zip(commands, results, strict=True) if result.events)
     own = {Append, Checkpoint, DeleteAgent, BeginStep, EndStep, BeginTurn, EndTurn, Transact, TakeTeamCheckpoint}
+    own |= {CompactLog, PinCheckpoint, SetRetention}
     assert own | {AcquireLease, ReleaseLease, ExpireLease, Fork, ForkTeam, DeleteBranch} <= decided

@@ -29,6 +29,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.tables import Deletion, LogRecord, Remembered
+from tests.unit.core_retention import MemoryRetention
 from tests.unit.payload_memory import MemoryPayloads
 
 
@@ -167,8 +168,11 @@ class MemoryBranches:
     def hash_at(self, log: LogRecord, seq: int) -> bytes:
         return next((event.hash for event in self.mutations(log) if event.seq == seq), b"")
 
-    def place(self, log: LogRecord, seq: int) -> Place:
+    def place(self, log: LogRecord, seq: int) -> Place | None:
         owner = next(each for each, _ in self.line(log) if seq > each.fork_seq)
+        anchor = self._tables.retention.anchor(owner)
+        if anchor is not None and seq <= anchor.point.seq:
+            return None
         (event,) = [event for event in self.mutations(log) if event.seq == seq]
         return Place(owner.number, seq, event.position, event.hash)
 
@@ -206,6 +210,7 @@ class MemoryBranches:
                 event
                 for event in own
                 if isinstance(event, (MutationDecided, CheckpointTaken)) and event.seq <= last_seq
+                if event.position not in self._tables.retention.gone
             ]
             before = min(before, each.fork_position)
         return found
@@ -256,6 +261,7 @@ class MemoryTables:
         self.branches = MemoryBranches(self)
         self.observations = MemoryObservations()
         self.steps = MemorySteps(self.branches.line)
+        self.retention = MemoryRetention(self)
         self.last_log = 0
         self.events: list[Event] = []
         self.teams = MemoryTeams(self.events)
@@ -275,9 +281,9 @@ class MemoryTables:
         return {log.number for target, log in self.logs.items() if target[:2] == (namespace, agent)}
 
     def add_event(self, event: PlainEvent) -> None:
-        self._add(0, event)
+        self.add_of_log(0, event)
 
-    def _add(self, log_number: int, event: Event) -> None:
+    def add_of_log(self, log_number: int, event: Event) -> None:
         assert event.position == len(self.events) + 1
         self.events.append(event)
         self.of_log.append(log_number)
@@ -287,13 +293,17 @@ class MemoryTables:
 
     def document(self, log: LogRecord) -> Document:
         if log.number not in self.documents:
-            document = Document.empty()
-            for event in self.branches.mutations(log):
-                for operation in self.operations.get(event.raw, ()):
-                    apply_operation(document, operation)
-            document.commit()
-            self.documents[log.number] = document
+            self.documents[log.number] = self.replayed(self.branches.mutations(log))
         return self.documents[log.number]
+
+    def replayed(self, mutations: Sequence[MutationDecided]) -> Document:
+        """The state that mutations from the first on lead to."""
+        document = Document.empty()
+        for event in mutations:
+            for operation in self.operations.get(event.raw, ()):
+                apply_operation(document, operation)
+        document.commit()
+        return document
 
     def save_log(self, log: LogRecord, document: Document) -> None:
         self.last_log = max(self.last_log, log.number)
@@ -302,10 +312,10 @@ class MemoryTables:
 
     def add_mutations(self, log_number: int, events: Sequence[MutationDecided]) -> None:
         for event in events:
-            self._add(log_number, event)
+            self.add_of_log(log_number, event)
 
     def add_checkpoint(self, log_number: int, event: CheckpointTaken) -> None:
-        self._add(log_number, event)
+        self.add_of_log(log_number, event)
 
     def has_checkpoint(self, log: LogRecord, name: str) -> bool:
         return any(event.name == name for event in self.branches.checkpoints(log))
@@ -315,8 +325,11 @@ class MemoryTables:
 
     def find_mutation(self, position: int) -> MutationDecided | None:
         event = self.events[position - 1]
-        is_kept = self.of_log[position - 1] in {log.number for log in self.logs.values()}
-        return event if is_kept and isinstance(event, MutationDecided) else None
+        number = self.of_log[position - 1]
+        is_kept = number in {log.number for log in self.logs.values()}
+        if not is_kept or not isinstance(event, MutationDecided) or self.retention.went(number, event):
+            return None
+        return event
 
     def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:
         self.keys.setdefault(log_number, {})[key] = (key_number, what)
@@ -330,7 +343,7 @@ class MemoryTables:
         return known[1] if known else None
 
     def add_branch(self, log: LogRecord, event: BranchForked) -> None:
-        self._add(log.number, event)
+        self.add_of_log(log.number, event)
         self.last_log = log.number
         self.logs[log.target] = log
 
@@ -349,7 +362,7 @@ class MemoryTables:
     def _add_deletion(
         self, log: LogRecord, event: AgentDeleted | BranchDeleted, idempotency: Idempotency | None
     ) -> None:
-        self._add(log.number, event)
+        self.add_of_log(log.number, event)
         if idempotency is not None:
             name = (log.target.namespace, log.target.agent, idempotency.key)
             self.deletions[name] = (event, idempotency.fingerprint)

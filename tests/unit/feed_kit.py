@@ -55,6 +55,7 @@ class MemoryHistory:
     all_events: list[Event] = field(default_factory=list)
     hidden: set[int] = field(default_factory=set)
     pages: int = 0
+    gone: int = 0
 
     @property
     def position(self) -> int:
@@ -72,6 +73,9 @@ class MemoryHistory:
                 break
             page.append(event)
         return page
+
+    def newest_gone(self, namespace: str, agent: str | None, prefix: str | None) -> int:
+        return self.gone
 
     def append(self, *events: Event) -> None:
         assert [event.position for event in events] == [self.position + 1 + n for n in range(len(events))]

@@ -10,6 +10,7 @@ Of steps: `begin AGENT STEP [retry=ATTEMPT]`; `complete AGENT STEP ATTEMPT RESUL
 Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `writers ACTOR COUNT`; `seal G EPOCH`;
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
 each of them. Of leases: see `lease_script.py`, and `lease AGENT`. Of several agents: see `team_script.py`.
+Of retention: see `retention_script.py`.
 Of branches: see `branch_script.py`, and `branches AGENT`; `state AGENT branch=NAME`.
 Of payloads: see `payload_script.py`, and `payloads -`.
 """
@@ -71,11 +72,13 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.core.payload_records import ChunksStored, Collected, PayloadStored
 from tallystick_node.core.pointer import parse_pointer
+from tallystick_node.core.retention_records import Compacted, PinChanged, RetentionChanged
 from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.branch_script import BRANCH_VERBS, branch_command, show_branches, show_forked
 from tests.unit.core_tables import MemoryTables
 from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
 from tests.unit.payload_script import PAYLOAD_VERBS, payload_command, payload_of, show_payloads, show_stored
+from tests.unit.retention_script import RETENTION_VERBS, retention_command, show_retention
 from tests.unit.team_script import TEAM_VERBS, show_cut, show_team, show_transacted, team_command
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
@@ -129,6 +132,8 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return show_payloads(tables)
     if verb in PAYLOAD_VERBS:
         return _run_payload_line(tables, verb, [agent, *words])
+    if verb in RETENTION_VERBS:
+        return _run_retention_line(tables, verb, [agent, *words])
     if verb in CONTEXT_VERBS:
         return _run_context_line(tables, verb, [agent, *words])
     before = _show_state(tables, agent), _decided(tables)
@@ -183,6 +188,15 @@ def _run_payload_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
     applied = apply(tables, payload_command(verb, words))
     if isinstance(applied.outcome, Refusal):
         assert (vars(tables.payloads), applied.events) == (before, ())
+    return _show(applied)
+
+
+def _run_retention_line(tables: MemoryTables, verb: str, words: list[str]) -> str:
+    kept = tables.retention
+    before = _decided(tables), dict(kept.anchors), dict(kept.kept), set(kept.pins), dict(kept.policies)
+    applied = apply(tables, retention_command(tables, verb, words))
+    if not applied.events:
+        assert (_decided(tables), kept.anchors, kept.kept, kept.pins, kept.policies) == before
     return _show(applied)
 
 
@@ -308,6 +322,8 @@ def _show(applied: Applied) -> str:
             return show_changed(done)
         case ChunksStored() | PayloadStored() | Collected() as done:
             return show_stored(done)
+        case RetentionChanged() | Compacted() | PinChanged() as done:
+            return show_retention(done)
         case Refusal() as refusal:
             return f"{refusal.reason}: {refusal.message}"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
+from tallystick_node.api import retention_messages
 from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import (
     AgentDeleted,
@@ -27,6 +28,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
+from tallystick_node.core.retention_records import Anchor, CheckpointPinned, LogCompacted, RetentionSet
 from tallystick_node.core.tables import LogRecord
 
 GROUP: Final = 1
@@ -65,7 +67,7 @@ def mutation(decided: MutationDecided, *, raw: bool = False) -> state_pb2.Decide
     )
 
 
-def checkpoint(taken: CheckpointTaken) -> state_pb2.CheckpointInfo:
+def checkpoint(taken: CheckpointTaken, *, is_pinned: bool = False) -> state_pb2.CheckpointInfo:
     """A checkpoint."""
     return state_pb2.CheckpointInfo(
         name=taken.name,
@@ -79,11 +81,12 @@ def checkpoint(taken: CheckpointTaken) -> state_pb2.CheckpointInfo:
         time_unix_ms=taken.time_unix_ms,
         revision=revision(taken.position),
         observed=common_pb2.Observed.FromString(taken.observed) if taken.observed else None,
+        is_pinned=is_pinned,
     )
 
 
-def agent(log: LogRecord, held: LeaseRecord | None = None) -> state_pb2.AgentInfo:
-    """An agent, as a listing shows it, with its lease if there ever was one."""
+def agent(log: LogRecord, held: LeaseRecord | None = None, anchor: Anchor | None = None) -> state_pb2.AgentInfo:
+    """An agent, as a listing shows it, with its lease if there ever was one, and from its anchor on."""
     return state_pb2.AgentInfo(
         agent=agent_ref(log.target),
         seq=log.seq,
@@ -91,8 +94,9 @@ def agent(log: LogRecord, held: LeaseRecord | None = None) -> state_pb2.AgentInf
         time_unix_ms=log.time_unix_ms,
         checkpoint=log.checkpoint,
         revision=revision(log.position),
-        log_bytes=log.log_bytes,
+        log_bytes=log.log_bytes - (anchor.size_bytes if anchor is not None else 0),
         lease=lease(held) if held is not None else None,
+        first_seq=(anchor.point.seq if anchor is not None else 0) + 1,
     )
 
 
@@ -227,6 +231,15 @@ def event(decided: Event) -> state_pb2.WatchEvent:
             return state_pb2.WatchEvent(team_checkpoint_deleted=gone)
         case WritersAllocated() | PayloadDecided() | PayloadsCollected():
             raise AssertionError("no filter wants it")
+        case LogCompacted():
+            went = retention_messages.compacted(decided, revision(decided.position))
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), compacted=went)
+        case CheckpointPinned():
+            pin = retention_messages.pinned(decided, revision(decided.position))
+            return state_pb2.WatchEvent(agent=agent_ref(decided.target), checkpoint_pinned=pin)
+        case RetentionSet():
+            kept = retention_messages.retention_set(decided, revision(decided.position))
+            return state_pb2.WatchEvent(retention_set=kept)
         case AgentDeleted():
             deleted = state_pb2.AgentDeleted(
                 last_seq=decided.seq,

@@ -23,6 +23,8 @@ from tallystick.v1 import (
     lease_pb2_grpc,
     payload_pb2,
     payload_pb2_grpc,
+    retention_pb2,
+    retention_pb2_grpc,
     state_pb2,
     state_pb2_grpc,
     step_pb2,
@@ -37,6 +39,7 @@ from tallystick_node.api.context_service import ContextService
 from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.payload_service import PayloadService
+from tallystick_node.api.retention_service import RetentionService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
 from tallystick_node.api.team_service import TeamService
@@ -56,6 +59,7 @@ _BRANCHES: Final = branch_pb2.DESCRIPTOR.services_by_name["BranchService"].full_
 _TEAMS: Final = team_pb2.DESCRIPTOR.services_by_name["TeamService"].full_name
 _PAYLOADS: Final = payload_pb2.DESCRIPTOR.services_by_name["PayloadService"].full_name
 _CAUSALITY: Final = causality_pb2.DESCRIPTOR.services_by_name["CausalityService"].full_name
+_RETENTION: Final = retention_pb2.DESCRIPTOR.services_by_name["RetentionService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -95,6 +99,7 @@ class ClientServer:
         teams: TeamService | None = None,
         payloads: PayloadService | None = None,
         causality: CausalityService | None = None,
+        retention: RetentionService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -124,6 +129,9 @@ class ClientServer:
         if causality is not None:
             causality_pb2_grpc.add_CausalityServiceServicer_to_server(causality, self._server)
             services.append(_CAUSALITY)
+        if retention is not None:
+            retention_pb2_grpc.add_RetentionServiceServicer_to_server(retention, self._server)
+            services.append(_RETENTION)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -142,7 +150,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS, _PAYLOADS):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS, _PAYLOADS, _RETENTION):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

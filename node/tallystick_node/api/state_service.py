@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from tallystick.errors import Refused, TallystickError
@@ -12,9 +12,10 @@ from tallystick_node.api import calls, messages
 from tallystick_node.api.append_stream import groups
 from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers, read_from
-from tallystick_node.core.outcomes import Appended
+from tallystick_node.core.outcomes import Appended, CheckpointTaken
 from tallystick_node.feed.batch import Filter
 from tallystick_node.leases.store import LeaseStore
+from tallystick_node.retention.store import RetentionStore
 from tallystick_node.storage.reads import At, AtCheckpoint, AtLastTurn, AtSeq, AtTime, Head
 from tallystick_node.store import Store, Write
 
@@ -27,9 +28,10 @@ WriteRequest = state_pb2.AppendRequest | state_pb2.CheckpointRequest | state_pb2
 class StateService(state_pb2_grpc.StateServiceServicer):
     """See the module."""
 
-    def __init__(self, store: Store, leases: LeaseStore, headers: Headers) -> None:
+    def __init__(self, store: Store, leases: LeaseStore, retention: RetentionStore, headers: Headers) -> None:
         self._store = store
         self._leases = leases
+        self._retention = retention
         self._headers = headers
 
     @calls.unary
@@ -63,7 +65,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             state_digest=state.digest if request.digest_only else b"",
             hash=state.hash,
             time_unix_ms=state.time_unix_ms,
-            checkpoint=messages.checkpoint(state.checkpoint) if state.checkpoint is not None else None,
+            checkpoint=self._checkpoints([state.checkpoint])[0] if state.checkpoint is not None else None,
             tail=[messages.mutation(mutation) for mutation in found.tail],
             tail_truncated=found.tail_truncated,
             open_turn=found.open_turn,
@@ -102,7 +104,8 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     ) -> state_pb2.GetCheckpointResponse:
         named = messages.target(request.agent)
         taken = await self._store.get_checkpoint(named, request.name, read_from(request.options, context))
-        return state_pb2.GetCheckpointResponse(header=self._headers.make(), checkpoint=messages.checkpoint(taken))
+        (info,) = self._checkpoints([taken])
+        return state_pb2.GetCheckpointResponse(header=self._headers.make(), checkpoint=info)
 
     @calls.unary
     async def ListCheckpoints(  # noqa: N802
@@ -111,7 +114,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         named = messages.target(request.agent)
         how = read_from(request.options, context)
         page = await self._store.checkpoints(named, request.after_revision, request.limit, how)
-        listed = [messages.checkpoint(taken) for taken in page.items]
+        listed = self._checkpoints(page.items)
         return state_pb2.ListCheckpointsResponse(header=self._headers.make(), checkpoints=listed, more=page.more)
 
     @calls.streaming
@@ -134,7 +137,9 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     ) -> state_pb2.ListAgentsResponse:
         how = read_from(request.options, context)
         page = await self._store.agents(request.namespace, request.prefix, request.after, request.limit, how)
-        listed = [messages.agent(log, self._leases.known(log.target)) for log in page.items]
+        listed = [
+            messages.agent(log, self._leases.known(log.target), self._retention.anchor(log)) for log in page.items
+        ]
         return state_pb2.ListAgentsResponse(header=self._headers.make(), agents=listed, more=page.more)
 
     @calls.unary
@@ -145,6 +150,10 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         return state_pb2.DeleteAgentResponse(
             header=self._headers.make(), revision=messages.revision(deleted.position), replayed=deleted.replayed
         )
+
+    def _checkpoints(self, taken: Sequence[CheckpointTaken]) -> list[state_pb2.CheckpointInfo]:
+        pinned = self._retention.pinned(taken)
+        return [messages.checkpoint(each, is_pinned=each.position in pinned) for each in taken]
 
     def _appended(self, appended: Appended) -> state_pb2.AppendResponse:
         return state_pb2.AppendResponse(

@@ -15,7 +15,7 @@ from rich.text import Text
 
 import tallystick
 from tallystick import DecidedMutation, MutationEvent
-from tallystick_node.cli import records
+from tallystick_node.cli import records, retention_events
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
 from tallystick_node.cli.checkpoints import list_checkpoints
 from tallystick_node.cli.connection import Connection, connection_options
@@ -157,6 +157,8 @@ def _line(event: tallystick.Event) -> Text:
     if isinstance(event, tallystick.ForkedEvent):
         text = f"branch {event.branch} began at {event.parent} {event.fork_seq}  {clock(event.time)}"
         return Text(printable(text), style="cyan")
+    if isinstance(event, (tallystick.CompactedEvent, tallystick.PinnedEvent, tallystick.RetentionEvent)):
+        return Text(printable(retention_events.line(event)), style="cyan")
     return Text(f"deleted at {event.last_seq}  {clock(event.time)}", style="bold red")
 
 

@@ -8,6 +8,7 @@ from tallystick import (
     BranchInfo,
     Checkpoint,
     CheckpointEvent,
+    CompactedEvent,
     ContextEvent,
     DecidedMutation,
     DeletedEvent,
@@ -18,6 +19,8 @@ from tallystick import (
     MutationEvent,
     Operation,
     OperationKind,
+    PinnedEvent,
+    RetentionEvent,
     Schema,
     SchemaEvent,
     Snapshot,
@@ -26,6 +29,7 @@ from tallystick import (
     TeamCheckpointDeletedEvent,
     TeamCheckpointEvent,
 )
+from tallystick_node.cli import retention_events
 from tallystick_node.cli.output import clock, compact_json
 
 Record = dict[str, object]
@@ -41,6 +45,7 @@ def agent_info(info: AgentInfo) -> Record:
         "checkpoint": info.checkpoint or None,
         "revision": str(info.revision),
         "log_size_bytes": info.log_size_bytes,
+        "first_seq": info.first_seq,
         "lease": None if info.lease is None else lease(info.lease),
     }
 
@@ -63,7 +68,7 @@ def branch_info(info: BranchInfo) -> Record:
 
 def event(event: Event) -> Record:
     """What was decided; `type` is mutation, checkpoint, deleted, forked, branch deleted, lease, context, team
-    checkpoint or schema."""
+    checkpoint, schema, or one of those of `retention_events.py`."""
     if isinstance(event, MutationEvent):
         return {"type": "mutation", "agent": event.agent, "branch": event.branch, **mutation(event.mutation)}
     if isinstance(event, CheckpointEvent):
@@ -82,6 +87,8 @@ def event(event: Event) -> Record:
         return {"type": "forked", "agent": event.agent, "branch": event.branch, **_forked(event)}
     if isinstance(event, BranchDeletedEvent):
         return {"type": "branch deleted", "agent": event.agent, "branch": event.branch, **_deleted(event)}
+    if isinstance(event, (CompactedEvent, PinnedEvent, RetentionEvent)):
+        return retention_events.record(event)
     return {"type": "deleted", "agent": event.agent, **_deleted(event)}
 
 

@@ -5,6 +5,8 @@ Rules of this file:
   log is not written.
 - A parent outlives its branches: neither is removed alone while the other needs it, and an agent goes with all of them.
 - A fork's key is remembered by the branch that it began, and goes with that.
+- Where the mutations that follow a point went and its state is kept by itself, a branch begins with that state as its
+  own anchor, and needs nothing of its parent's.
 - A team is forked at one position: all of its agents or none.
 """
 
@@ -16,6 +18,7 @@ from tallystick.errors import Conflict, Invalid, NotFound, QuotaExceeded, Reason
 from tallystick_node.core import leases, limits, payloads, rules
 from tallystick_node.core.commands import BranchCommand, DeleteBranch, Fork, ForkTeam, Target
 from tallystick_node.core.outcomes import Applied, BranchDeleted, BranchForked, Deleted, Forked
+from tallystick_node.core.retention_records import Anchor
 from tallystick_node.core.tables import LogRecord, Tables
 
 
@@ -52,6 +55,7 @@ def _fork(tables: Tables, command: Fork) -> Applied:
     seq = source.seq if command.at_seq is None else command.at_seq
     if seq > source.seq:
         raise rules.seq_not_found(source.seq)
+    _check_readable(tables, source, seq)
     _check_free(tables, source, command.branch)
     forked = _begin(tables, source, seq, command)
     return Applied(Forked(forked.position, (forked,)), (forked,))
@@ -79,7 +83,7 @@ def _points(tables: Tables, command: ForkTeam) -> list[tuple[LogRecord, int]]:
     logs = tables.branches.team(command.namespace, command.prefix, command.source_branch, limits.TEAM_AGENTS + 1)
     if len(logs) > limits.TEAM_AGENTS:
         raise _quota(f"more than {limits.TEAM_AGENTS} agents would be forked at once", limits.TEAM_AGENTS)
-    begun = [log for log in logs if log.fork_position <= command.position]
+    begun = [log for log in logs if _had_begun(tables, log, command.position)]
     points = [(log, tables.branches.seq_at(log, command.position)) for log in begun]
     points = [(log, seq) for log, seq in points if seq or log.parent]
     if not points:
@@ -89,6 +93,24 @@ def _points(tables: Tables, command: ForkTeam) -> list[tuple[LogRecord, int]]:
             metadata={"prefix": command.prefix, "branch": command.source_branch},
         )
     return points
+
+
+def _had_begun(tables: Tables, log: LogRecord, position: int) -> bool:
+    """Whether the log was there at a position. Raises `Compacted` when it was, and where it ended then is not known."""
+    oldest = tables.retention.oldest(log)
+    if oldest is not None and position < oldest.point.position:
+        if not log.parent and position < oldest.first_position:
+            return False
+        if log.fork_position <= position:
+            raise rules.compacted(oldest.point.seq)
+    return log.fork_position <= position
+
+
+def _check_readable(tables: Tables, source: LogRecord, seq: int) -> None:
+    """Raises `Compacted` when the state there is not kept."""
+    if not tables.retention.is_readable(source, seq):
+        oldest = tables.retention.oldest(source)
+        raise rules.compacted(oldest.point.seq if oldest is not None else 0)
 
 
 def _recall(tables: Tables, target: Target, command: Fork | ForkTeam) -> BranchForked | None:
@@ -140,7 +162,11 @@ def _begin(tables: Tables, source: LogRecord, seq: int, command: Fork | ForkTeam
         fork_seq=seq,
         fork_position=forked.position,
     )
+    lone = tables.retention.state(source, seq) if tables.retention.is_lone(source, seq) else None
     tables.add_branch(rules.remember(tables, log, command.idempotency, forked.position), forked)
+    if lone is not None:
+        anchor = Anchor(lone.point, lone.digest, 0, 0, forked.position, forked.position)
+        tables.retention.begin_with(log, lone, anchor)
     return forked
 
 

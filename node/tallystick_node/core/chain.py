@@ -30,6 +30,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
+from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
 
 NO_HASH: Final = b""
 """The hash at seq 0."""
@@ -96,6 +97,16 @@ def _hash_event(event: Event) -> bytes:
         case PayloadsCollected():
             head = b"collected" + _pack_u64(event.payloads) + _pack_u64(event.chunks) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode(), event.hash)
+        case LogCompacted():
+            counts = _pack_u64(event.mutations) + _pack_u64(event.checkpoints)
+            return _hash_parts(b"compacted", event, (event.hash, event.state_digest, counts))
+        case CheckpointPinned():
+            return _hash_parts(b"pinned" if event.is_pinned else b"unpinned", event, (event.name.encode(),))
+        case RetentionSet():
+            age_s, mutations, size_bytes, archive = event.policy
+            head = b"retention" + _pack_u64(age_s) + _pack_u64(mutations) + _pack_u64(size_bytes)
+            head += _pack_u64(event.time_unix_ms)
+            return hash_parts(head, event.namespace.encode(), archive.encode(), event.actor.encode())
     assert_never(event)
 
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.core.payload_records import PayloadCommand
 from tallystick_node.core.pointer import Tokens
+from tallystick_node.core.retention_records import RetentionCommand
 
 MAIN: Final = "main"
 """The branch where an agent begins."""
@@ -402,5 +403,12 @@ TeamCommand: TypeAlias = Transact | TakeTeamCheckpoint | DeleteTeamCheckpoint
 """On several agents at once. Repeated with its key it is the same; a deletion, by what it names."""
 
 Command: TypeAlias = (
-    AgentCommand | LeaseCommand | StepCommand | ContextCommand | BranchCommand | TeamCommand | PayloadCommand
+    AgentCommand
+    | LeaseCommand
+    | StepCommand
+    | ContextCommand
+    | BranchCommand
+    | TeamCommand
+    | PayloadCommand
+    | RetentionCommand
 )

@@ -122,6 +122,15 @@ COMPARED_OBSERVATIONS: Final = 100_000
 TRANSACTION_PARTS: Final = 100
 """Logs that one transaction appends to. With those of which it only says where they must end, `TEAM_AGENTS`."""
 
+COMPACTED_MUTATIONS: Final = 10_000
+"""Mutations that one compaction of a log removes. Decided: what is more stays for the next one."""
+
+COMPACTED_STATES_BYTES: Final = 64 * 1024 * 1024
+"""States of pinned checkpoints and cuts that one compaction writes out, and one more. Decided: as above."""
+
+RETENTION_MAX: Final = 2**53 - 1
+"""Each number of a retention policy."""
+
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, Refused
-from tallystick_node.core import branches, contexts, leases, payloads, rules, steps, teams, transactions
+from tallystick_node.core import branches, contexts, leases, payloads, retention, rules, steps, teams, transactions
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.commands import (
     MAIN,
@@ -47,6 +47,7 @@ from tallystick_node.core.outcomes import (
     Refusal,
 )
 from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
+from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, SetRetention
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.core.values import digest_json
 
@@ -73,6 +74,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return teams.decide(tables, command)
             case PutChunks() | PutPayload() | CollectPayloads():
                 return payloads.decide(tables, command)
+            case SetRetention() | CompactLog() | PinCheckpoint():
+                return retention.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 from tallystick.errors import Reason
 from tallystick_node.core.commands import SeenContext, Target
 from tallystick_node.core.payload_records import PayloadEvent, PayloadOutcome
+from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionOutcome, RetentionSet
 
 
 class MutationDecided(NamedTuple):
@@ -169,11 +170,19 @@ class TeamCheckpointDeleted(NamedTuple):
     actor: str
 
 
-AgentEvent: TypeAlias = MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted
+AgentEvent: TypeAlias = (
+    MutationDecided | CheckpointTaken | AgentDeleted | BranchForked | BranchDeleted | LogCompacted | CheckpointPinned
+)
 """Of an agent's log."""
 
 PlainEvent: TypeAlias = (
-    LeaseDecided | ContextDecided | WritersAllocated | TeamCheckpointTaken | TeamCheckpointDeleted | PayloadEvent
+    LeaseDecided
+    | ContextDecided
+    | WritersAllocated
+    | TeamCheckpointTaken
+    | TeamCheckpointDeleted
+    | PayloadEvent
+    | RetentionSet
 )
 """Of no log."""
 
@@ -295,7 +304,7 @@ class Transacted:
     """All parts are in their logs, in the order of the request; the position is that of the last mutation.
 
     A part that appends nothing has the seq that it expected, and nothing else. In the answer to a retry, a part whose
-    log was deleted meanwhile has its position alone: seqs are 0, the hash empty.
+    log was deleted meanwhile, or compacted, has its position alone: seqs are 0, the hash empty.
     """
 
     position: int
@@ -501,6 +510,7 @@ Outcome: TypeAlias = (
     | WritersGiven
     | VersionSaved
     | PayloadOutcome
+    | RetentionOutcome
     | Refusal
 )
 

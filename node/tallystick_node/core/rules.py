@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from tallystick.errors import AlreadyExists, Conflict, Invalid, NotFound, Reason
+from tallystick.errors import AlreadyExists, Compacted, Conflict, Invalid, NotFound, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.commands import MAIN, Idempotency, Target
 from tallystick_node.core.outcomes import AgentDeleted, BranchDeleted, Event
@@ -119,6 +119,22 @@ def branch_exists(target: Target) -> AlreadyExists:
 def seq_not_found(head_seq: int) -> NotFound:
     """The log has no such seq."""
     return NotFound(f"the log ends at {head_seq}", reason=Reason.SEQ_NOT_FOUND, metadata={"head_seq": str(head_seq)})
+
+
+def compacted(oldest_seq: int) -> Compacted:
+    """What is asked for went; the oldest state that is kept is the one at this seq."""
+    return Compacted(
+        f"the log is kept from seq {oldest_seq} on: what was before went", metadata={"oldest_seq": str(oldest_seq)}
+    )
+
+
+def checkpoint_not_found(target: Target, name: str) -> NotFound:
+    """The log has no such checkpoint."""
+    return NotFound(
+        f"agent {target.agent!r} has no checkpoint {name!r}",
+        reason=Reason.CHECKPOINT_NOT_FOUND,
+        metadata={"checkpoint": name},
+    )
 
 
 def key_reused(key: str) -> Invalid:

@@ -33,6 +33,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadTables
+from tallystick_node.core.retention_records import RetentionTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,11 @@ class Tables(Protocol):
         """Those of shared contexts."""
         ...
 
+    @property
+    def retention(self) -> RetentionTables:
+        """Those of retention."""
+        ...
+
     def add_event(self, event: PlainEvent) -> None:
         """Add an event that is of no log, at the next position."""
         ...
@@ -314,11 +320,11 @@ class Tables(Protocol):
         ...
 
     def event(self, position: int) -> Event:
-        """An event that is still kept."""
+        """An event that is still kept; of a mutation that went, what is left of it (`RetentionTables.compact`)."""
         ...
 
     def find_mutation(self, position: int) -> MutationDecided | None:
-        """The mutation that was decided there; None: it went with its log."""
+        """The mutation that was decided there, or what is left of it; None: it went."""
         ...
 
     def remember(self, log_number: int, key_number: int, key: str, what: Remembered) -> None:

@@ -5,7 +5,7 @@ Rules of this file:
   the states of all. The refusal names its part.
 - The events are the parts' mutations, at consecutive positions in the order of the request.
 - The key belongs to the log of the first part, and goes with that. A retry is answered out of the events; those of a
-  log that was deleted meanwhile are gone, and of that part the position alone is known.
+  log that was deleted meanwhile, or compacted, are gone, and of that part the position alone is known.
 - A part without mutations only says where its log must end: it appends nothing, and needs no lease.
 - That no log is named twice, and that the first part appends, was checked before.
 """

@@ -15,6 +15,7 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
+from tallystick_node.core.retention_records import RetentionSet
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -46,9 +47,9 @@ class Filter:
             raise Invalid("give an agent or a prefix, not both", metadata={"field": "prefix"})
 
     def matches(self, event: Event) -> bool:
-        """Whether this event is wanted. Those of contexts and of whole teams are, by who named no agents; writer ids
-        and payloads are for nobody."""
-        if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted)):
+        """Whether this event is wanted. Those of contexts, of whole teams and of the namespace are, by who named no
+        agents; writer ids and payloads are for nobody."""
+        if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted, RetentionSet)):
             return event.namespace == self.namespace and self.agent is None and self.prefix is None
         if isinstance(event, (WritersAllocated, PayloadDecided, PayloadsCollected)):
             return False

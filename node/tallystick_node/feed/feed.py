@@ -36,6 +36,11 @@ class History(Protocol):
         """The events after a position, oldest first. Empty only if there is nothing after it."""
         ...
 
+    def newest_gone(self, namespace: str, agent: str | None, prefix: str | None) -> int:
+        """The position of the newest event that retention removed, of an agent of the namespace, of those whose names
+        begin so, or of all; 0: none was."""
+        ...
+
 
 class Feed:
     """What was decided, to those who watch.
@@ -95,8 +100,9 @@ class Feed:
         Ends only with an error, or when the caller closes it (`contextlib.aclosing`). All errors come from iterating.
 
         Raises:
-            Compacted: the cursor is further behind than is replayed; `metadata["oldest"]` is the oldest one possible.
-                Also later, for a reader that falls so far behind.
+            Compacted: the cursor is further behind than is replayed, or retention removed something that is wanted
+                behind it; `metadata["oldest"]` is the oldest one possible. Also later, for a reader that falls so far
+                behind.
             Invalid: `INVALID_REQUEST`, the cursor is ahead of what this node has applied: wait for that before.
             Overloaded: too many watches.
             Unavailable: `STOPPING`, the feed was closed.
@@ -155,6 +161,12 @@ class Feed:
         """The next events after the cursor, from the ring or from the history."""
         if cursor >= self._ring.floor:
             return collect(self._ring.after(cursor), wanted, cursor)
+        gone = self._history.newest_gone(wanted.namespace, wanted.agent, wanted.prefix)
+        if cursor < gone:
+            raise Compacted(
+                f"the cursor {cursor} is older than {gone}: what was decided up to there is not all kept",
+                metadata={"oldest": str(gone)},
+            )
         page = self._history.events(cursor, BATCH_EVENTS, BATCH_BYTES)
         if not page:  # what stood between went with a deleted agent
             return Batch((), max(cursor, self._history.position))

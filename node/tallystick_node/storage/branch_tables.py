@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.observation_records import Place
 from tallystick_node.core.tables import LogRecord
-from tallystick_node.storage.lineage import Stretch, lineage, mutation_at, newest_checkpoint, newest_seq, own_mutation
+from tallystick_node.storage.anchoring import oldest_seq, point_at
+from tallystick_node.storage.lineage import Stretch, lineage, newest_checkpoint, newest_seq, own_mutation
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME
 from tallystick_node.storage.sql import Sql
@@ -62,7 +63,7 @@ class SqlBranchTables:
         """See `BranchTables`."""
         if seq in {0, log.seq}:
             return log.hash if seq else NO_HASH
-        return mutation_at(self._sql, self._line(log), seq).hash
+        return point_at(self._sql, self._line(log), seq).hash
 
     def place(self, log: LogRecord, seq: int) -> Place | None:
         """See `BranchTables`."""
@@ -79,7 +80,9 @@ class SqlBranchTables:
         """See `BranchTables`."""
         if log.position <= position:
             return log.seq
-        return newest_seq(self._sql, self._line(log), lambda mutation: mutation.position <= position)
+        line = self._line(log)
+        oldest = oldest_seq(self._sql, line)
+        return newest_seq(self._sql, line, lambda mutation: mutation.position <= position, oldest)
 
     def newest_checkpoint(self, log: LogRecord, seq: int) -> str:
         """See `BranchTables`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Final
 
+from tallystick_node.storage.anchoring import point_at
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.lineage import lineage, mutation_at
+from tallystick_node.storage.lineage import lineage
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.sql import Sql
 
@@ -31,5 +32,5 @@ def check_branches(sql: Sql) -> None:
         for row in rows:
             log = log_of(sql, row).record
             line = lineage(sql, log)
-            if log.seq and log.seq == log.fork_seq and mutation_at(sql, line, log.seq).hash != log.hash:
+            if log.seq and log.seq == log.fork_seq and point_at(sql, line, log.seq).hash != log.hash:
                 raise DatabaseDamaged(sql.path, f"log {log.number}: its record and its parent differ")

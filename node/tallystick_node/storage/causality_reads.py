@@ -22,7 +22,8 @@ from tallystick_node.core.commands import Target
 from tallystick_node.core.observation_records import Observation, Place
 from tallystick_node.core.outcomes import MutationDecided
 from tallystick_node.core.tables import LogRecord
-from tallystick_node.storage.lineage import find_log_numbered, lineage, log_numbered, mutation_at
+from tallystick_node.storage.anchoring import oldest_seq
+from tallystick_node.storage.lineage import find_log_numbered, find_mutation_at, lineage, log_numbered
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.tables import SqlTables
 
@@ -92,12 +93,15 @@ class CausalityReads:
 
         Raises:
             NotFound: there is no such log, or no such mutation.
+            Compacted: it is not kept.
         """
         log = rules.find_log(self._tables, target)
         if seq > log.seq or not log.seq:
             raise rules.seq_not_found(log.seq)
         line = lineage(self._sql, log)
-        mutation = mutation_at(self._sql, line, seq or log.seq)
+        mutation = find_mutation_at(self._sql, line, seq or log.seq)
+        if mutation is None:
+            raise rules.compacted(oldest_seq(self._sql, line))
         owner = next(stretch.log for stretch in line if mutation.seq > stretch.log.fork_seq)
         return Point(target, mutation, Place(owner.number, mutation.seq, mutation.position, mutation.hash))
 

@@ -24,13 +24,16 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
+from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lease_rows import lease_decided_of
 from tallystick_node.storage.payload_rows import payload_decided_of, payloads_collected_of
+from tallystick_node.storage.retention_rows import checkpoint_pinned_of, log_compacted_of, retention_set_of
 from tallystick_node.storage.schema import (
     BRANCH_DELETED,
     CHECKPOINT,
+    COMPACTED,
     CONTEXT,
     DELETION,
     FORK,
@@ -38,6 +41,8 @@ from tallystick_node.storage.schema import (
     MUTATION,
     PAYLOAD,
     PAYLOADS_COLLECTED,
+    PINNED,
+    RETENTION,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -53,6 +58,9 @@ EVENT_COLUMNS: Final = (
 
 EVENT_SELECT: Final = f"SELECT {EVENT_COLUMNS} FROM events AS e LEFT JOIN logs AS l ON l.number = e.log"  # noqa: S608
 """Begins a statement whose rows `event_of` reads."""
+
+REMAINS_SELECT: Final = EVENT_SELECT.replace("FROM events", "FROM remains")
+"""The same, of what is left of mutations that went."""
 
 MUTATION_SELECT: Final = (
     "SELECT position, log, kind, seq, time_unix_ms, actor, hash, body, sum FROM events WHERE kind = 1"
@@ -101,10 +109,28 @@ def event_of(sql: Sql, row: Row) -> Event:
         return payload_decided_of(position, seq, time_unix_ms, actor, hash_, body)
     if kind == PAYLOADS_COLLECTED:
         return payloads_collected_of(position, seq, time_unix_ms, actor, hash_, body)
+    if kind == COMPACTED:
+        return log_compacted_of(position, target, seq, time_unix_ms, actor, hash_, body)
+    if kind == PINNED:
+        return checkpoint_pinned_of(position, target, seq, time_unix_ms, actor, body)
+    if kind == RETENTION:
+        return retention_set_of(position, time_unix_ms, actor, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
     return checkpoint_of(sql, log, target, found)
+
+
+def find_event(sql: Sql, position: int) -> Event | None:
+    """The event at a position, or what is left of a mutation that went; None: nothing is.
+
+    Raises:
+        DatabaseDamaged: it is not what was written.
+    """
+    row = sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (position,))
+    if row is None:
+        row = sql.row(f"{REMAINS_SELECT} WHERE e.position = ?", (position,))
+    return event_of(sql, row) if row is not None else None
 
 
 def mutation_of(sql: Sql, target: Target, row: Row) -> MutationDecided:
@@ -152,5 +178,5 @@ def event_bytes(event: Event) -> int:
             return 0
         case WritersAllocated() | TeamCheckpointTaken() | TeamCheckpointDeleted():
             return 0
-        case PayloadDecided() | PayloadsCollected():
+        case PayloadDecided() | PayloadsCollected() | LogCompacted() | CheckpointPinned() | RetentionSet():
             return 0

@@ -51,11 +51,16 @@ def mutation_at(sql: Sql, line: Sequence[Stretch], seq: int) -> MutationDecided:
     Raises:
         DatabaseDamaged: it does not.
     """
-    log = next(stretch.log for stretch in line if seq > stretch.log.fork_seq)
-    mutation = own_mutation(sql, log, seq)
+    mutation = find_mutation_at(sql, line, seq)
     if mutation is None:
-        raise DatabaseDamaged(sql.path, f"log {log.number} lacks its mutation {seq}")
+        raise DatabaseDamaged(sql.path, f"log {line[0].log.number} lacks its mutation {seq}")
     return mutation
+
+
+def find_mutation_at(sql: Sql, line: Sequence[Stretch], seq: int) -> MutationDecided | None:
+    """The mutation at a seq from 1 on; None: it is not kept."""
+    log = next(stretch.log for stretch in line if seq > stretch.log.fork_seq)
+    return own_mutation(sql, log, seq)
 
 
 def own_mutation(sql: Sql, log: LogRecord, seq: int) -> MutationDecided | None:
@@ -69,9 +74,9 @@ def own_mutation(sql: Sql, log: LogRecord, seq: int) -> MutationDecided | None:
     return mutation
 
 
-def newest_seq(sql: Sql, line: Sequence[Stretch], fits: Callable[[MutationDecided], bool]) -> int:
-    """The seq of the newest mutation that fits, where all before it do too; 0: none does. Halves the log."""
-    low, high = 0, line[0].last_seq
+def newest_seq(sql: Sql, line: Sequence[Stretch], fits: Callable[[MutationDecided], bool], low: int = 0) -> int:
+    """The seq of the newest mutation after `low` that fits, where all before it do too; `low`: none does. Halves."""
+    high = line[0].last_seq
     while low < high:
         middle = (low + high + 1) // 2
         if fits(mutation_at(sql, line, middle)):

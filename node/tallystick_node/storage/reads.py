@@ -21,6 +21,7 @@ from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import CheckpointTaken, Event, MutationDecided
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.core.values import canonical_json
+from tallystick_node.storage.anchoring import is_readable, oldest_anchor, oldest_seq, point_at
 from tallystick_node.storage.causality_reads import CausalityReads
 from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.errors import DatabaseDamaged
@@ -36,7 +37,6 @@ from tallystick_node.storage.lineage import (
     checkpoints_after,
     lineage,
     log_numbered,
-    mutation_at,
     mutations_after,
     newest_checkpoint,
     newest_seq,
@@ -45,6 +45,7 @@ from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.payload_reads import PayloadReads
 from tallystick_node.storage.rebuilding import rebuild
+from tallystick_node.storage.retention_reads import RetentionReads
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.step_reads import StepReads
 from tallystick_node.storage.tables import SqlTables
@@ -78,7 +79,7 @@ class AtTime:
 
 @dataclass(frozen=True, slots=True)
 class AtLastTurn:
-    """After the mutation that ended a turn last; before the first mutation if none was ended."""
+    """After the mutation that ended a turn last; where what is kept begins if none was ended."""
 
 
 At: TypeAlias = Head | AtSeq | AtCheckpoint | AtTime | AtLastTurn
@@ -87,13 +88,14 @@ At: TypeAlias = Head | AtSeq | AtCheckpoint | AtTime | AtLastTurn
 @dataclass(frozen=True, slots=True)
 class StateRead:
     """A state as canonical JSON, hash and time of the mutation at `seq` (empty and 0 at seq 0), and the newest
-    checkpoint at or before it."""
+    checkpoint at or before it. `oldest_seq`: from there on all of the log is kept; 0: it is whole."""
 
     seq: int
     state: bytes
     hash: bytes
     time_unix_ms: int
     checkpoint: CheckpointTaken | None
+    oldest_seq: int = 0
 
     @property
     def digest(self) -> bytes:
@@ -119,6 +121,7 @@ class Reads:
         teams: those of cuts through teams.
         payloads: those of payloads.
         causality: what happened before what.
+        retention: those of retention.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -130,6 +133,7 @@ class Reads:
         self.teams = tables.teams
         self.payloads = PayloadReads(sql, tables.payloads)
         self.causality = CausalityReads(sql, tables)
+        self.retention = RetentionReads(sql, tables)
 
     @property
     def agent_count(self) -> int:
@@ -146,18 +150,23 @@ class Reads:
 
         Raises:
             NotFound: the log, seq, checkpoint or time does not exist.
+            Compacted: it is not kept.
         """
         log = rules.find_log(self._tables, target)
         line = lineage(self._sql, log)
         seq = self._resolve(line, at)
-        time_unix_ms = self._time_at(line, seq)
+        oldest = oldest_seq(self._sql, line)
+        if not is_readable(self._sql, line, seq):
+            raise rules.compacted(oldest)
+        time_unix_ms = point_at(self._sql, line, seq).time_unix_ms
         checkpoint = newest_checkpoint(self._sql, line, seq) if log.checkpoint else None
         if seq == log.seq:
             state = canonical_json(self._tables.document(log).root)
-            return StateRead(seq, state, log.hash, time_unix_ms, checkpoint)
+            return StateRead(seq, state, log.hash, time_unix_ms, checkpoint, oldest)
         rebuilt = rebuild(self._sql, line, seq)
         self._tables.replayed += rebuilt.replayed
-        return StateRead(seq, canonical_json(rebuilt.document.root), rebuilt.hash, time_unix_ms, checkpoint)
+        state = canonical_json(rebuilt.document.root)
+        return StateRead(seq, state, rebuilt.hash, time_unix_ms, checkpoint, oldest)
 
     def seq_at(self, target: Target, at: At) -> int:
         """The seq that a point of a log has.
@@ -176,13 +185,19 @@ class Reads:
         return rules.find_log(self._tables, target)
 
     def mutations(self, target: Target, after_seq: int, limit: int) -> Page[MutationDecided]:
-        """A log's mutations after a seq, oldest first.
+        """A log's mutations after a seq, oldest first; after 0: from the oldest that is kept.
 
         Raises:
             NotFound: the log does not exist.
+            Compacted: what follows the seq is not kept.
         """
         log = rules.find_log(self._tables, target)
-        with closing(mutations_after(self._sql, lineage(self._sql, log), after_seq, limit + 1)) as events:
+        line = lineage(self._sql, log)
+        oldest = oldest_seq(self._sql, line)
+        if 0 < after_seq < oldest:
+            raise rules.compacted(oldest)
+        after_seq = max(after_seq, oldest)
+        with closing(mutations_after(self._sql, line, after_seq, limit + 1)) as events:
             page = take_page(events, limit, limits.PAGE_BYTES, event_bytes)
         seqs = [event.seq for event in page.items]
         if seqs != list(range(after_seq + 1, after_seq + 1 + len(seqs))) or page.more != (
@@ -252,6 +267,10 @@ class Reads:
         self._check_order([event.position for event in page], after_position)
         return page
 
+    def newest_gone(self, namespace: str, agent: str | None, prefix: str | None) -> int:
+        """The position of the newest mutation that retention removed, of what a watch asks for; 0: none was."""
+        return self.retention.newest_gone(namespace, agent, prefix)
+
     def _check_order(self, positions: Sequence[int], after_position: int) -> None:
         """A damaged page may lead to others that were not asked for, or to one of them twice."""
         if any(before >= after for before, after in pairwise([after_position, *positions])):
@@ -271,23 +290,20 @@ class Reads:
             case AtTime():
                 return self._seq_at_time(line, at.time_unix_ms)
             case AtLastTurn():
-                return self._tables.steps.last_turn_end(line[0].log)
+                return self._tables.steps.last_turn_end(line[0].log) or oldest_seq(self._sql, line)
 
     def _seq_at_time(self, line: Sequence[Stretch], time_unix_ms: int) -> int:
-        seq = newest_seq(self._sql, line, lambda mutation: mutation.time_unix_ms <= time_unix_ms)
+        oldest = oldest_anchor(self._sql, line)
+        if oldest is not None and oldest.point.time_unix_ms > time_unix_ms:
+            raise rules.compacted(oldest.point.seq)
+        first = oldest.point.seq if oldest is not None else 0
+        seq = newest_seq(self._sql, line, lambda mutation: mutation.time_unix_ms <= time_unix_ms, first)
         if seq == 0:
             raise NotFound(f"the log begins after {time_unix_ms}", reason=Reason.TIME_NOT_FOUND)
         return seq
 
-    def _time_at(self, line: Sequence[Stretch], seq: int) -> int:
-        return mutation_at(self._sql, line, seq).time_unix_ms if seq else 0
-
     def _checkpoint(self, line: Sequence[Stretch], name: str) -> CheckpointTaken:
         taken = checkpoint_named(self._sql, line, name)
         if taken is None:
-            raise NotFound(
-                f"agent {line[0].log.target.agent!r} has no checkpoint {name!r}",
-                reason=Reason.CHECKPOINT_NOT_FOUND,
-                metadata={"checkpoint": name},
-            )
+            raise rules.checkpoint_not_found(line[0].log.target, name)
         return taken

@@ -3,6 +3,8 @@
 Rules of this file:
 - Nothing is believed unseen: a snapshot bears a digest (its sum covers all but the state, which the digest covers), and
   each replayed mutation must continue the hash chain.
+- A state that is kept for good (`anchoring.py`) serves as a snapshot does. Who asks for a state before the anchor of a
+  log knows that it is kept.
 - A branch that has no snapshot of its own is rebuilt from its parent's, and its mutations continue its parent's chain.
 """
 
@@ -20,6 +22,7 @@ from tallystick_node.core.chain import NO_HASH, hash_mutation
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.values import load_json
+from tallystick_node.storage.anchoring import kept_state
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lineage import Stretch
 from tallystick_node.storage.sql import Sql
@@ -53,7 +56,8 @@ def rebuild(sql: Sql, line: Sequence[Stretch], seq: int) -> Rebuilt:
         upto = min(seq, last_seq)
         if upto > log.fork_seq:
             stretches.append((log.number, upto))
-            start = _load(sql, log.number, upto)
+        if upto >= log.fork_seq:
+            start = _newest_start(sql, log.number, upto)
         if start is not None:
             break
     document, chained, first = start or (Document.empty(), NO_HASH, 0)
@@ -83,6 +87,14 @@ def _replay_stretch(
     if at != last:
         raise DatabaseDamaged(sql.path, f"log {log_number} ends at seq {at}, not at {last}")
     return chained, at
+
+
+def _newest_start(sql: Sql, log_number: int, seq: int) -> _Start | None:
+    """The newest snapshot or kept state of a log up to a seq; None: it has none."""
+    snapshot, kept = _load(sql, log_number, seq), kept_state(sql, log_number, seq)
+    if kept is None or (snapshot is not None and snapshot[2] >= kept.point.seq):
+        return snapshot
+    return Document(load_json(kept.state), len(kept.state)), kept.point.hash, kept.point.seq
 
 
 def _load(sql: Sql, log_number: int, seq: int) -> _Start | None:

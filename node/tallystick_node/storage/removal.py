@@ -17,7 +17,13 @@ _BRANCH: Final = f"{_AGENT} AND branch = ?"
 _STATEMENTS: Final = (
     "DELETE FROM events WHERE position IN (SELECT position FROM checkpoints WHERE log IN ({logs}))",
     "DELETE FROM events WHERE position IN (SELECT fork_position FROM branches WHERE log IN ({logs}))",
+    "DELETE FROM events WHERE position IN (SELECT position FROM retention_events WHERE log IN ({logs}))",
     "DELETE FROM events WHERE kind = 1 AND log IN ({logs})",
+    "DELETE FROM retention_events WHERE log IN ({logs})",
+    "DELETE FROM anchors WHERE log IN ({logs})",
+    "DELETE FROM kept_states WHERE log IN ({logs})",
+    "DELETE FROM remains WHERE log IN ({logs})",
+    "DELETE FROM pins WHERE log IN ({logs})",
     "DELETE FROM checkpoints WHERE log IN ({logs})",
     "DELETE FROM snapshots WHERE log IN ({logs})",
     "DELETE FROM keys WHERE log IN ({logs})",

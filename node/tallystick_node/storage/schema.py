@@ -23,6 +23,7 @@ from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
 from tallystick_node.storage.observation_rows import OBSERVATION_TABLES
 from tallystick_node.storage.payload_rows import PAYLOAD_TABLES
+from tallystick_node.storage.retention_rows import RETENTION_TABLES
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_rows import STEP_TABLES
 from tallystick_node.storage.team_rows import TEAM_TABLES
@@ -48,6 +49,12 @@ PAYLOAD: Final = 15
 """Chunks, or a payload, were put."""
 PAYLOADS_COLLECTED: Final = 16
 TEAM_CHECKPOINT_DELETED: Final = 17
+COMPACTED: Final = 11
+"""The oldest mutations of a log went."""
+PINNED: Final = 12
+"""A checkpoint was pinned, or is no longer."""
+RETENTION: Final = 14
+"""The retention of a namespace was set."""
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 
@@ -88,7 +95,15 @@ _CONTEXT_TABLES: Final = (
 FORMAT_3: Final = (*FORMAT_2, *_CONTEXT_TABLES)
 """The tables of format 3."""
 
-_NEW_TABLES: Final = (*LEASE_TABLES, *STEP_TABLES, *BRANCH_TABLES, *TEAM_TABLES, *PAYLOAD_TABLES, *OBSERVATION_TABLES)
+_NEW_TABLES: Final = (
+    *LEASE_TABLES,
+    *STEP_TABLES,
+    *BRANCH_TABLES,
+    *TEAM_TABLES,
+    *PAYLOAD_TABLES,
+    *OBSERVATION_TABLES,
+    *RETENTION_TABLES,
+)
 """What format 4 has besides."""
 
 _TABLES: Final = (*FORMAT_3, *_NEW_TABLES)

@@ -16,7 +16,7 @@ from tallystick_node.core.outcomes import Event, MutationDecided, StepRecord, St
 from tallystick_node.core.steps import step_not_found
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.events import EVENT_SELECT, event_of, mutation_of
+from tallystick_node.storage.events import find_event, mutation_of
 from tallystick_node.storage.pages import Page, take_page
 from tallystick_node.storage.schema import MUTATION
 from tallystick_node.storage.sql import Row, Sql
@@ -28,13 +28,18 @@ from tallystick_node.wire.errors import Malformed
 from tallystick_node.wire.step_mutations import result_in
 
 _STEPS = f"SELECT {STEP_COLUMNS} FROM steps AS s"  # noqa: S608
+_END_COLUMNS = ("position", "log", "kind", "seq", "time_unix_ms", "actor", "hash", "body", "sum")
 _STEPS_WITH_ENDS = (
-    f"SELECT {STEP_COLUMNS}, e.position, e.log, e.kind, e.seq, e.time_unix_ms, e.actor, e.hash, e.body, e.sum"  # noqa: S608
-    " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
+    f"SELECT {STEP_COLUMNS},"  # noqa: S608
+    + ", ".join(f"coalesce(e.{name}, r.{name})" for name in _END_COLUMNS)
+    + " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
+    " LEFT JOIN remains AS r ON r.position = s.ended_position"
 )
 _RESULTS = (
-    "SELECT s.name, s.attempt, s.ended_position, s.ended_seq, s.ended_unix_ms, e.actor, e.hash, e.body, e.sum"
+    "SELECT s.name, s.attempt, s.ended_position, s.ended_seq, s.ended_unix_ms, coalesce(e.actor, r.actor),"
+    " coalesce(e.hash, r.hash), coalesce(e.body, r.body), coalesce(e.sum, r.sum)"
     " FROM steps AS s LEFT JOIN events AS e ON e.position = s.ended_position"
+    " LEFT JOIN remains AS r ON r.position = s.ended_position"
     " WHERE s.log = ? AND s.name > ? AND s.status = ? AND s.ended_seq <= ? ORDER BY s.name"
 )
 _NONE = StepRecord("", 0, StepStatus.BEGUN, 0, 0, 0, 0, "", 0)
@@ -75,10 +80,10 @@ class StepReads:
             raise step_not_found(name)
         if not record.ended_position:
             return StepRead(record, None)
-        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (record.ended_position,))
-        if row is None:
+        event = find_event(self._sql, record.ended_position)
+        if event is None:
             raise DatabaseDamaged(self._sql.path, f"what ended step {name!r} is not there")
-        return StepRead(record, self._checked(record, event_of(self._sql, row)))
+        return StepRead(record, self._checked(record, event))
 
     def steps(self, target: Target, after: str, limit: int, *, with_ends: bool) -> Page[StepRead]:
         """A log's steps by name, those after a name.

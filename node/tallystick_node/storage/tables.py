@@ -30,13 +30,14 @@ from tallystick_node.core.outcomes import (
     WritersAllocated,
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
+from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
 from tallystick_node.core.tables import LogRecord, Remembered
 from tallystick_node.storage.branch_rows import BRANCH_INSERT, branch_row, forked_body
 from tallystick_node.storage.branch_tables import SqlBranchTables
 from tallystick_node.storage.context_rows import event_body
 from tallystick_node.storage.context_tables import SqlContextTables
 from tallystick_node.storage.errors import DatabaseDamaged
-from tallystick_node.storage.events import EVENT_SELECT, checkpoint_more, event_of
+from tallystick_node.storage.events import checkpoint_more, find_event
 from tallystick_node.storage.hot_logs import HotLogs, StoredLog
 from tallystick_node.storage.lease_rows import lease_body
 from tallystick_node.storage.lease_tables import SqlLeaseTables
@@ -48,9 +49,12 @@ from tallystick_node.storage.payload_rows import collected_body, payload_body
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.rebuilding import rebuild
 from tallystick_node.storage.removal import remove_agent, remove_branch
+from tallystick_node.storage.retention_rows import compacted_body, pinned_body, retention_body
+from tallystick_node.storage.retention_tables import SqlRetentionTables
 from tallystick_node.storage.schema import (
     BRANCH_DELETED,
     CHECKPOINT,
+    COMPACTED,
     CONTEXT,
     DELETION,
     FORK,
@@ -58,6 +62,8 @@ from tallystick_node.storage.schema import (
     MUTATION,
     PAYLOAD,
     PAYLOADS_COLLECTED,
+    PINNED,
+    RETENTION,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -90,6 +96,7 @@ class SqlTables:
         self.payloads = SqlPayloadTables(sql, self.flush)
         self.observations = SqlObservationTables(sql)
         self.branches = SqlBranchTables(sql, self.flush)
+        self.retention = SqlRetentionTables(sql, self, self.steps)
         self.replayed = 0
         self.position = 0
         self.last_log = 0
@@ -152,6 +159,20 @@ class SqlTables:
         self._hot.put_record(stored)
         self._hot.put_document(log.number, document)
         self._logs[log.target] = stored
+
+    def save_record(self, log: LogRecord) -> None:
+        """Change a log's record alone, of which nothing else is new."""
+        before = self._stored(log.target)
+        stored = StoredLog(log, before.marks if before is not None else Marks())
+        self._hot.put_record(stored)
+        self._logs[log.target] = stored
+
+    def add_retention_event(self, log_number: int, event: LogCompacted | CheckpointPinned) -> None:
+        """Add an event of a log at the next position."""
+        if isinstance(event, LogCompacted):
+            self._add_event(log_number, COMPACTED, event, event.hash, compacted_body(event))
+        else:
+            self._add_event(log_number, PINNED, event, NO_HASH, pinned_body(event))
 
     def add_mutations(self, log_number: int, events: Sequence[MutationDecided]) -> None:
         """See `Tables`."""
@@ -288,14 +309,15 @@ class SqlTables:
                 kind, seq, hash_, body = PAYLOAD, event.chunks, event.hash, payload_body(event)
             case PayloadsCollected():
                 kind, seq, hash_, body = PAYLOADS_COLLECTED, event.payloads, event.hash, collected_body(event)
+            case RetentionSet():
+                kind, seq, hash_, body = RETENTION, 0, NO_HASH, retention_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position
 
     def _find_event(self, position: int) -> Event | None:
         self.flush()
-        row = self._sql.row(f"{EVENT_SELECT} WHERE e.position = ?", (position,))
-        return event_of(self._sql, row) if row is not None else None
+        return find_event(self._sql, position)
 
     def _add_deletion(
         self, log: LogRecord, kind: int, event: AgentDeleted | BranchDeleted, idempotency: Idempotency | None

@@ -36,6 +36,8 @@ TEAM_SELECT: Final = (
 
 _MEMBER_BYTES: Final = 256
 
+CUT_INSERT: Final = "INSERT INTO cut_points VALUES (?, ?, ?, ?, ?, ?, ?)"
+
 TEAM_INSERT: Final = "INSERT INTO team_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -77,6 +79,15 @@ def team_row(record: TeamCheckpointRecord) -> tuple[Value, ...]:
         _bound(record),
     )
     return (*row, row_sum(*row))
+
+
+def cut_rows(record: TeamCheckpointRecord) -> list[tuple[Value, ...]]:
+    """What a cut binds, log by log, as `cut_points` has it."""
+    rows = [
+        (record.namespace, member.agent, member.branch, member.seq, record.position, member.hash)
+        for member in record.members
+    ]
+    return [(*row, row_sum(*row)) for row in rows]
 
 
 def team_checkpoint_bytes(record: TeamCheckpointRecord) -> int:

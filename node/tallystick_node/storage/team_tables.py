@@ -15,8 +15,10 @@ from tallystick_node.storage.events import EVENT_SELECT, event_of
 from tallystick_node.storage.pages import Page, take_page
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.team_rows import (
+    CUT_INSERT,
     TEAM_INSERT,
     TEAM_SELECT,
+    cut_rows,
     team_checkpoint_bytes,
     team_checkpoint_of,
     team_row,
@@ -43,11 +45,13 @@ class SqlTeamTables:
     def add(self, record: TeamCheckpointRecord) -> None:
         """See `TeamTables`."""
         self._sql.execute(TEAM_INSERT, team_row(record))
+        self._sql.execute_many(CUT_INSERT, cut_rows(record))
 
     def delete(self, record: TeamCheckpointRecord) -> None:
         """See `TeamTables`."""
         self._flush()
         self._sql.execute("DELETE FROM team_checkpoints WHERE position = ?", (record.position,))
+        self._sql.execute("DELETE FROM cut_points WHERE position = ?", (record.position,))
         self._sql.execute("DELETE FROM events WHERE position = ?", (record.position,))
 
     def deletion(self, taken: int) -> TeamCheckpointDeleted | None:

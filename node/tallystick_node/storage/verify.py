@@ -30,6 +30,7 @@ from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.observation_verify import check_observations
 from tallystick_node.storage.payload_verify import check_payloads
+from tallystick_node.storage.retention_verify import check_retention
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
 from tallystick_node.storage.sums import check_sum
@@ -63,6 +64,7 @@ def verify(sql: Sql) -> None:
     check_teams(sql)
     check_payloads(sql)
     check_observations(sql)
+    check_retention(sql)
 
 
 def _check_events(sql: Sql) -> None:
@@ -81,6 +83,8 @@ def _check_logs(sql: Sql) -> None:
             log = log_of(sql, row).record
             main_logs += log.target.branch == "main"
             head = sql.row("SELECT hash FROM events WHERE kind = 1 AND log = ? AND seq = ?", (log.number, log.seq))
+            if head is None:
+                head = sql.row("SELECT hash FROM anchors WHERE log = ? AND seq = ?", (log.number, log.seq))
             if log.seq > log.fork_seq and head != (log.hash,):
                 raise DatabaseDamaged(sql.path, f"log {log.number}: its record and its last mutation differ")
     if main_logs != load_meta(sql).agents:

@@ -44,6 +44,7 @@ from tallystick_node.core.commands import (
     Transact,
 )
 from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
+from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, SetRetention
 from tallystick_node.wire.branch_commands import decode_branch_command, encode_branch_command
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
 from tallystick_node.wire.errors import Malformed
@@ -59,6 +60,7 @@ from tallystick_node.wire.lease_commands import decode_lease_command, encode_lea
 from tallystick_node.wire.mutations import admit_payloads, decode_mutation
 from tallystick_node.wire.observations import admit_observed, bare
 from tallystick_node.wire.payload_commands import decode_payload_command, encode_payload_command
+from tallystick_node.wire.retention_commands import decode_retention_command, encode_retention_command
 from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
 from tallystick_node.wire.team_commands import decode_team_command, encode_team_command
 
@@ -109,6 +111,8 @@ def encode_command(command: Command) -> bytes:
         return _serialized(encode_team_command(command))
     if isinstance(command, (PutChunks, PutPayload, CollectPayloads)):
         return _serialized(encode_payload_command(command))
+    if isinstance(command, (SetRetention, CompactLog, PinCheckpoint)):
+        return _serialized(encode_retention_command(command))
     return _serialized(encode_context_command(command))
 
 
@@ -213,6 +217,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_team_command(message)
         case "put_chunks" | "put_payload" | "collect_payloads":
             return decode_payload_command(message)
+        case "set_retention" | "compact_log" | "pin_checkpoint":
+            return decode_retention_command(message)
         case _:
             return decode_context_command(message)
 
