@@ -201,7 +201,8 @@ async def test_agents_are_listed() -> None:
         )
     assert "ann" in people.out
     (line,) = programs.lines()
-    assert set(line) == {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes", "lease"}
+    told = {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes", "first_seq", "lease"}
+    assert set(line) == told
     assert (line["agent"], line["seq"]) == ("ann", 2)
 
 

@@ -18,7 +18,7 @@ from tallystick_node.storage.errors import DatabaseDamaged, DiskFull, StorageErr
 from tallystick_node.storage.reads import AtSeq, Head
 from tests.unit.database_support import append, apply_each, checkpoint, rows_digest, set_op, target
 
-FEW_PAGES = 60
+FEW_PAGES = 90
 
 
 def history() -> list[Command]:
