@@ -140,6 +140,14 @@ def test_snapshots_cost_no_more_than_the_log(database: Database) -> None:
     assert snapshot_bytes <= log.log_bytes + 256 * log.seq + 2 * log.state_bytes
 
 
+def test_a_state_that_only_grows_has_one_snapshot(database: Database) -> None:
+    said = '"' + "x" * 2000 + '"'
+    for _ in range(20):
+        apply_many(database, [append(*[[Operation(OperationKind.APPEND, ("m",), said.encode())]] * 100)])
+    with closing(sqlite3.connect(database.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM snapshots").fetchone() == (1,)
+
+
 def test_a_small_cache_gives_the_same_states(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "state.db", state_cache_bytes=0)
     for number in range(6):

@@ -101,7 +101,7 @@ async def list_all(connection: Connection) -> None:
 @click.argument("name", metavar="PAYLOAD")
 @connection_options
 def show(connection: Connection, name: str) -> None:
-    """Show what is known of a payload: its size, and how many places name it."""
+    """Show a payload: its size, how many places name it."""
     asyncio.run(show_one(connection, name))
 
 

@@ -4,8 +4,9 @@ Rules of this file:
 - The cost of replaying is counted as bytes of mutations plus `_MUTATION_COST` for each. A snapshot is due after at
   least `_MIN_MUTATIONS` and a quarter of the state's size in cost, so writing snapshots costs a constant factor of
   writing the log, and reading the head costs a constant factor of reading the state.
-- A snapshot is kept for good if the log has grown by the state's size in cost since the last kept one; another is
-  dropped when the next is written. So reading far back is bounded like reading the head, and disk by the log.
+- A snapshot is kept for good if the log has grown by twice the state's size in cost since the last kept one; another is
+  dropped when the next is written. So reading far back is bounded like reading the head, and disk by half the log. Of a
+  state that only grows, as a conversation does, none is kept: replaying its log costs no more than reading it.
 - The rule sees only counters of the log record: replicas have the same snapshots.
 - A branch begins without one: it counts from where it began, and until its first one is due its parent's serve.
 """
@@ -24,6 +25,7 @@ from tallystick_node.storage.sums import row_sum
 _MIN_MUTATIONS: Final = 128
 _MUTATION_COST: Final = 256
 _HEAD_SHARE: Final = 4
+_KEPT_STATES: Final = 2
 
 
 class Marks(NamedTuple):
@@ -52,6 +54,6 @@ def write_if_due(sql: Sql, log: LogRecord, document: Document, marks: Marks) -> 
     digest = hashlib.sha256(state).digest()
     head = (log.number, log.seq, log.hash, digest)
     sql.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)", (*head, state, row_sum(*head)))
-    if cost - marks.kept_cost >= log.state_bytes:
+    if cost - marks.kept_cost >= _KEPT_STATES * log.state_bytes:
         return Marks(log.seq, cost, log.seq, cost)
     return marks._replace(newest_seq=log.seq, newest_cost=cost)
