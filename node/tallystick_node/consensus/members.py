@@ -10,7 +10,7 @@ Rules of this file: pure values; who may change them, and when, is `membership.p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tallystick.log.v1 import log_pb2
@@ -45,24 +45,26 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """All nodes of the cluster, by node id in ascending order."""
+    """All nodes of the cluster, by node id in ascending order.
+
+    Attributes:
+        node_ids: of voters and learners.
+        voter_ids: of those that majorities are made of.
+    """
 
     all: tuple[Member, ...]
+    node_ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    voter_ids: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Consensus asks for these with each message."""
+        object.__setattr__(self, "node_ids", tuple(member.node_id for member in self.all))
+        object.__setattr__(self, "voter_ids", tuple(member.node_id for member in self.all if not member.is_learner))
 
     @classmethod
     def of(cls, members: Iterable[Member]) -> Members:
         """The members in their order."""
         return cls(tuple(sorted(members, key=lambda member: member.node_id)))
-
-    @property
-    def node_ids(self) -> tuple[str, ...]:
-        """Of voters and learners."""
-        return tuple(member.node_id for member in self.all)
-
-    @property
-    def voter_ids(self) -> tuple[str, ...]:
-        """Of those that majorities are made of."""
-        return tuple(member.node_id for member in self.all if not member.is_learner)
 
     def get(self, node_id: str) -> Member | None:
         """One member, or None."""

@@ -164,13 +164,13 @@ class Call(Generic[RequestT, ResponseT]):
 
     def arrived(self, frame: Frame) -> None:
         """Something of this call."""
-        match frame:
-            case (kind, _, bytes(message), int(_)) if kind == DATA:
-                self._intake.put(message)
-            case (kind, _, int(taken), int(_)) if kind == ROOM:
-                self._window.made_room(taken)
-            case (kind, _, grpc.StatusCode() as code, str(details), tuple(trailing), int(_)) if kind == END:
-                self.ended(code, details, trailing)
+        kind = frame[0]
+        if kind == DATA:
+            self._intake.put(cast("bytes", frame[2]))
+        elif kind == ROOM:
+            self._window.made_room(cast("int", frame[2]))
+        elif kind == END:
+            self.ended(*cast("tuple[grpc.StatusCode, str, Metadata]", frame[2:5]))
 
     def ended(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
         """It is over."""

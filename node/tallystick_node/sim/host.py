@@ -169,7 +169,8 @@ class SimHost:
 
     def clock(self) -> float:
         """See `Host`."""
-        return self._machine.loop.time() - self._machine.lag_s
+        machine = self._machine
+        return machine.loop.time() - machine.lag_s
 
     def unix_ms(self) -> int:
         """See `Host`."""

@@ -15,11 +15,11 @@ import asyncio
 import contextvars
 import enum
 import heapq
-from asyncio.events import Handle, TimerHandle
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Generator
 from concurrent.futures import Executor
-from typing import Any, Final, Never, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, Never, TypeVar, TypeVarTuple, Unpack, cast
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -52,7 +52,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = State.RUNS
-        self.held: list[Handle] = []  # kept for ever once it is gone: dropping them would run its `finally` blocks
+        self.held: list[_Due] = []  # kept for ever once it is gone: dropping them would run its `finally` blocks
 
     def context(self) -> contextvars.Context:
         """A context in which all is this process's."""
@@ -61,6 +61,7 @@ class Process:
         return context
 
 
+_RUNS: Final = State.RUNS
 _PROCESS: Final[contextvars.ContextVar[Process | None]] = contextvars.ContextVar("process", default=None)
 
 
@@ -69,13 +70,57 @@ def current_process() -> Process | None:
     return _PROCESS.get()
 
 
+class _Due:
+    """A callback that is to be called: what asyncio's `Handle` and `TimerHandle` are, and no more, for there are many.
+
+    Attributes:
+        when_s: a timer's time; 0: it is no timer.
+    """
+
+    __slots__ = ("args", "callback", "context", "is_cancelled", "loop", "when_s")
+
+    def __init__(
+        self,
+        loop: SimLoop,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        context: contextvars.Context,
+        when_s: float = 0.0,
+    ) -> None:
+        self.loop = loop
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.when_s = when_s
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """See asyncio."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            self.callback, self.args = _nothing, ()
+            if self.when_s:
+                self.loop.timer_cancelled()
+
+    def cancelled(self) -> bool:
+        """See asyncio."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """See asyncio."""
+        return self.when_s
+
+
+def _nothing() -> None:
+    """What a cancelled callback does."""
+
+
 class _Future(asyncio.Future[T]):
-    def __init__(self, number: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
+    __slots__ = ("number",)
+    number: int
 
     def __hash__(self) -> int:
-        return self._number
+        return self.number
 
 
 class _Task(asyncio.Task[T]):
@@ -103,14 +148,17 @@ class SimLoop(asyncio.BaseEventLoop):
         failures: what callbacks raised: bugs.
     """
 
-    _ready: deque[Handle]
-    _scheduled: list[TimerHandle]
     _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
         self._now_s = START_S
-        self._numbers = 0
+        self._numbers = itertools.count(1)
+        self._timer_numbers = itertools.count()
+        self._due: deque[_Due] = deque()
+        self._timers: list[tuple[float, int, _Due]] = []
+        """A heap: by time, and of those of one time the one that was made first."""
+        self._cancelled_timers = 0
         self.thread_s: Callable[[], float] = lambda: 0.001
         self.failures: list[str] = []
         self._is_ending = False
@@ -129,8 +177,9 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """See asyncio."""
-        self._numbers += 1
-        return _Future(self._numbers, loop=self)
+        future: _Future[Any] = _Future(loop=self)
+        future.number = next(self._numbers)
+        return future
 
     def create_task(
         self,
@@ -140,23 +189,48 @@ class SimLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
         """See asyncio."""
-        self._numbers += 1
         named = None if name is None else str(name)
-        return _Task(self._numbers, coro, loop=self, name=named, context=context)
+        return _Task(next(self._numbers), coro, loop=self, name=named, context=context)
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> Handle:
+    ) -> asyncio.Handle:
         """See asyncio."""
-        handle = Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        due = _Due(self, callback, args, contextvars.copy_context() if context is None else context)
+        self._due.append(due)
+        return cast("asyncio.Handle", due)
 
     def call_soon_threadsafe(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> Handle:
+    ) -> asyncio.Handle:
         """See asyncio; there are no other threads."""
         return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        due = _Due(self, callback, args, contextvars.copy_context() if context is None else context, when)
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), due))
+        return cast("asyncio.TimerHandle", due)
+
+    def timer_cancelled(self) -> None:
+        """One of the timers will not be called."""
+        self._cancelled_timers += 1
 
     def run_in_executor(
         self, _executor: Executor | None, job: Callable[[Unpack[Ts]], T], *args: *Ts
@@ -175,7 +249,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """A process that stood goes on, with all that came meanwhile."""
         process.state = State.RUNS
         held, process.held = process.held, []
-        self._ready.extend(held)
+        self._due.extend(held)
 
     def begin_process(self, name: str) -> Process:
         """Begins a process; it is remembered until the end."""
@@ -195,7 +269,7 @@ class SimLoop(asyncio.BaseEventLoop):
                 task.cancel()
             for process in self._processes:
                 held, process.held = process.held, []
-                self._ready.extend(held)
+                self._due.extend(held)
             left = asyncio.all_tasks(self)
             if not left:
                 break
@@ -206,41 +280,46 @@ class SimLoop(asyncio.BaseEventLoop):
     # What BaseEventLoop asks of its heirs.
 
     def _run_once(self) -> None:
-        if not self._ready:
+        ready = self._due
+        if not ready:
             self._advance()
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
-            if handle.cancelled():
+        for _ in range(len(ready)):
+            due = ready.popleft()
+            if due.is_cancelled:
                 continue
-            process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
-            if process is None or process.state is State.RUNS or self._is_ending:
-                handle._run()  # noqa: SLF001 - what an event loop does
-            else:
-                process.held.append(handle)
+            process = due.context.get(_PROCESS)
+            if process is not None and process.state is not _RUNS and not self._is_ending:
+                process.held.append(due)
+                continue
+            try:
+                due.context.run(due.callback, *due.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - what an event loop does
+                self.call_exception_handler({"message": f"Exception in {due.callback!r}", "exception": error})
 
     def _advance(self) -> None:
-        """Moves the time to the next timer, and all that is due by then to `_ready`."""
-        if self._timer_cancelled_count > _PRUNE_FROM and self._timer_cancelled_count * 2 > len(self._scheduled):
-            self._scheduled = [timer for timer in self._scheduled if not timer.cancelled()]
-            heapq.heapify(self._scheduled)
-            self._timer_cancelled_count = 0
-        while self._scheduled and self._scheduled[0].cancelled():
-            heapq.heappop(self._scheduled)
-            self._timer_cancelled_count -= 1
-        if not self._scheduled:
+        """Moves the time to the next timer, and all that is due by then to what is done next."""
+        timers = self._timers
+        if self._cancelled_timers > _PRUNE_FROM and self._cancelled_timers * 2 > len(timers):
+            timers[:] = [timer for timer in timers if not timer[2].is_cancelled]
+            heapq.heapify(timers)
+            self._cancelled_timers = 0
+        while timers and timers[0][2].is_cancelled:
+            heapq.heappop(timers)
+            self._cancelled_timers -= 1
+        if not timers:
             if self._stopping:
                 return
             raise Deadlock("nothing is left to be done, and the simulation waits for something")
-        self._now_s = max(self._now_s, self._scheduled[0].when())
-        while self._scheduled and self._scheduled[0].when() <= self._now_s:
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - a cancellation asks for it
-            if timer.cancelled():
-                self._timer_cancelled_count -= 1
+        self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            due = heapq.heappop(timers)[2]
+            due.when_s = 0.0  # it is counted no more
+            if due.is_cancelled:
+                self._cancelled_timers -= 1
             else:
-                self._ready.append(timer)
-
-    _timer_cancelled_count: int
+                self._due.append(due)
 
     def _process_events(self, _events: object) -> Never:
         raise AssertionError("there is no selector")

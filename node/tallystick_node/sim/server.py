@@ -136,22 +136,21 @@ class _Link:
 
     def arrived(self, frame: Frame) -> None:
         """See `End`."""
-        match frame:
-            case (kind, int(number), str(method), tuple(metadata), left_s, int(_)) if kind == OPEN:
-                self._open(number, method, metadata, cast("float | None", left_s))
-                return
-        call = self._calls.get(cast("int", frame[1]))
+        kind, number = frame[0], cast("int", frame[1])
+        if kind == OPEN:
+            self._open(number, *cast("tuple[str, Metadata, float | None]", frame[2:5]))
+            return
+        call = self._calls.get(number)
         if call is None:
             return
-        match frame:
-            case (kind, _, bytes(message), int(_)) if kind == DATA:
-                call.intake.put(message)
-            case (kind, _, int(taken), int(_)) if kind == ROOM:
-                call.window.made_room(taken)
-            case (kind, _, int(_)) if kind == HALF:
-                call.intake.close()
-            case (kind, _, int(_)) if kind == CANCEL:
-                call.abandon()
+        if kind == DATA:
+            call.intake.put(cast("bytes", frame[2]))
+        elif kind == ROOM:
+            call.window.made_room(cast("int", frame[2]))
+        elif kind == HALF:
+            call.intake.close()
+        elif kind == CANCEL:
+            call.abandon()
 
     def broke(self, _why: str) -> None:
         """See `End`."""

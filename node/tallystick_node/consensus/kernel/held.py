@@ -25,6 +25,8 @@ ELECTION_GRANTED_S: Final = 0.0
 """In the place of an election deadline: a majority would vote for us in the next term. No clock shows it; any vote,
 leader or newer term ends it."""
 
+_LEADER: Final = engine._RAFT_STATE.LEADER  # noqa: SLF001
+
 
 @dataclass(slots=True)
 class Votes:
@@ -133,7 +135,7 @@ class Held(engine.SyncObj):  # type: ignore[misc]
     @property
     def is_leader(self) -> bool:
         """Whether this member leads, as far as it knows."""
-        return bool(self._isLeader())
+        return bool(self._SyncObj__raftState == _LEADER)
 
     @property
     def is_candidate(self) -> bool:
