@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from tallystick._json import JSON, JSONLike
     from tallystick._members import Members
     from tallystick._payload_ref import PayloadRef
-    from tallystick._status import ContextsStatus, EndpointStatus, Member, MemberInfo, NodeStatus, Role
+    from tallystick._status import ContextsStatus, EndpointStatus, Member, MemberInfo, NodeStatus, RetentionStatus, Role
     from tallystick._stream import AppendStream, PendingAppend
     from tallystick._tls import TLS
     from tallystick._values import (
@@ -113,7 +113,7 @@ _NAMES: Final = {
     "_json": ("JSON", "JSONLike"),
     "_members": ("Members",),
     "_payload_ref": ("PayloadRef",),
-    "_status": ("ContextsStatus", "EndpointStatus", "Member", "MemberInfo", "NodeStatus", "Role"),
+    "_status": ("ContextsStatus", "EndpointStatus", "Member", "MemberInfo", "NodeStatus", "RetentionStatus", "Role"),
     "_stream": ("AppendStream", "PendingAppend"),
     "_tls": ("TLS",),
     "contexts.context": ("Context",),
@@ -257,6 +257,7 @@ __all__ = [
     "RetentionInfo",
     "RetentionPlan",
     "RetentionPolicy",
+    "RetentionStatus",
     "Revision",
     "Role",
     "Schema",

@@ -87,14 +87,33 @@ class ContextsStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionStatus:
+    """What retention came to on a node since it started: it does any only while it leads.
+
+    Attributes:
+        run_unix_ms: when the last run of all policies ended; 0: none did.
+        mutations, size_bytes, checkpoints: that went.
+        failure, failed_unix_ms: of the last log of which not all went that was due; empty and 0: none.
+    """
+
+    run_unix_ms: int
+    mutations: int
+    size_bytes: int
+    checkpoints: int
+    failure: str
+    failed_unix_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """How a node does. Indexes are places in the Raft log; `revision` is what it has applied.
 
     Attributes:
         durable_index: journal entries that are on its disk.
         state_digest: of everything applied; equal on nodes at one `applied_index`.
-        alarms: reason codes, for example `DISK_FULL`.
+        alarms: reason codes, for example `DISK_FULL`; `ARCHIVE:cold`: that archive takes nothing.
         contexts: of its documents; None: it was told to hold none.
+        retention: what went of agents' logs; None: the node is older than this client.
     """
 
     cluster_id: str
@@ -120,6 +139,7 @@ class NodeStatus:
     state_digest: bytes
     alarms: tuple[str, ...]
     contexts: ContextsStatus | None = None
+    retention: RetentionStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +180,18 @@ def node_status(message: cluster_pb2.StatusResponse) -> NodeStatus:
         state_digest=message.state_digest,
         alarms=tuple(message.alarms),
         contexts=_contexts_status(message.contexts) if message.HasField("contexts") else None,
+        retention=_retention_status(message.retention) if message.HasField("retention") else None,
+    )
+
+
+def _retention_status(message: cluster_pb2.RetentionStatus) -> RetentionStatus:
+    return RetentionStatus(
+        run_unix_ms=message.run_unix_ms,
+        mutations=message.mutations,
+        size_bytes=message.size_bytes,
+        checkpoints=message.checkpoints,
+        failure=message.failure,
+        failed_unix_ms=message.failed_unix_ms,
     )
 
 

@@ -59,6 +59,11 @@ from tallystick_node.peers.servicer import PeerServicer
 from tallystick_node.peers.snapshot_server import SnapshotServer
 from tallystick_node.peers.tls import PeerCredentials, peer_credentials
 from tallystick_node.ports import wait_for_port
+from tallystick_node.retention.archives.opening import open_archives
+from tallystick_node.retention.archiving import Archiving
+from tallystick_node.retention.keeper import RetentionKeeper
+from tallystick_node.retention.looking import Looks
+from tallystick_node.retention.planner import Planner
 from tallystick_node.retention.store import RetentionStore
 from tallystick_node.sharing import AmongNodes, Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
@@ -122,7 +127,15 @@ class Node:
             self._replica, journal, host.clock, id_prefix=host.random_bytes(8), open_syncer=host.open_syncer
         )
         self._status = NodeStatus(
-            config, self._replica, self._runner, database, journal, self._feed, host, lambda: self._sharing.report()
+            config,
+            self._replica,
+            self._runner,
+            database,
+            journal,
+            self._feed,
+            host,
+            lambda: self._sharing.report(),
+            lambda: self._retention_keeper,
         )
         self._access = Access(self._runner, self._machine, self._fail)
         self._keeper = LeaseKeeper(
@@ -138,6 +151,17 @@ class Node:
             lambda: self.is_leader,
             host.unix_ms,
             config.payload_grace_s,
+        )
+        self._retention = RetentionStore(self._access, database.reads.retention, host.unix_ms)
+        self._looks = Looks(self._access, database.reads)
+        self._retention_keeper = RetentionKeeper(
+            self._looks,
+            Archiving(open_archives(config.archives, host.files, config.node_id)),
+            self._retention.compact,
+            lambda: self._replica.kernel.term if self._replica.kernel.is_leader else None,
+            host.unix_ms,
+            every_s=config.retention_every_s,
+            actor=f"node:{config.node_id}",
         )
         self._contexts = DecidedContexts(self._access, database.reads.contexts, host.unix_ms)
         self._fatal: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
@@ -197,10 +221,9 @@ class Node:
         store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
         leases = LeaseStore(self._access, self._database.reads.leases, self._host.unix_ms)
         causality = CausalityStore(self._access, self._database.reads.causality, self._feed, self._sharing.observed)
-        retention = RetentionStore(self._access, self._database.reads.retention, self._host.unix_ms)
         return ClientServer(
             self._host,
-            StateService(store, leases, retention, headers),
+            StateService(store, leases, self._retention, headers),
             ClusterService(self._status.report, headers),
             self._config.max_concurrent_calls,
             MemberService(self._runner, self._status.describe, headers),
@@ -213,7 +236,12 @@ class Node:
             TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
             PayloadService(PayloadStore(self._access, self._database.reads.payloads, self._host.unix_ms), headers),
             causality=CausalityService(causality, headers),
-            retention=RetentionService(retention, headers),
+            retention=RetentionService(
+                self._retention,
+                Planner(self._access, self._looks, self._host.clock, self._host.unix_ms),
+                self._retention_keeper,
+                headers,
+            ),
         )
 
     def _make_web_server(self) -> WebServer:
@@ -255,6 +283,7 @@ class Node:
                     tasks.create_task(self._sharing.run(), name="sharing"),
                     tasks.create_task(self._keeper.run(), name="leases"),
                     tasks.create_task(self._payload_keeper.run(), name="payloads"),
+                    tasks.create_task(self._retention_keeper.run(), name="retention"),
                     tasks.create_task(self._checkpoints(), name="checkpoints"),
                     tasks.create_task(self._look_around(), name="look around"),
                     tasks.create_task(self._catch_up.run(), name="catch up"),

@@ -16,11 +16,15 @@ from tallystick_node.consensus.runner import Runner
 from tallystick_node.feed.feed import Feed
 from tallystick_node.host import Host
 from tallystick_node.machine import Outcomes
+from tallystick_node.retention.keeper import Retained, RetentionKeeper
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.journal import Journal
 
 DIVERGED: Final = "DIVERGED"
 """Alarm, with a node id behind a colon: this node's state is not what a majority has."""
+
+ARCHIVE: Final = "ARCHIVE"
+"""Alarm, with the archive's name behind a colon: it did not take what retention gave it last."""
 
 _MAX_AGE_MS: Final = 2**53
 
@@ -38,6 +42,7 @@ class NodeStatus:
         feed: Feed,
         host: Host,
         contexts: Callable[[], cluster_pb2.ContextsStatus | None],
+        retention: Callable[[], RetentionKeeper],
     ) -> None:
         self._config = config
         self._replica = replica
@@ -47,6 +52,7 @@ class NodeStatus:
         self._feed = feed
         self._host = host
         self._contexts = contexts
+        self._retention = retention
         self._started_s = host.clock()
 
     @property
@@ -87,6 +93,7 @@ class NodeStatus:
             alarms=self._alarms(),
             watchers=self._feed.subscribers,
             contexts=self._contexts(),
+            retention=_retention(self._retention().retained),
         )
 
     def describe(self, members: Members) -> list[cluster_pb2.Member]:
@@ -109,7 +116,22 @@ class NodeStatus:
     def _alarms(self) -> list[str]:
         full = self._runner.full_disk is not None or not self._replica.accepts_writes
         odd = self._replica.status().odd
-        return [*([Reason.DISK_FULL] if full else []), *(f"{DIVERGED}:{node_id}" for node_id in sorted(odd))]
+        return [
+            *([Reason.DISK_FULL] if full else []),
+            *(f"{DIVERGED}:{node_id}" for node_id in sorted(odd)),
+            *(f"{ARCHIVE}:{name}" for name in self._retention().failing),
+        ]
+
+
+def _retention(retained: Retained) -> cluster_pb2.RetentionStatus:
+    return cluster_pb2.RetentionStatus(
+        run_unix_ms=retained.run_unix_ms,
+        mutations=retained.mutations,
+        size_bytes=retained.size_bytes,
+        checkpoints=retained.checkpoints,
+        failure=retained.failure,
+        failed_unix_ms=retained.failed_unix_ms,
+    )
 
 
 def _role(status: ReplicaStatus) -> cluster_pb2.Role.ValueType:

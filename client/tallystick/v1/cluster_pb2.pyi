@@ -292,6 +292,7 @@ class StatusResponse(_message.Message):
     ALARMS_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
     CONTEXTS_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     version: _builtins.str
@@ -319,12 +320,14 @@ class StatusResponse(_message.Message):
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     @_builtins.property
     def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """reason codes, for example "DISK_FULL" """
+        """reason codes, for example "DISK_FULL"; "ARCHIVE:cold": it takes nothing"""
 
     @_builtins.property
     def contexts(self) -> Global___ContextsStatus:
         """absent: the node was told to hold none"""
 
+    @_builtins.property
+    def retention(self) -> Global___RetentionStatus: ...
     def __init__(
         self,
         *,
@@ -350,11 +353,51 @@ class StatusResponse(_message.Message):
         alarms: _abc.Iterable[_builtins.str] | None = ...,
         watchers: _builtins.int = ...,
         contexts: Global___ContextsStatus | None = ...,
+        retention: Global___RetentionStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "header", b"header", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alarms", b"alarms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "contexts", b"contexts", "database_bytes", b"database_bytes", "disk_free_bytes", b"disk_free_bytes", "durable_index", b"durable_index", "first_index", b"first_index", "header", b"header", "journal_bytes", b"journal_bytes", "last_index", b"last_index", "leader_id", b"leader_id", "members", b"members", "node_id", b"node_id", "role", b"role", "state_digest", b"state_digest", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "watchers", b"watchers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alarms", b"alarms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "contexts", b"contexts", "database_bytes", b"database_bytes", "disk_free_bytes", b"disk_free_bytes", "durable_index", b"durable_index", "first_index", b"first_index", "header", b"header", "journal_bytes", b"journal_bytes", "last_index", b"last_index", "leader_id", b"leader_id", "members", b"members", "node_id", b"node_id", "retention", b"retention", "role", b"role", "state_digest", b"state_digest", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "watchers", b"watchers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class RetentionStatus(_message.Message):
+    """What retention came to on this node, since it started: only while it leads it does any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_UNIX_MS_FIELD_NUMBER: _builtins.int
+    MUTATIONS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    FAILED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    run_unix_ms: _builtins.int
+    """when the last run of all policies ended; 0: none did"""
+    mutations: _builtins.int
+    """that went, with this many bytes and checkpoints"""
+    size_bytes: _builtins.int
+    checkpoints: _builtins.int
+    failure: _builtins.str
+    """of the last log of which not all went that was due; empty: there is none"""
+    failed_unix_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        run_unix_ms: _builtins.int = ...,
+        mutations: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        checkpoints: _builtins.int = ...,
+        failure: _builtins.str = ...,
+        failed_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "failed_unix_ms", b"failed_unix_ms", "failure", b"failure", "mutations", b"mutations", "run_unix_ms", b"run_unix_ms", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetentionStatus: _TypeAlias = RetentionStatus  # noqa: Y015

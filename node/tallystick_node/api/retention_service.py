@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from tallystick.errors import Unavailable
+from tallystick.errors import NoLeader
 from tallystick.v1 import retention_pb2, retention_pb2_grpc
 from tallystick_node.api import calls, messages, retention_messages
 from tallystick_node.api.calls import Context
 from tallystick_node.api.header import Headers, read_from
 from tallystick_node.core.retention_records import RetentionPolicy, RetentionRecord
+from tallystick_node.retention.keeper import RetentionKeeper
+from tallystick_node.retention.planner import Planner
 from tallystick_node.retention.store import RetentionStore
+from tallystick_node.wire.fields import check_name
 
 
 class RetentionService(retention_pb2_grpc.RetentionServiceServicer):
     """See the module."""
 
-    def __init__(self, retention: RetentionStore, headers: Headers) -> None:
+    def __init__(self, retention: RetentionStore, planner: Planner, keeper: RetentionKeeper, headers: Headers) -> None:
         self._retention = retention
+        self._planner = planner
+        self._keeper = keeper
         self._headers = headers
 
     @calls.unary
@@ -44,13 +49,37 @@ class RetentionService(retention_pb2_grpc.RetentionServiceServicer):
     async def PlanRetention(  # noqa: N802
         self, request: retention_pb2.PlanRetentionRequest, context: Context
     ) -> retention_pb2.PlanRetentionResponse:
-        raise Unavailable(f"{context.peer()} asked for a plan of {request.namespace!r}: this node has none yet")
+        page = await self._planner.plan(
+            request.namespace,
+            policy_of(request.policy) if request.HasField("policy") else None,
+            request.prefix,
+            messages.target(request.after) if request.HasField("after") else None,
+            request.limit,
+            read_from(request.options, context),
+        )
+        return retention_pb2.PlanRetentionResponse(
+            header=self._headers.make(),
+            policy=retention_messages.policy(page.policy),
+            logs=map(retention_messages.planned, page.logs),
+            more=page.more,
+            last=messages.agent_ref(page.last) if page.last is not None else None,
+        )
 
     @calls.unary
     async def RunRetention(  # noqa: N802
         self, request: retention_pb2.RunRetentionRequest, context: Context
     ) -> retention_pb2.RunRetentionResponse:
-        raise Unavailable(f"{context.peer()} asked for a run in {request.namespace!r}: this node has none yet")
+        check_name("namespace", request.namespace)
+        if request.prefix:
+            check_name("prefix", request.prefix)
+        try:
+            ran = await self._keeper.run_now(request.namespace, request.prefix, calls.timeout_s(context))
+        except NoLeader as error:  # the caller is to ask the leader
+            error.metadata.setdefault("leader_endpoint", self._headers.make().leader_endpoint)
+            raise
+        return retention_pb2.RunRetentionResponse(
+            header=self._headers.make(), logs=map(retention_messages.retained, ran.logs), more=ran.more
+        )
 
     @calls.unary
     async def PinCheckpoint(  # noqa: N802

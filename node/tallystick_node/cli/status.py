@@ -109,7 +109,7 @@ def view(found: Sequence[EndpointStatus]) -> Group:
     if not _leaders(found):
         parts.append(Text("no leader", style="bold red"))
     digests = {(answer.applied_index, answer.state_digest) for answer in answers}
-    parts += [_alarm(answer.node_id, alarm) for answer in answers for alarm in answer.alarms]
+    parts += [_alarm(answer, alarm) for answer in answers for alarm in answer.alarms]
     if len(digests) > len({answer.applied_index for answer in answers}):
         parts.append(Text("replicas differ: nodes at one applied index have other digests", style="bold red"))
     return Group(*parts)
@@ -121,12 +121,15 @@ def _learners(found: Sequence[EndpointStatus]) -> frozenset[str]:
     return frozenset(member.node_id for answer in witnesses for member in answer.members if member.is_learner)
 
 
-def _alarm(node_id: str, alarm: str) -> Text:
+def _alarm(answer: NodeStatus, alarm: str) -> Text:
     """An alarm with what to do about it: a code, and behind a colon the node that it is about if it is another."""
+    node_id, why = answer.node_id, answer.retention.failure if answer.retention is not None else ""
     code, _, about = alarm.partition(":")
     if code == "DIVERGED":
         who = about or node_id
         text = f"{code}: the state of {who} is not what a majority has. Stop {who}, keep its folder, and replace it."
+    elif code == "ARCHIVE":
+        text = f"{code}: retention cannot write to the archive {about}, and removes nothing that goes there. {why}"
     elif code in Reason.__members__:
         text = f"{alarm}. {REASONS[Reason(code)].advice}"
     else:

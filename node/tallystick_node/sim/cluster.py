@@ -88,7 +88,7 @@ class SimCluster(Faults):
         seed: int = 0,
         small_journals: bool = False,
         contexts: bool = False,
-        **settings: float,
+        **settings: object,
     ) -> None:
         names = list(_NAMES[:nodes] if isinstance(nodes, int) else nodes)
         if not 1 <= len(names) <= NODES_MAX or (isinstance(nodes, int) and nodes != len(names)):

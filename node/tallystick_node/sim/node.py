@@ -189,7 +189,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def make_config(name: str, names: list[str], folder: Path, *, contexts: bool = False, **settings: float) -> NodeConfig:
+def make_config(name: str, names: list[str], folder: Path, *, contexts: bool = False, **settings: object) -> NodeConfig:
     """The configuration of a node among these."""
     members = tuple(Member(each, f"{each}:{PEER_PORT}", f"{each}:{CLIENT_PORT}") for each in names)
     data_folder = folder / name

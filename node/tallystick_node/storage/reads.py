@@ -41,6 +41,7 @@ from tallystick_node.storage.lineage import (
     newest_checkpoint,
     newest_seq,
 )
+from tallystick_node.storage.log_lists import LogLists
 from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.payload_reads import PayloadReads
@@ -122,6 +123,7 @@ class Reads:
         payloads: those of payloads.
         causality: what happened before what.
         retention: those of retention.
+        log_lists: those of many logs.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -134,6 +136,7 @@ class Reads:
         self.payloads = PayloadReads(sql, tables.payloads)
         self.causality = CausalityReads(sql, tables)
         self.retention = RetentionReads(sql, tables)
+        self.log_lists = LogLists(sql)
 
     @property
     def agent_count(self) -> int:

@@ -40,6 +40,12 @@ _NODE: Final = {
     "agents": "Agents stored",
     "watchers": "Watches open here",
 }
+_RETENTION: Final = {
+    "run_unix_ms": "When the last run of retention ended here; 0: none did since the node started",
+    "mutations": "Mutations that runs here removed since the node started",
+    "size_bytes": "The bytes of those",
+    "failed_unix_ms": "When a run here last left something that was due; 0: never since the node started",
+}
 _DOCUMENT: Final = {
     "document_bytes": "A document that is open here, encoded",
     "stored_bytes": "The same with its update log",
@@ -93,6 +99,9 @@ class Metrics:
         for alarm in report.alarms:
             alarms.add_metric([alarm], 1)
         yield alarms
+        for name, help_text in _RETENTION.items():
+            value = getattr(report.retention, name)
+            yield GaugeMetricFamily(f"tallystick_retention_{name}", help_text, value=value)
 
     def _of_worker(self) -> Iterator[Metric]:
         status = self._documents.status
