@@ -1,5 +1,4 @@
-"""The command line: `tallystick serve | dev | status | agent | team | lease | context | payload | verify | member |
-certs | completion`.
+"""The command line: `tallystick serve | dev | status | agent | team | lease | retention | ...`: see `_COMMANDS`.
 
 Rules of this package:
 - A command reads its options, calls the client or the node, and shows what came. It decides nothing about agents' logs.
@@ -31,6 +30,7 @@ _COMMANDS: Final = {
     "agent": "What agents did and know.",
     "team": "Several agents at once: where they were together, and back to there.",
     "lease": "Who may write which agent's log.",
+    "retention": "How much of agents' logs is kept.",
     "context": "Documents that agents share.",
     "payload": "Large values, stored once and named in what agents store.",
     "verify": "Whether what is kept is what was decided.",

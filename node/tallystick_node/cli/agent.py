@@ -17,7 +17,7 @@ import tallystick
 from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records, retention_events
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
-from tallystick_node.cli.checkpoints import list_checkpoints
+from tallystick_node.cli.checkpoints import list_checkpoints, pin, unpin
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
 from tallystick_node.cli.exporting import export_log
@@ -218,6 +218,8 @@ for _command in (
     export_log,
     show_steps,
     list_checkpoints,
+    pin,
+    unpin,
     fork,
     fork_team,
     list_branches,

@@ -1,4 +1,4 @@
-"""`tallystick agent checkpoints`: the points of a log that have a name."""
+"""`tallystick agent checkpoints | pin | unpin`: the points of a log that have a name, and keeping them for good."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tallystick_node.cli import records
 from tallystick_node.cli.branches import branch_option
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.output import cell, clock, compact_json, console, table, write_json
+from tallystick_node.cli.printable import printable
 
 _WIDTH = 80
-_COLUMNS = ("checkpoint", "seq", "step", "made", "by", "pending", "metadata")
+_COLUMNS = ("checkpoint", "seq", "step", "made", "by", "pinned", "pending", "metadata")
 
 
 @click.command("checkpoints")
@@ -52,6 +53,39 @@ def _row(made: Checkpoint) -> list[Text]:
         cell(made.step),
         cell(clock(made.time)),
         cell(made.actor or "-"),
+        cell("pinned" if made.is_pinned else "-"),
         cell(len(made.pending_calls)),
         cell(compact_json(made.metadata, _WIDTH)),
     ]
+
+
+@click.command()
+@click.argument("name", metavar="AGENT")
+@click.argument("checkpoint")
+@branch_option
+@connection_options
+def pin(connection: Connection, name: str, checkpoint: str, branch: str) -> None:
+    """Keep a checkpoint, with its state, when retention removes what is around it."""
+    asyncio.run(set_pin(connection, name, checkpoint, branch, is_pinned=True))
+
+
+@click.command()
+@click.argument("name", metavar="AGENT")
+@click.argument("checkpoint")
+@branch_option
+@connection_options
+def unpin(connection: Connection, name: str, checkpoint: str, branch: str) -> None:
+    """Let a checkpoint go with what is around it again."""
+    asyncio.run(set_pin(connection, name, checkpoint, branch, is_pinned=False))
+
+
+async def set_pin(connection: Connection, name: str, checkpoint: str, branch: str, *, is_pinned: bool) -> None:
+    """Pins a checkpoint of a branch of an agent, or lets it go again."""
+    async with connection.open() as client:
+        agent = client.agent(name, branch=branch)
+        revision = await (agent.pin(checkpoint) if is_pinned else agent.unpin(checkpoint))
+    if connection.as_json:
+        told = {"agent": name, "branch": branch, "checkpoint": checkpoint, "is_pinned": is_pinned}
+        write_json({**told, "revision": revision.position})
+    else:
+        click.echo(printable(f"{checkpoint} of {name}: {'pinned' if is_pinned else 'not pinned'}"))

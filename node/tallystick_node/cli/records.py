@@ -126,6 +126,7 @@ def checkpoint(made: Checkpoint) -> Record:
         "actor": made.actor,
         "time": clock(made.time),
         "revision": str(made.revision),
+        "is_pinned": made.is_pinned,
     }
 
 
