@@ -191,7 +191,7 @@ def _compare(database: Database, tables: MemoryTables) -> None:
         for record in records:
             assert reads.manifest(record) == memory.manifests[record.position]
     assert [usage.namespace for usage in reads.usages("", 10).items] == sorted(memory.usages)
-    for number, chunk in memory.chunks.items():
+    for number, chunk in memory.stored.items():
         assert reads.chunk(chunk.namespace, chunk.hash) == chunk
         assert reads.content(chunk) == memory.contents[number]
 

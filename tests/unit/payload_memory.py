@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tallystick_node.core.payload_records import ChunkRecord, PayloadRecord, PayloadUsage
 
@@ -20,7 +20,7 @@ class MemoryPayloads:
         self.usages: dict[str, PayloadUsage] = {}
         self.records: dict[int, PayloadRecord] = {}
         self.manifests: dict[int, bytes] = {}
-        self.chunks: dict[int, ChunkRecord] = {}
+        self.stored: dict[int, ChunkRecord] = {}
         self.contents: dict[int, bytes] = {}
         self.references: set[tuple[int, int, int]] = set()
 
@@ -55,25 +55,25 @@ class MemoryPayloads:
         old = [each for each in found if each.touched_unix_ms < before_unix_ms]
         return sorted(old, key=lambda each: (each.touched_unix_ms, each.position))[:limit]
 
-    def chunk(self, namespace: str, digest: bytes) -> ChunkRecord | None:
-        found = [each for each in self.chunks.values() if (each.namespace, each.hash) == (namespace, digest)]
-        assert len(found) <= 1
-        return found[0] if found else None
+    def chunks(self, namespace: str, hashes: Collection[bytes]) -> Mapping[bytes, ChunkRecord]:
+        here = [each for each in self.stored.values() if each.namespace == namespace]
+        assert len({each.hash for each in here}) == len(here)
+        return {each.hash: each for each in here if each.hash in hashes}
 
     def add_chunk(self, namespace: str, digest: bytes, content: bytes, time_unix_ms: int) -> None:
-        number = max(self.chunks, default=0) + 1
+        number = max(self.stored, default=0) + 1
         self.contents[number] = content
         self.save_chunks([ChunkRecord(number, namespace, digest, len(content), 0, time_unix_ms)])
 
     def save_chunks(self, records: Sequence[ChunkRecord]) -> None:
-        self.chunks.update((each.number, each) for each in records)
+        self.stored.update((each.number, each) for each in records)
 
     def remove_chunks(self, records: Sequence[ChunkRecord]) -> None:
         for each in records:
-            del self.chunks[each.number], self.contents[each.number]
+            del self.stored[each.number], self.contents[each.number]
 
     def unheld(self, namespace: str, before_unix_ms: int, limit: int) -> Sequence[ChunkRecord]:
-        found = [each for each in self.chunks.values() if each.namespace == namespace and not each.holders]
+        found = [each for each in self.stored.values() if each.namespace == namespace and not each.holders]
         old = [each for each in found if each.touched_unix_ms < before_unix_ms]
         return sorted(old, key=lambda each: (each.touched_unix_ms, each.number))[:limit]
 

@@ -72,7 +72,7 @@ def show_payloads(tables: MemoryTables) -> str:
     ]
     chunks = [
         f"{tables.payloads.contents[number].decode()} ({chunk.holders} holders)"
-        for number, chunk in sorted(tables.payloads.chunks.items())
+        for number, chunk in sorted(tables.payloads.stored.items())
     ]
     used = [f"{each.namespace} {each.stored_bytes} bytes" for _, each in sorted(tables.payloads.usages.items())]
     return f"payloads {payloads}, chunks {chunks}, {used}"

@@ -7,7 +7,7 @@ Rules of this file: everything here is a value, equal on every replica, or an in
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -187,8 +187,8 @@ class PayloadTables(Protocol):
         """Payloads without a reference that were not touched since then, the longest untouched first."""
         ...
 
-    def chunk(self, namespace: str, digest: bytes) -> ChunkRecord | None:
-        """The chunk of that hash."""
+    def chunks(self, namespace: str, hashes: Collection[bytes]) -> Mapping[bytes, ChunkRecord]:
+        """Those of these chunks that there are, by their hashes."""
         ...
 
     def add_chunk(self, namespace: str, digest: bytes, content: bytes, time_unix_ms: int) -> None:

@@ -162,8 +162,7 @@ def _check_room(tables: Tables, namespace: str, more_bytes: int) -> None:
 
 def _put_chunks(tables: Tables, command: PutChunks) -> Applied:
     contents = {hashlib.sha256(chunk).digest(): chunk for chunk in command.chunks}
-    known = [tables.payloads.chunk(command.namespace, each) for each in contents]
-    there = {chunk.hash: chunk for chunk in known if chunk is not None}
+    there = tables.payloads.chunks(command.namespace, contents)
     new = [each for each in contents if each not in there]
     more_bytes = sum(chunk_cost_bytes(len(contents[each])) for each in new)
     _check_room(tables, command.namespace, more_bytes)
@@ -247,8 +246,8 @@ def _chunks(tables: Tables, namespace: str, refs: Sequence[ChunkRef]) -> list[Ch
     for ref in refs:
         if sizes.setdefault(ref.hash, ref.size_bytes) != ref.size_bytes:
             raise _wrong_size(ref)
-    found = {each: tables.payloads.chunk(namespace, each) for each in sizes}
-    missing = [each for each, chunk in found.items() if chunk is None]
+    found = tables.payloads.chunks(namespace, sizes)
+    missing = [each for each in sizes if each not in found]
     if missing:
         raise Conflict(
             f"{len(missing)} of the payload's {len(refs)} chunks are not stored",
@@ -258,11 +257,10 @@ def _chunks(tables: Tables, namespace: str, refs: Sequence[ChunkRef]) -> list[Ch
                 "chunks": ",".join(each.hex() for each in missing[:_NAMED_AT_MOST]),
             },
         )
-    chunks = [chunk for chunk in found.values() if chunk is not None]
-    for chunk in chunks:
+    for chunk in found.values():
         if chunk.size_bytes != sizes[chunk.hash]:
             raise _wrong_size(ChunkRef(chunk.hash, sizes[chunk.hash]))
-    return chunks
+    return list(found.values())
 
 
 def _wrong_size(ref: ChunkRef) -> Invalid:
@@ -309,7 +307,7 @@ def _collectable(tables: Tables, command: CollectPayloads) -> list[PayloadRecord
 
 def _remove(tables: Tables, record: PayloadRecord) -> None:
     """A payload goes; its chunks are held by one less."""
-    names = dict.fromkeys(ref.hash for ref in chunks_of(tables.payloads.manifest(record)))
-    found = [tables.payloads.chunk(record.namespace, each) for each in names]
-    tables.payloads.save_chunks([chunk._replace(holders=chunk.holders - 1) for chunk in found if chunk is not None])
+    hashes = {ref.hash for ref in chunks_of(tables.payloads.manifest(record))}
+    found = tables.payloads.chunks(record.namespace, hashes)
+    tables.payloads.save_chunks([chunk._replace(holders=chunk.holders - 1) for chunk in found.values()])
     tables.payloads.remove(record)

@@ -5,13 +5,11 @@ Rules of this file: those of `reads.py`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from tallystick_node.core.payload_records import ChunkRecord, PayloadRecord, PayloadUsage
-from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.pages import Page
-from tallystick_node.storage.payload_rows import PAYLOAD_SELECT, USAGE_SELECT, payload_of, usage_of
+from tallystick_node.storage.payload_rows import PAYLOAD_SELECT, USAGE_SELECT, content_of, payload_of, usage_of
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.sql import Sql
 
@@ -49,19 +47,18 @@ class PayloadReads:
 
     def missing(self, namespace: str, hashes: Sequence[bytes]) -> list[bytes]:
         """Those of these chunks that are not stored, each once, in order."""
-        return [each for each in dict.fromkeys(hashes) if self._tables.chunk(namespace, each) is None]
+        wanted = dict.fromkeys(hashes)
+        found = self._tables.chunks(namespace, wanted)
+        return [each for each in wanted if each not in found]
 
     def chunk(self, namespace: str, digest: bytes) -> ChunkRecord | None:
         """A chunk without its content."""
-        return self._tables.chunk(namespace, digest)
+        return self._tables.chunks(namespace, [digest]).get(digest)
 
     def content(self, chunk: ChunkRecord) -> bytes:
         """What is in a chunk."""
-        row = self._sql.row("SELECT content FROM chunk_contents WHERE number = ?", (chunk.number,))
-        if row is None or hashlib.sha256(row[0]).digest() != chunk.hash:
-            raise DatabaseDamaged(self._sql.path, f"chunk {chunk.hash.hex()} lacks its content")
-        content: bytes = row[0]
-        return content
+        row = self._sql.row("SELECT * FROM chunk_contents WHERE number = ?", (chunk.number,))
+        return content_of(self._sql, row, chunk.hash)
 
     def is_collectable(self, namespace: str, before_unix_ms: int) -> bool:
         """Whether anything of the namespace would be collected."""

@@ -8,10 +8,12 @@ Rules of this file:
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import orjson
 
+from tallystick_node.core.manifests import payload_id
 from tallystick_node.core.payload_records import (
     ChunkRecord,
     PayloadChange,
@@ -20,8 +22,9 @@ from tallystick_node.core.payload_records import (
     PayloadsCollected,
     PayloadUsage,
 )
+from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.sql import Row, Sql, Value
-from tallystick_node.storage.sums import check_sum, row_sum, step_sum
+from tallystick_node.storage.sums import check_sum, chunk_sum, row_sum, step_sum
 
 PAYLOAD_TABLES: Final = (
     """CREATE TABLE payload_usage (
@@ -61,7 +64,8 @@ USAGE_SELECT: Final = "SELECT namespace, stored_bytes, sum FROM payload_usage"
 """Begins a statement whose rows `usage_of` reads."""
 
 PAYLOAD_UPSERT: Final = "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-CHUNK_UPSERT: Final = "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
+CHUNK_INSERT: Final = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)"
+CHUNK_UPDATE: Final = "UPDATE chunks SET holders = ?, touched_unix_ms = ?, sum = ? WHERE number = ?"
 
 
 def payload_of(sql: Sql, row: Row) -> PayloadRecord:
@@ -78,14 +82,42 @@ def payload_row(record: PayloadRecord) -> tuple[Value, ...]:
 
 def chunk_of(sql: Sql, row: Row) -> ChunkRecord:
     """A chunk without its content."""
-    *columns, stored = row
-    check_sum(sql.path, "the record of a chunk", stored, *columns)
-    return ChunkRecord(*columns)
+    columns, stored = row[:-1], row[-1]
+    try:
+        is_sound = chunk_sum(columns) == stored
+    except (TypeError, AttributeError):  # damage changed a type
+        is_sound = False
+    if not is_sound:
+        raise DatabaseDamaged(sql.path, "the record of a chunk is not what was written")
+    return ChunkRecord._make(columns)
 
 
 def chunk_row(record: ChunkRecord) -> tuple[Value, ...]:
     """As the table has it."""
-    return (*record, row_sum(*record))
+    return (*record, chunk_sum(record))
+
+
+def chunk_update(record: ChunkRecord) -> tuple[Value, ...]:
+    """What `CHUNK_UPDATE` wants."""
+    return (record.holders, record.touched_unix_ms, chunk_sum(record), record.number)
+
+
+def content_of(sql: Sql, row: Row | None, digest: bytes) -> bytes:
+    """What is in the chunk of that hash, from a row of `chunk_contents`: number, content, sum."""
+    if row is None or type(row[1]) is not bytes or hashlib.sha256(row[1]).digest() != digest:
+        raise DatabaseDamaged(sql.path, f"chunk {digest.hex()} lacks its content")
+    check_sum(sql.path, "the content of a chunk", row[2], row[0], row[1])
+    content: bytes = row[1]
+    return content
+
+
+def manifest_of(sql: Sql, row: Row | None, record: PayloadRecord) -> bytes:
+    """The manifest of a payload, from a row of `manifests`: position, manifest, sum."""
+    if row is None or type(row[1]) is not bytes or payload_id(row[1]) != record.id:
+        raise DatabaseDamaged(sql.path, f"payload {record.id.hex()} lacks its manifest")
+    check_sum(sql.path, "a manifest", row[2], row[0], row[1])
+    manifest: bytes = row[1]
+    return manifest
 
 
 def usage_of(sql: Sql, row: Row) -> PayloadUsage:
@@ -110,7 +142,7 @@ def check_reference(sql: Sql, row: Row) -> tuple[int, int, int]:
     """Log, seq and payload of a row of `payload_refs`."""
     log, seq, position, stored = row
     if step_sum((log, seq, position)) != stored:
-        check_sum(sql.path, "a reference to a payload", None)
+        raise DatabaseDamaged(sql.path, "a reference to a payload is not what was written")
     return log, seq, position
 
 

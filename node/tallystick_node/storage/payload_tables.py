@@ -7,20 +7,22 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from tallystick_node.core.manifests import payload_id
 from tallystick_node.core.payload_records import ChunkRecord, PayloadRecord, PayloadUsage
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.payload_rows import (
+    CHUNK_INSERT,
     CHUNK_SELECT,
-    CHUNK_UPSERT,
+    CHUNK_UPDATE,
     PAYLOAD_SELECT,
     PAYLOAD_UPSERT,
     USAGE_SELECT,
     chunk_of,
     chunk_row,
+    chunk_update,
+    manifest_of,
     payload_of,
     payload_row,
     reference_row,
@@ -29,6 +31,9 @@ from tallystick_node.storage.payload_rows import (
 )
 from tallystick_node.storage.sql import MAX_INTEGER, Sql, Value
 from tallystick_node.storage.sums import row_sum
+
+_LOOKED_UP_AT_ONCE: Final = 500
+"""Chunks, with one statement."""
 
 _COUNTED: Final = "SELECT position, id, count(*) FROM payload_refs JOIN payloads ON position = payload"
 _OF_AGENT: Final = "log IN (SELECT number FROM logs WHERE namespace = ? AND agent = ?)"
@@ -73,11 +78,8 @@ class SqlPayloadTables:
 
     def manifest(self, record: PayloadRecord) -> bytes:
         """See `PayloadTables`."""
-        row = self._sql.row("SELECT manifest FROM manifests WHERE position = ?", (record.position,))
-        if row is None or payload_id(row[0]) != record.id:
-            raise DatabaseDamaged(self._sql.path, f"payload {record.id.hex()} lacks its manifest")
-        manifest: bytes = row[0]
-        return manifest
+        row = self._sql.row("SELECT * FROM manifests WHERE position = ?", (record.position,))
+        return manifest_of(self._sql, row, record)
 
     def add(self, record: PayloadRecord, manifest: bytes) -> None:
         """See `PayloadTables`."""
@@ -106,25 +108,30 @@ class SqlPayloadTables:
         self._check("payloads that nothing refers to", not any(each.references for each in found))
         return found
 
-    def chunk(self, namespace: str, digest: bytes) -> ChunkRecord | None:
+    def chunks(self, namespace: str, hashes: Collection[bytes]) -> Mapping[bytes, ChunkRecord]:
         """See `PayloadTables`."""
-        row = self._sql.row(f"{CHUNK_SELECT} WHERE namespace = ? AND hash = ?", (namespace, digest))
-        if row is None:
-            return None
-        record = chunk_of(self._sql, row)
-        self._check("a chunk", (record.namespace, record.hash) == (namespace, digest))
-        return record
+        found: dict[bytes, ChunkRecord] = {}
+        wanted = list(hashes)
+        for first in range(0, len(wanted), _LOOKED_UP_AT_ONCE):
+            some = wanted[first : first + _LOOKED_UP_AT_ONCE]
+            which = ",".join("?" * len(some))
+            for row in self._sql.rows(f"{CHUNK_SELECT} WHERE namespace = ? AND hash IN ({which})", (namespace, *some)):
+                record = chunk_of(self._sql, row)
+                self._check("a chunk", record.namespace == namespace and record.hash in hashes)
+                found[record.hash] = record
+        return found
 
     def add_chunk(self, namespace: str, digest: bytes, content: bytes, time_unix_ms: int) -> None:
         """See `PayloadTables`."""
         row = self._sql.row("SELECT max(number) FROM chunks")
         number = (row[0] or 0) + 1 if row is not None else 1
         self._sql.execute("INSERT INTO chunk_contents VALUES (?, ?, ?)", (number, content, row_sum(number, content)))
-        self.save_chunks([ChunkRecord(number, namespace, digest, len(content), 0, time_unix_ms)])
+        record = ChunkRecord(number, namespace, digest, len(content), 0, time_unix_ms)
+        self._sql.execute(CHUNK_INSERT, chunk_row(record))
 
     def save_chunks(self, records: Sequence[ChunkRecord]) -> None:
         """See `PayloadTables`."""
-        self._sql.execute_many(CHUNK_UPSERT, [chunk_row(record) for record in records])
+        self._sql.execute_many(CHUNK_UPDATE, [chunk_update(record) for record in records])
 
     def remove_chunks(self, records: Sequence[ChunkRecord]) -> None:
         """See `PayloadTables`."""

@@ -6,7 +6,6 @@ hidden row would otherwise take bytes away that are still named.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from contextlib import closing
 
@@ -19,12 +18,12 @@ from tallystick_node.storage.payload_rows import (
     USAGE_SELECT,
     check_reference,
     chunk_of,
+    content_of,
     payload_of,
     usage_of,
 )
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.sql import Sql
-from tallystick_node.storage.sums import check_sum
 
 _HIDDEN = {
     "a payload that nothing refers to": "SELECT count(*) FROM payloads {} WHERE refs = 0",
@@ -87,10 +86,7 @@ def _check_chunks(sql: Sql, holders: Counter[tuple[str, bytes]], stored_bytes: C
             chunk = chunk_of(sql, row)
             if holders.pop((chunk.namespace, chunk.hash), 0) != chunk.holders:
                 raise DatabaseDamaged(sql.path, f"chunk {chunk.hash.hex()} is not held as often as it says")
-            content = sql.row("SELECT number, content, sum FROM chunk_contents WHERE number = ?", (chunk.number,))
-            if content is None or hashlib.sha256(content[1]).digest() != chunk.hash:
-                raise DatabaseDamaged(sql.path, f"chunk {chunk.hash.hex()} lacks its content")
-            check_sum(sql.path, "the content of a chunk", content[2], content[0], content[1])
+            content_of(sql, sql.row("SELECT * FROM chunk_contents WHERE number = ?", (chunk.number,)), chunk.hash)
             stored_bytes[chunk.namespace] += payloads.chunk_cost_bytes(chunk.size_bytes)
     if holders:
         raise DatabaseDamaged(sql.path, "a chunk of a payload is not there")

@@ -51,6 +51,13 @@ def step_sum(columns: tuple[Column, ...]) -> int:
     return zlib.crc32(repr(columns).encode())
 
 
+def chunk_sum(columns: tuple[Any, ...]) -> int:
+    """What `row_sum` is for other tables, of chunks: a payload may have many thousands."""
+    number, namespace, hash_, size_bytes, holders, touched_unix_ms = columns
+    head = b"%d %d %d %d " % (number, size_bytes, holders, touched_unix_ms)
+    return zlib.crc32(namespace.encode(), zlib.crc32(head, zlib.crc32(hash_)))
+
+
 def check_event(path: Path, stored: Column, row: tuple[Any, ...], *target: Column) -> None:
     """As `check_sum`, for the columns of a row of `events`, and the names that belong to it."""
     position, log, kind, seq, time_unix_ms, actor, hash_, body = row
