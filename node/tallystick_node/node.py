@@ -29,6 +29,7 @@ from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.payload_service import PayloadService
 from tallystick_node.api.retention_service import RetentionService
+from tallystick_node.api.schema_service import SchemaService
 from tallystick_node.api.server import ClientServer, ServerTLS
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
@@ -65,6 +66,9 @@ from tallystick_node.retention.keeper import RetentionKeeper
 from tallystick_node.retention.looking import Looks
 from tallystick_node.retention.planner import Planner
 from tallystick_node.retention.store import RetentionStore
+from tallystick_node.schemas.checking import Checks
+from tallystick_node.schemas.store import SchemaStore
+from tallystick_node.schemas.validators import Validators
 from tallystick_node.sharing import AmongNodes, Sharing
 from tallystick_node.snapshots.catch_up import CatchUp, Parts
 from tallystick_node.snapshots.copies import Copies
@@ -218,7 +222,9 @@ class Node:
 
     def _make_client_server(self) -> ClientServer:
         headers = Headers(self._config.node_id, self._status.whereabouts)
-        store = Store(self._access, self._database.reads, self._feed, self._host.unix_ms)
+        validators = Validators()
+        checks = Checks(self._access, self._database.reads.registry, validators)
+        store = Store(self._access, self._database.reads, self._feed, checks, self._host.unix_ms)
         leases = LeaseStore(self._access, self._database.reads.leases, self._host.unix_ms)
         causality = CausalityStore(self._access, self._database.reads.causality, self._feed, self._sharing.observed)
         return ClientServer(
@@ -233,7 +239,7 @@ class Node:
             LeaseService(leases, headers),
             StepService(StepStore(self._access, self._database.reads.steps, self._host.unix_ms), headers),
             BranchService(BranchStore(self._access, self._database.reads, self._host.unix_ms), headers),
-            TeamService(TeamStore(self._access, self._database.reads, self._host.unix_ms), headers),
+            TeamService(TeamStore(self._access, self._database.reads, checks, self._host.unix_ms), headers),
             PayloadService(PayloadStore(self._access, self._database.reads.payloads, self._host.unix_ms), headers),
             causality=CausalityService(causality, headers),
             retention=RetentionService(
@@ -241,6 +247,9 @@ class Node:
                 Planner(self._access, self._looks, self._host.clock, self._host.unix_ms),
                 self._retention_keeper,
                 headers,
+            ),
+            schemas=SchemaService(
+                SchemaStore(self._access, self._database.reads.registry, validators, self._host.unix_ms), headers
             ),
         )
 

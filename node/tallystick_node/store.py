@@ -2,7 +2,7 @@
 
 A write is checked, stamped, encoded, decided and answered; a read waits until this node may answer, and answers; a
 watch waits likewise and follows the feed. What a command does is core's; how it is decided is consensus's; here is
-who calls whom.
+who calls whom. An append is checked against the schemas of its namespace on the way (`schemas/checking.py`).
 
 Rules of this file:
 - What does not depend on state is refused before anything is proposed; what does is decided, and its refusal comes back
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tallystick.errors import Refused
@@ -32,14 +32,15 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.feed.batch import Batch, Filter
 from tallystick_node.feed.feed import Feed
+from tallystick_node.schemas.checking import Asked, Checks
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.pages import Page
 from tallystick_node.storage.reads import At, AtLastTurn, Reads, StateRead
-from tallystick_node.wire.commands import encode_request, join_commands
+from tallystick_node.wire.commands import encode_request
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.mutations import admit_mutations
 
-OutcomeT = TypeVar("OutcomeT", Appended, Checkpointed, Deleted)
+OutcomeT = TypeVar("OutcomeT", Checkpointed, Deleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,14 @@ class Rehydrated:
     """A state, and the mutations since its newest checkpoint as far as they were asked for, and are kept.
 
     At the end of the last turn they are those since then, and `open_turn` is the seq that began the turn that is open,
-    or 0.
+    or 0. `state_version`: of the schema that the state follows; 0: none governed it.
     """
 
     state: StateRead
     tail: list[MutationDecided]
     tail_truncated: bool
     open_turn: int = 0
+    state_version: int = 0
 
 
 class Store:
@@ -82,8 +84,9 @@ class Store:
         clock_ms: Unix time in milliseconds; only stamps, nothing is decided by it.
     """
 
-    def __init__(self, access: Access, reads: Reads, feed: Feed, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, access: Access, reads: Reads, feed: Feed, checks: Checks, clock_ms: Callable[[], int]) -> None:
         self._access = access
+        self._checks = checks
         self._reads = reads
         self._feed = feed
         self._clock_ms = clock_ms
@@ -103,8 +106,8 @@ class Store:
             Unavailable: nothing happened.
             Undecided: it may have; ask again with the same key.
         """
-        command = self._append_command(write, mutations, epoch)
-        return await self._decide(command, write, Appended)
+        (decided,) = await self._checks.decide([self._asked(write, mutations, epoch)], write.timeout_s)
+        return _appended(decided)
 
     async def checkpoint(
         self,
@@ -160,22 +163,19 @@ class Store:
         Raises:
             Unavailable, Undecided: as `append`, for all of them that were not refused here.
         """
-        checked = [self._checked_append(*append) for append in appends]
-        encoded = [command for command in checked if isinstance(command, bytes)]
-        outcomes: list[Outcome] = []
-        for command in join_commands(encoded):
-            outcomes += await self._access.propose(command, timeout_s)
+        admitted = [self._admitted(*append) for append in appends]
+        outcomes = await self._checks.decide([each for each in admitted if isinstance(each, Asked)], timeout_s)
         decided = iter(outcomes)
-        return [each if isinstance(each, Refused) else _appended_or_refused(next(decided)) for each in checked]
+        return [_appended_or_refused(next(decided)) if isinstance(each, Asked) else each for each in admitted]
 
-    def _checked_append(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> bytes | Refused:
+    def _admitted(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> Asked | Refused:
         try:
-            return encode_request(self._append_command(write, mutations, epoch), write.key)
+            return self._asked(write, mutations, epoch)
         except Refused as error:
             return error
 
-    def _append_command(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> Append:
-        return Append(
+    def _asked(self, write: Write, mutations: Sequence[state_pb2.Mutation], epoch: int) -> Asked:
+        command = Append(
             time_unix_ms=self._clock_ms(),
             target=write.target,
             mutations=admit_mutations(mutations),
@@ -183,6 +183,7 @@ class Store:
             epoch=epoch,
             actor=write.actor,
         )
+        return Asked(command, mutations, write.key)
 
     async def _decide(self, command: AgentCommand, write: Write, expected: type[OutcomeT]) -> OutcomeT:
         return await self._access.decide(encode_request(command, write.key), write.timeout_s, expected)
@@ -202,6 +203,10 @@ class Store:
         tail_limit = page_items("tail_limit", tail_limit) if tail_limit else 0
         await self._access.ready(read_from)
         state = self._access.looked_up(lambda: self._reads.read_state(target, at))
+        version = self._access.looked_up(lambda: self._reads.registry.version_at(target, state.seq))
+        return replace(self._with_tail(target, at, state, tail_limit), state_version=version)
+
+    def _with_tail(self, target: Target, at: At, state: StateRead, tail_limit: int) -> Rehydrated:
         if isinstance(at, AtLastTurn):
             return self._access.looked_up(lambda: self._since_turn(target, state, tail_limit))
         if not tail_limit:
@@ -254,6 +259,10 @@ class Store:
         items = page_items("limit", limit)
         return self._access.looked_up(lambda: self._reads.agents(namespace, prefix, after, items))
 
+    def state_version(self, log: LogRecord) -> int:
+        """The version of the schema that a log's state follows at its head; 0: nothing governed it."""
+        return self._access.looked_up(lambda: self._reads.registry.version_at_head(log))
+
     # Watches.
 
     async def watch(self, watched: Filter, after: int | None, timeout_s: float) -> AsyncIterator[Batch]:
@@ -278,8 +287,14 @@ class Store:
                 raise self._access.damaged(error) from error
 
 
-def _appended_or_refused(outcome: Outcome) -> Appended | Refused:
+def _appended(outcome: Outcome | Refused) -> Appended:
+    if isinstance(outcome, Refused):
+        raise outcome
+    return expect(outcome, Appended)
+
+
+def _appended_or_refused(outcome: Outcome | Refused) -> Appended | Refused:
     try:
-        return expect(outcome, Appended)
+        return _appended(outcome)
     except Refused as error:
         return error

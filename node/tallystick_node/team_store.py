@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from tallystick.errors import Invalid, NotFound
 from tallystick.v1 import state_pb2
-from tallystick_node.access import Access, ReadFrom, page_items
+from tallystick_node.access import Access, ReadFrom, expect, page_items
 from tallystick_node.core import limits, teams
 from tallystick_node.core.commands import DeleteTeamCheckpoint, Part, TakeTeamCheckpoint, Target, Transact
 from tallystick_node.core.outcomes import (
@@ -24,6 +24,7 @@ from tallystick_node.core.outcomes import (
     TeamMember,
     Transacted,
 )
+from tallystick_node.schemas.checking import Checks
 from tallystick_node.storage.pages import Page
 from tallystick_node.storage.reads import AtSeq, Reads
 from tallystick_node.wire.commands import encode_command
@@ -72,8 +73,9 @@ class TeamStore:
         clock_ms: Unix time in milliseconds; only stamps, nothing is decided by it.
     """
 
-    def __init__(self, access: Access, reads: Reads, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, access: Access, reads: Reads, checks: Checks, clock_ms: Callable[[], int]) -> None:
         self._access = access
+        self._checks = checks
         self._reads = reads
         self._clock_ms = clock_ms
 
@@ -89,7 +91,8 @@ class TeamStore:
         """
         admitted = tuple([_admitted(namespace, at, part) for at, part in enumerate(parts)])
         command = keyed_transaction(Transact(self._clock_ms(), admitted, None, actor), key)
-        return await self._access.decide(encode_command(command), timeout_s, Transacted)
+        encode_command(command)  # what does not depend on state is refused before anything is checked
+        return expect(await self._checks.transact(command, [part.mutations for part in parts], timeout_s), Transacted)
 
     async def checkpoint(self, command: TakeTeamCheckpoint, key: str, timeout_s: float) -> TeamCheckpointed:
         """Names the point where the logs of a team end. `command` has neither time nor fingerprint yet.

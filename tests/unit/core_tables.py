@@ -31,6 +31,7 @@ from tallystick_node.core.outcomes import (
 from tallystick_node.core.tables import Deletion, LogRecord, Remembered
 from tests.unit.core_retention import MemoryRetention
 from tests.unit.payload_memory import MemoryPayloads
+from tests.unit.schema_tables import MemorySchemas
 
 
 class MemoryContexts:
@@ -262,6 +263,7 @@ class MemoryTables:
         self.observations = MemoryObservations()
         self.steps = MemorySteps(self.branches.line)
         self.retention = MemoryRetention(self)
+        self.schemas = MemorySchemas(self.branches.line)
         self.last_log = 0
         self.events: list[Event] = []
         self.teams = MemoryTeams(self.events)

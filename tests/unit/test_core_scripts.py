@@ -11,6 +11,7 @@ Of contexts: `create NAME guid=G [seed=S] [schema=S]`; `remove NAME [guid=G]`; `
 `epoch G EPOCH seal=POSITION [base=B]`; `version G EPOCH NAME CONTENT`; `context NAME`. `time=T` and `ns=NAMESPACE` fit
 each of them. Of leases: see `lease_script.py`, and `lease AGENT`. Of several agents: see `team_script.py`.
 Of retention: see `retention_script.py`.
+Of schemas: see `schema_script.py`.
 Of branches: see `branch_script.py`, and `branches AGENT`; `state AGENT branch=NAME`.
 Of payloads: see `payload_script.py`, and `payloads -`.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,12 +75,14 @@ from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.core.payload_records import ChunksStored, Collected, PayloadStored
 from tallystick_node.core.pointer import parse_pointer
 from tallystick_node.core.retention_records import Compacted, PinChanged, RetentionChanged
+from tallystick_node.core.schema_records import SchemaKept
 from tallystick_node.core.values import canonical_json, json_size
 from tests.unit.branch_script import BRANCH_VERBS, branch_command, show_branches, show_forked
 from tests.unit.core_tables import MemoryTables
 from tests.unit.lease_script import LEASE_VERBS, lease_command, show_changed, show_lease
 from tests.unit.payload_script import PAYLOAD_VERBS, payload_command, payload_of, show_payloads, show_stored
 from tests.unit.retention_script import RETENTION_VERBS, retention_command, show_retention
+from tests.unit.schema_script import SCHEMA_VERBS, checked_head, schema_command, show_kept, show_schemas, show_versions
 from tests.unit.team_script import TEAM_VERBS, show_cut, show_team, show_transacted, team_command
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts" / "core").glob("*.txt"))
@@ -126,6 +130,12 @@ def _run_line(tables: MemoryTables, line: str) -> str:
         return _show_context(tables, agent, words)
     if verb == "lease":
         return show_lease(tables, agent)
+    if verb == "schemas":
+        return show_schemas(tables, agent)
+    if verb == "versions":
+        return show_versions(tables, agent, *(word.removeprefix("branch=") for word in words))
+    if verb in SCHEMA_VERBS:
+        return _run_schema_line(tables, [agent, *words])
     if verb in LEASE_VERBS:
         return _run_lease_line(tables, verb, [agent, *words])
     if verb == "payloads":
@@ -139,6 +149,7 @@ def _run_line(tables: MemoryTables, line: str) -> str:
     before = _show_state(tables, agent), _decided(tables)
     command = branch_command(verb, agent, words) if verb in BRANCH_VERBS else _command(verb, agent, words)
     if isinstance(command, Append):
+        command = _said_checked(tables, command, words)
         tables.operations.update((mutation.raw, mutation.operations) for mutation in command.mutations)
     applied = apply(tables, command)
     if isinstance(applied.outcome, Refusal):
@@ -197,6 +208,15 @@ def _run_retention_line(tables: MemoryTables, verb: str, words: list[str]) -> st
     applied = apply(tables, retention_command(tables, verb, words))
     if not applied.events:
         assert (_decided(tables), kept.anchors, kept.kept, kept.pins, kept.policies) == before
+    return _show(applied)
+
+
+def _run_schema_line(tables: MemoryTables, words: list[str]) -> str:
+    before = list(tables.schemas.records)
+    applied = apply(tables, schema_command(words))
+    if isinstance(applied.outcome, Refusal):
+        assert tables.schemas.records == before
+        assert applied.events == ()
     return _show(applied)
 
 
@@ -261,8 +281,30 @@ def _step_command(verb: str, common: Append, words: list[str], named: int) -> St
             return EndTurn(time_unix_ms, target, int(words[0]), mutation, key, epoch, "me")
 
 
+def _said_checked(tables: MemoryTables, command: Append, words: list[str]) -> Append:
+    options = dict(word.split("=", 1) for word in words if _is_option(word))
+    head = checked_head(tables, command.target, options.get("head"))
+    version = int(options.get("v", "0"))
+    mutations = tuple(mutation._replace(schema_version=version) for mutation in command.mutations)
+    said = options.get("schemas", "0")
+    schemas = tables.schemas.position("demo") if said == "now" else int(said)
+    return replace(command, mutations=mutations, schemas=schemas, head=head)
+
+
 def _is_option(word: str) -> bool:
-    return word.split("=", 1)[0] in {"key", "fp", "seq", "epoch", "time", "branch", "retry", "abandons"}
+    return word.split("=", 1)[0] in {
+        "key",
+        "fp",
+        "seq",
+        "epoch",
+        "time",
+        "branch",
+        "retry",
+        "abandons",
+        "schemas",
+        "head",
+        "v",
+    }
 
 
 def _mutations(words: list[str]) -> tuple[Mutation, ...]:
@@ -324,6 +366,8 @@ def _show(applied: Applied) -> str:
             return show_stored(done)
         case RetentionChanged() | Compacted() | PinChanged() as done:
             return show_retention(done)
+        case SchemaKept() as done:
+            return show_kept(done)
         case Refusal() as refusal:
             return f"{refusal.reason}: {refusal.message}"
 

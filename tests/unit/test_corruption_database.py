@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -35,6 +35,7 @@ from tallystick_node.core.commands import (
     Target,
 )
 from tallystick_node.core.limits import FIRST_WRITER
+from tallystick_node.core.schema_records import Compatibility, RegisterSchema, SchemaOf, Subject
 from tallystick_node.storage import schema
 from tallystick_node.storage.context_reads import ContextReads
 from tallystick_node.storage.database import Database
@@ -42,6 +43,7 @@ from tallystick_node.storage.errors import DatabaseDamaged, UnknownFormat
 from tallystick_node.storage.install import INCOMING_PREFIX, stage
 from tallystick_node.storage.pages import Page
 from tallystick_node.storage.reads import At, AtCheckpoint, AtLastTurn, AtSeq, AtTime, Head, StateRead
+from tallystick_node.storage.registry_reads import SchemaAfter
 from tallystick_node.storage.step_reads import StepRead
 from tallystick_node.storage.verify import verify
 from tests.unit import test_step_database
@@ -62,6 +64,7 @@ RUNS = [
     *(("steps", "all bits", 16, 5 * part) for part in range(3)),
     *(("branches", "all bits", 16, 5 * part) for part in range(3)),
     *(("teams", "all bits", 16, 5 * part) for part in range(3)),
+    *(("schemas", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
 contexts, of leases and of steps. The state, the change, the step, the first byte."""
@@ -76,6 +79,7 @@ SHORT = {
 }
 """Of these, what `make test` runs: the state, the change, the first byte."""
 PAGE_BYTES = 512
+STATES = Subject(SchemaOf.STATE, "")
 MEMBERS = b"the members"
 
 Read: TypeAlias = Callable[[Database], object]
@@ -146,6 +150,25 @@ def history_of_teams() -> list[Command]:
     ]
 
 
+def history_of_schemas() -> list[Command]:
+    """Schemas of events and of states, and a log whose state went from version to version, with a branch."""
+
+    def governed(version: int, branch: str = "main") -> Command:
+        command = append([set_op("/n", str(version))], branch=branch)
+        mutations = tuple(mutation._replace(schema_version=version) for mutation in command.mutations)
+        return replace(command, mutations=mutations, schemas=5)
+
+    return [
+        RegisterSchema(START_MS, "demo", Subject(SchemaOf.EVENT, "seen"), 1, b'{"type":"object"}', actor="me"),
+        *(RegisterSchema(START_MS, "demo", STATES, number, b'{"maximum":%d}' % number) for number in (1, 2, 3)),
+        RegisterSchema(START_MS, "demo", Subject(SchemaOf.STATE, "other"), 1, b"{}", Compatibility.NONE),
+        governed(1),
+        governed(2),
+        Fork(START_MS, target("a"), "b", 1),
+        governed(3, "b"),
+    ]
+
+
 @dataclass(frozen=True)
 class Sound:
     """A state as it was written. Of its empty tables, each a page, no byte is changed."""
@@ -166,7 +189,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
         "leases": _written(folder / "leases.db", history_of_leases(), 4, reads_of_leases()),
         "contexts": _written(folder / "contexts.db", history_of_contexts(), 8, reads_of_contexts()),
         "branches": _written(folder / "branches.db", history_of_branches(), 9, reads_of_branches()),
-        "teams": _written(folder / "teams.db", history_of_teams(), 5, reads_of_teams()),
+        "teams": _written(folder / "teams.db", history_of_teams(), 6, reads_of_teams()),
+        "schemas": _written(folder / "schemas.db", history_of_schemas(), 7, reads_of_schemas()),
         "steps": _written(folder / "steps.db", test_step_database.history(), 7, reads_of_steps()),
     }
 
@@ -192,7 +216,7 @@ def _written(path: Path, commands: list[Command], filled: int, asked: Sequence[R
         connection.execute("PRAGMA journal_mode = WAL")
         pages = connection.execute("SELECT tbl_name, rootpage FROM sqlite_schema").fetchall()
     data = path.read_bytes()
-    assert len(data) < 40_000
+    assert len(data) < 60_000
     return Sound(data, frozenset(page for name, page in pages if name in empty), asked)
 
 
@@ -306,6 +330,32 @@ def reads_of_teams() -> list[Read]:
         lambda database: database.reads.teams.checkpoints("demo", 0, 100),
         lambda database: database.reads.teams.checkpoints("demo", 4, 100),
         *(_cut(name) for name in ("c1", "c2", "never")),
+    ]
+
+
+def reads_of_schemas() -> list[Read]:
+    """All that can be asked of schemas, and what `apply` looks up."""
+
+    def version(branch: str) -> Read:
+        named = Target("demo", "a", branch)
+
+        def read(database: Database) -> list[Newest]:
+            found = database._tables.schemas.state_version(database.reads.log(named))
+            return [Newest(branch, found.version, found)] if found is not None else []
+
+        return read
+
+    def governing(database: Database) -> list[Newest]:
+        found = database.reads.registry.governing(target("a"))
+        return [Newest("a", found.version, found)] if found is not None else []
+
+    return [
+        lambda database: database.reads.events(0, 1000),
+        lambda database: database.reads.registry.schemas("demo", None, None, 100),
+        lambda database: database.reads.registry.schemas("demo", STATES, SchemaAfter(STATES, 1), 100),
+        lambda database: database.reads.registry.schema("demo", STATES, 2),
+        governing,
+        *(version(branch) for branch in ("main", "b")),
     ]
 
 
@@ -441,7 +491,8 @@ def test_a_damaged_copy_is_not_staged(sound: dict[str, Sound], tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("state", "missing"), [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0), ("branches", 1)]
+    ("state", "missing"),
+    [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0), ("branches", 1), ("schemas", 0)],
 )
 def test_reads_of_the_sound_state(sound: dict[str, Sound], tmp_path: Path, state: str, missing: int) -> None:
     path = tmp_path / "state.db"

@@ -10,6 +10,7 @@ import pytest
 
 from tallystick_node.core.commands import AcquireLease, Command, CreateContext, TakeTeamCheckpoint
 from tallystick_node.core.outcomes import Appended, Deleted
+from tallystick_node.core.schema_records import RegisterSchema, SchemaOf, Subject
 from tallystick_node.storage.database import Database
 from tallystick_node.storage.errors import DatabaseDamaged, DiskFull
 from tallystick_node.storage.migrations import FORMAT_1, FORMAT_2
@@ -113,7 +114,9 @@ def test_an_empty_database_of_an_older_format(tmp_path: Path, number: int) -> No
         CreateContext(START_MS, "demo", "plan", bytes(16)),
         AcquireLease(START_MS, target(), "w", 1000),
         TakeTeamCheckpoint(START_MS, "demo", "cut", b"f"),
+        RegisterSchema(START_MS, "demo", Subject(SchemaOf.EVENT, "seen"), 1, b"{}"),
     )
+    assert database.reads.registry.newest_version("demo", Subject(SchemaOf.EVENT, "seen")) == 1
     assert len(database.reads.teams.checkpoints("demo", 0, 10).items) == 1
     assert database.reads.contexts.named("demo", "plan") is not None
     assert database.reads.leases.held_count == 1

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tallystick_node.cli import main
 
-LATER: Final = "jsonschema rich prometheus_client websockets"
+LATER: Final = "jsonschema jsonschema_rs rich prometheus_client websockets"
 """With the first schema, the first table that is drawn, the HTTP port."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tallystick_node.access import Access, Consistency, ReadFrom
 from tallystick_node.core.commands import TakeTeamCheckpoint
+from tallystick_node.schemas.checking import Checks
+from tallystick_node.schemas.validators import Validators
 from tallystick_node.storage.database import Database
 from tallystick_node.team_store import TeamStore
 from tests.unit.database_support import START_MS, append, apply_each, set_op
@@ -30,7 +32,8 @@ async def test_others_have_a_turn_between_two_states(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "state.db")
     apply_each(database, *(append([set_op("/n", "1")], agent=f"a{number:02}") for number in range(AGENTS)))
     apply_each(database, TakeTeamCheckpoint(START_MS, "demo", "cut", b"f"))
-    teams = TeamStore(Ready(), database.reads, lambda: START_MS)
+    checks = Checks(Ready(), database.reads.registry, Validators())
+    teams = TeamStore(Ready(), database.reads, checks, lambda: START_MS)
     turns = 0
     reading = asyncio.create_task(teams.states("demo", "cut", 0, AGENTS, LOCAL, changed_only=False))
     while not reading.done():

@@ -40,6 +40,7 @@ from tallystick_node.core.commands import (
     TeamCommand,
     Transact,
 )
+from tallystick_node.core.schema_records import Compatibility, RegisterSchema, SchemaOf, Subject
 from tallystick_node.wire.branch_commands import keyed_fork
 from tallystick_node.wire.commands import (
     decode_commands,
@@ -122,7 +123,18 @@ TEAM_COMMANDS: list[TeamCommand] = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS, *BRANCH_COMMANDS, *TEAM_COMMANDS])
+SCHEMA_COMMANDS: list[Command] = [
+    RegisterSchema(7, "n", Subject(SchemaOf.EVENT, "deploy"), 1, b"{}"),
+    RegisterSchema(7, "n", Subject(SchemaOf.STATE, ""), 3, b'{"type":"object"}', Compatibility.NONE, "me"),
+    Append(7, Target("n", "a"), ONE, KEY, 0, 3, "me", 9, b""),
+    Append(7, Target("n", "a"), ONE, schemas=9, head=b"h" * 32),
+    Transact(7, (Part(Target("n", "a"), ONE, head=b"h" * 32), Part(Target("n", "b"), ONE, head=b"")), KEY, "me", 9),
+]
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *CONTEXT_COMMANDS, *LEASE_COMMANDS, *BRANCH_COMMANDS, *TEAM_COMMANDS, *SCHEMA_COMMANDS]
+)
 def test_commands_round_trip(command: Command) -> None:
     assert decode_commands(encode_command(command)) == [command]
 

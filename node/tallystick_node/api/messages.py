@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tallystick.v1 import common_pb2, context_pb2, lease_pb2, state_pb2
+from tallystick.v1 import common_pb2, context_pb2, lease_pb2, schema_pb2, state_pb2
 from tallystick_node.api import retention_messages
 from tallystick_node.core.commands import MAIN, Target
 from tallystick_node.core.outcomes import (
@@ -29,6 +29,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import Anchor, CheckpointPinned, LogCompacted, RetentionSet
+from tallystick_node.core.schema_records import SchemaOf, SchemaRegistered, Subject
 from tallystick_node.core.tables import LogRecord
 
 GROUP: Final = 1
@@ -85,8 +86,11 @@ def checkpoint(taken: CheckpointTaken, *, is_pinned: bool = False) -> state_pb2.
     )
 
 
-def agent(log: LogRecord, held: LeaseRecord | None = None, anchor: Anchor | None = None) -> state_pb2.AgentInfo:
-    """An agent, as a listing shows it, with its lease if there ever was one, and from its anchor on."""
+def agent(
+    log: LogRecord, held: LeaseRecord | None = None, anchor: Anchor | None = None, state_version: int = 0
+) -> state_pb2.AgentInfo:
+    """An agent, as a listing shows it, with its lease if there ever was one, from its anchor on, and the version of its
+    state's schema."""
     return state_pb2.AgentInfo(
         agent=agent_ref(log.target),
         seq=log.seq,
@@ -97,6 +101,7 @@ def agent(log: LogRecord, held: LeaseRecord | None = None, anchor: Anchor | None
         log_bytes=log.log_bytes - (anchor.size_bytes if anchor is not None else 0),
         lease=lease(held) if held is not None else None,
         first_seq=(anchor.point.seq if anchor is not None else 0) + 1,
+        state_version=state_version,
     )
 
 
@@ -159,6 +164,27 @@ def context_decided(decided: ContextDecided) -> state_pb2.ContextDecided:
     )
 
 
+def schema_subject(subject: Subject) -> schema_pb2.SchemaSubject:
+    """What a schema is of."""
+    if subject.of is SchemaOf.EVENT:
+        return schema_pb2.SchemaSubject(event_kind=subject.name)
+    return schema_pb2.SchemaSubject(state_prefix=subject.name)
+
+
+def schema_registered(decided: SchemaRegistered) -> schema_pb2.SchemaRegistered:
+    """A version that was registered; the numbers of compatibility are the wire's."""
+    return schema_pb2.SchemaRegistered(
+        namespace=decided.namespace,
+        subject=schema_subject(decided.subject),
+        version=decided.version,
+        compatibility=schema_pb2.SchemaCompatibility.ValueType(decided.compatibility),
+        hash=decided.hash,
+        actor=decided.actor,
+        time_unix_ms=decided.time_unix_ms,
+        revision=revision(decided.position),
+    )
+
+
 def context_info(record: ContextRecord) -> context_pb2.ContextInfo:
     """A document as it was decided."""
     return context_pb2.ContextInfo(
@@ -208,6 +234,8 @@ def event(decided: Event) -> state_pb2.WatchEvent:
             return state_pb2.WatchEvent(agent=agent_ref(decided.target), lease=lease_decided(decided))
         case ContextDecided():
             return state_pb2.WatchEvent(context=context_decided(decided))
+        case SchemaRegistered():
+            return state_pb2.WatchEvent(schema_registered=schema_registered(decided))
         case TeamCheckpointTaken():
             taken = state_pb2.TeamCheckpointTaken(
                 namespace=decided.namespace,

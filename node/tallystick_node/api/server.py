@@ -25,6 +25,8 @@ from tallystick.v1 import (
     payload_pb2_grpc,
     retention_pb2,
     retention_pb2_grpc,
+    schema_pb2,
+    schema_pb2_grpc,
     state_pb2,
     state_pb2_grpc,
     step_pb2,
@@ -40,6 +42,7 @@ from tallystick_node.api.lease_service import LeaseService
 from tallystick_node.api.member_service import MemberService
 from tallystick_node.api.payload_service import PayloadService
 from tallystick_node.api.retention_service import RetentionService
+from tallystick_node.api.schema_service import SchemaService
 from tallystick_node.api.state_service import StateService
 from tallystick_node.api.step_service import StepService
 from tallystick_node.api.team_service import TeamService
@@ -60,6 +63,7 @@ _TEAMS: Final = team_pb2.DESCRIPTOR.services_by_name["TeamService"].full_name
 _PAYLOADS: Final = payload_pb2.DESCRIPTOR.services_by_name["PayloadService"].full_name
 _CAUSALITY: Final = causality_pb2.DESCRIPTOR.services_by_name["CausalityService"].full_name
 _RETENTION: Final = retention_pb2.DESCRIPTOR.services_by_name["RetentionService"].full_name
+_SCHEMAS: Final = schema_pb2.DESCRIPTOR.services_by_name["SchemaService"].full_name
 _CLUSTER: Final = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"].full_name
 _MEMBER: Final = cluster_pb2.DESCRIPTOR.services_by_name["MemberService"].full_name
 
@@ -100,6 +104,7 @@ class ClientServer:
         payloads: PayloadService | None = None,
         causality: CausalityService | None = None,
         retention: RetentionService | None = None,
+        schemas: SchemaService | None = None,
     ) -> None:
         self._server = host.make_server(_OPTIONS, max_concurrent_calls=max_concurrent_calls)
         state_pb2_grpc.add_StateServiceServicer_to_server(state, self._server)
@@ -132,6 +137,9 @@ class ClientServer:
         if retention is not None:
             retention_pb2_grpc.add_RetentionServiceServicer_to_server(retention, self._server)
             services.append(_RETENTION)
+        if schemas is not None:
+            schema_pb2_grpc.add_SchemaServiceServicer_to_server(schemas, self._server)
+            services.append(_SCHEMAS)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(services, self._server)
@@ -150,7 +158,7 @@ class ClientServer:
     async def set_serving(self, is_serving: bool) -> None:
         """What health checks are told."""
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS, _PAYLOADS, _RETENTION):
+        for service in ("", _STATE, _CONTEXTS, _LEASES, _STEPS, _BRANCHES, _TEAMS, _PAYLOADS, _RETENTION, _SCHEMAS):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

@@ -69,6 +69,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
             tail=[messages.mutation(mutation) for mutation in found.tail],
             tail_truncated=found.tail_truncated,
             open_turn=found.open_turn,
+            state_version=found.state_version,
         )
 
     @calls.unary
@@ -138,7 +139,13 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         how = read_from(request.options, context)
         page = await self._store.agents(request.namespace, request.prefix, request.after, request.limit, how)
         listed = [
-            messages.agent(log, self._leases.known(log.target), self._retention.anchor(log)) for log in page.items
+            messages.agent(
+                log,
+                self._leases.known(log.target),
+                self._retention.anchor(log),
+                self._store.state_version(log),
+            )
+            for log in page.items
         ]
         return state_pb2.ListAgentsResponse(header=self._headers.make(), agents=listed, more=page.more)
 

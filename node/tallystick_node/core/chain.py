@@ -31,6 +31,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
+from tallystick_node.core.schema_records import SchemaRegistered
 
 NO_HASH: Final = b""
 """The hash at seq 0."""
@@ -88,6 +89,12 @@ def _hash_event(event: Event) -> bytes:
         case TeamCheckpointDeleted():
             head = b"team deleted" + _pack_u64(event.taken) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.name.encode(), event.actor.encode())
+        case SchemaRegistered():
+            head = b"schema" + _pack_u32(event.subject.of) + _pack_u64(event.version) + _pack_u32(event.compatibility)
+            head += _pack_u64(event.time_unix_ms)
+            return hash_parts(
+                head, event.namespace.encode(), event.subject.name.encode(), event.actor.encode(), event.hash
+            )
         case WritersAllocated():
             head = b"writers" + _pack_u64(event.first) + _pack_u64(event.count) + _pack_u64(event.time_unix_ms)
             return hash_parts(head, event.namespace.encode(), event.actor.encode())

@@ -15,6 +15,7 @@ from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.core.payload_records import PayloadCommand
 from tallystick_node.core.pointer import Tokens
 from tallystick_node.core.retention_records import RetentionCommand
+from tallystick_node.core.schema_records import RegisterSchema
 
 MAIN: Final = "main"
 """The branch where an agent begins."""
@@ -42,7 +43,7 @@ class Operation(NamedTuple):
 
 class Mutation(NamedTuple):
     """An entry of a log to be: its bytes, which are hashed and stored as they are, what it does to the state, and the
-    ids of the payloads that it names.
+    ids of the payloads and the version of a schema (0: none) that it names.
 
     `observed`: the logs that it says were read; None: it says nothing of what was read.
     """
@@ -51,6 +52,7 @@ class Mutation(NamedTuple):
     operations: tuple[Operation, ...]
     payloads: tuple[bytes, ...] = ()
     observed: tuple[SeenLog, ...] | None = None
+    schema_version: int = 0
 
 
 class Target(NamedTuple):
@@ -70,7 +72,10 @@ class Idempotency(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append mutations, all or none. `expected_seq`: refuse unless the log ends there. `epoch`: 0 means no lease."""
+    """Append mutations, all or none. `expected_seq`: refuse unless the log ends there. `epoch`: 0 means no lease.
+
+    `schemas`, `head`: what they were checked against (`schemas.py`).
+    """
 
     time_unix_ms: int
     target: Target
@@ -79,6 +84,8 @@ class Append:
     expected_seq: int | None = None
     epoch: int = 0
     actor: str = ""
+    schemas: int = 0
+    head: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,12 +332,13 @@ class DeleteBranch:
 
 
 class Part(NamedTuple):
-    """What a transaction appends to one log, if anything; `expected_seq` and `epoch` as in an append."""
+    """What a transaction appends to one log, if anything; `expected_seq`, `epoch` and `head` as in an append."""
 
     target: Target
     mutations: tuple[Mutation, ...]
     expected_seq: int | None = None
     epoch: int = 0
+    head: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +352,7 @@ class Transact:
     parts: tuple[Part, ...]
     idempotency: Idempotency | None = None
     actor: str = ""
+    schemas: int = 0
 
 
 class SeenContext(NamedTuple):
@@ -411,4 +420,5 @@ Command: TypeAlias = (
     | TeamCommand
     | PayloadCommand
     | RetentionCommand
+    | RegisterSchema
 )

@@ -56,6 +56,17 @@ class Document:
         self._undo.clear()
         self.size_bytes = self._size_before
 
+    def mark(self) -> tuple[int, int]:
+        """Where the edits stand, for `rollback_to`."""
+        return len(self._undo), self.size_bytes
+
+    def rollback_to(self, mark: tuple[int, int]) -> None:
+        """Take back the edits made since a mark, which were not committed meanwhile."""
+        count, self.size_bytes = mark
+        while len(self._undo) > count:
+            function, arguments = self._undo.pop()
+            function(*arguments)
+
     def put_member(self, node: JsonObject, key: str, value: JsonValue) -> None:
         """Set a member, there or not."""
         if key in node:

@@ -131,6 +131,12 @@ COMPACTED_STATES_BYTES: Final = 64 * 1024 * 1024
 RETENTION_MAX: Final = 2**53 - 1
 """Each number of a retention policy."""
 
+SCHEMA_VERSIONS: Final = 1000
+"""Versions of all schemas of one namespace. Decided: another is refused as `SCHEMA_QUOTA`."""
+
+SCHEMA_BYTES: Final = 64 * 1024
+"""The document of a schema, as canonical JSON."""
+
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""
 

@@ -12,7 +12,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallystick.errors import Invalid, Refused
-from tallystick_node.core import branches, contexts, leases, payloads, retention, rules, steps, teams, transactions
+from tallystick_node.core import (
+    branches,
+    contexts,
+    leases,
+    payloads,
+    retention,
+    rules,
+    schemas,
+    steps,
+    teams,
+    transactions,
+)
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.commands import (
     MAIN,
@@ -48,6 +59,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
 from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, SetRetention
+from tallystick_node.core.schema_records import RegisterSchema
 from tallystick_node.core.tables import LogRecord, Tables
 from tallystick_node.core.values import digest_json
 
@@ -76,6 +88,8 @@ def apply(tables: Tables, command: Command) -> Applied:
                 return payloads.decide(tables, command)
             case SetRetention() | CompactLog() | PinCheckpoint():
                 return retention.decide(tables, command)
+            case RegisterSchema():
+                return schemas.decide(tables, command)
             case _:
                 return contexts.decide(tables, command)
     except Refused as refused:
@@ -92,11 +106,13 @@ def _append(tables: Tables, command: Append) -> Applied:
     if known is not None:
         event, remembered = known
         return Applied(appended(event, remembered.mutations, replayed=True))
+    schemas.check_checked(tables, command.target, log.hash, command.schemas, command.head)
     leases.check_epoch(tables, command.target, command.epoch)
     rules.check_head(command.expected_seq, log.seq)
     if not command.mutations:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
     payloads.check_mutations(tables, command.target.namespace, command.mutations)
+    rising = schemas.raised(tables, log, command.mutations)
     document = Document.empty() if is_new else tables.document(log)
     try:
         fold(document, command.mutations)
@@ -109,6 +125,7 @@ def _append(tables: Tables, command: Append) -> Applied:
     log = rules.remember(tables, log, command.idempotency, last.position, len(events))
     tables.add_mutations(log.number, events)
     observe(tables, log, command.mutations, events)
+    schemas.save_raised(tables, log.number, rising)
     tables.save_log(advanced(log, last, command.mutations, document), document)
     payloads.refer_mutations(tables, log.number, events, command.mutations)
     return Applied(appended(last, len(events)), tuple(events))

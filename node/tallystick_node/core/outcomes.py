@@ -18,6 +18,7 @@ from tallystick.errors import Reason
 from tallystick_node.core.commands import SeenContext, Target
 from tallystick_node.core.payload_records import PayloadEvent, PayloadOutcome
 from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionOutcome, RetentionSet
+from tallystick_node.core.schema_records import SchemaKept, SchemaRegistered
 
 
 class MutationDecided(NamedTuple):
@@ -183,6 +184,7 @@ PlainEvent: TypeAlias = (
     | TeamCheckpointDeleted
     | PayloadEvent
     | RetentionSet
+    | SchemaRegistered
 )
 """Of no log."""
 
@@ -511,6 +513,7 @@ Outcome: TypeAlias = (
     | VersionSaved
     | PayloadOutcome
     | RetentionOutcome
+    | SchemaKept
     | Refusal
 )
 

@@ -34,6 +34,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadTables
 from tallystick_node.core.retention_records import RetentionTables
+from tallystick_node.core.schema_records import SchemaTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +270,11 @@ class Tables(Protocol):
     @property
     def observations(self) -> ObservationTables:
         """Those of what was read."""
+        ...
+
+    @property
+    def schemas(self) -> SchemaTables:
+        """Those of schemas."""
         ...
 
     @property

@@ -12,18 +12,19 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from tallystick.errors import QuotaExceeded, Reason, Refused
-from tallystick_node.core import leases, limits, payloads, rules
+from tallystick_node.core import leases, limits, payloads, rules, schemas
 from tallystick_node.core.appending import advanced, appended, decide_mutations, fold
 from tallystick_node.core.chain import NO_HASH
 from tallystick_node.core.commands import MAIN, Part, Transact
 from tallystick_node.core.document import Document
 from tallystick_node.core.observations import observe
 from tallystick_node.core.outcomes import Appended, Applied, MutationDecided, Transacted
+from tallystick_node.core.schema_records import StateSchema
 from tallystick_node.core.tables import LogRecord, Tables
 
 
@@ -36,14 +37,15 @@ def decide(tables: Tables, command: Transact) -> Applied:
     replayed = _recall(tables, command)
     if replayed is not None:
         return Applied(replayed)
-    logs = [_checked(tables, at, part) for at, part in enumerate(command.parts)]
+    logs = [_checked(tables, at, part, command.schemas) for at, part in enumerate(command.parts)]
+    rising = [_raised(tables, at, part, log) for at, (part, log) in enumerate(zip(command.parts, logs, strict=True))]
     appending = [(at, log) for at, log in enumerate(logs) if command.parts[at].mutations]
     documents = dict(zip([at for at, _ in appending], states_of(tables, [log for _, log in appending]), strict=True))
     _fold(command, documents)
     events: list[MutationDecided] = []
     outcomes = [_seen(part) for part in command.parts]
     for at, log in appending:
-        decided = _write(tables, command, at, log, documents[at])
+        decided = _write(tables, command, at, log, documents[at], rising[at])
         events += decided
         outcomes[at] = appended(decided[-1], len(decided))
     return Applied(Transacted(events[-1].position, tuple(outcomes)), tuple(events))
@@ -123,21 +125,32 @@ def _seen(part: Part) -> Appended:
     return Appended(0, 0, part.expected_seq or 0, NO_HASH, 0)
 
 
-def _checked(tables: Tables, at: int, part: Part) -> LogRecord | None:
+def _checked(tables: Tables, at: int, part: Part, checked: int) -> LogRecord | None:
     """The log of a part to which it may append; None: it begins with it."""
     with _naming(at, part):
         log = tables.log(part.target)
         if log is None and part.target.branch != MAIN:
             raise rules.branch_not_found(part.target)
         if part.mutations:
+            schemas.check_checked(tables, part.target, log.hash if log is not None else NO_HASH, checked, part.head)
             leases.check_epoch(tables, part.target, part.epoch)
         rules.check_head(part.expected_seq, log.seq if log is not None else 0)
         payloads.check_mutations(tables, part.target.namespace, part.mutations)
         return log
 
 
+def _raised(tables: Tables, at: int, part: Part, log: LogRecord | None) -> list[tuple[int, StateSchema]]:
+    with _naming(at, part):
+        return schemas.raised(tables, log or LogRecord(number=0, target=part.target), part.mutations)
+
+
 def _write(
-    tables: Tables, command: Transact, at: int, log: LogRecord | None, document: Document
+    tables: Tables,
+    command: Transact,
+    at: int,
+    log: LogRecord | None,
+    document: Document,
+    rising: Sequence[tuple[int, StateSchema]],
 ) -> list[MutationDecided]:
     part = command.parts[at]
     log = log or LogRecord(number=tables.last_log + 1, target=part.target)
@@ -146,6 +159,7 @@ def _write(
         log = rules.remember(tables, log, command.idempotency, events[-1].position, len(events))
     tables.add_mutations(log.number, events)
     observe(tables, log, part.mutations, events)
+    schemas.save_raised(tables, log.number, rising)
     tables.save_log(advanced(log, events[-1], part.mutations, document), document)
     payloads.refer_mutations(tables, log.number, events, part.mutations)
     return events

@@ -16,6 +16,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import RetentionSet
+from tallystick_node.core.schema_records import SchemaRegistered
 from tallystick_node.storage.events import event_bytes
 
 BATCH_EVENTS: Final = 500
@@ -49,7 +50,9 @@ class Filter:
     def matches(self, event: Event) -> bool:
         """Whether this event is wanted. Those of contexts, of whole teams and of the namespace are, by who named no
         agents; writer ids and payloads are for nobody."""
-        if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted, RetentionSet)):
+        if isinstance(
+            event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted, RetentionSet, SchemaRegistered)
+        ):
             return event.namespace == self.namespace and self.agent is None and self.prefix is None
         if isinstance(event, (WritersAllocated, PayloadDecided, PayloadsCollected)):
             return False

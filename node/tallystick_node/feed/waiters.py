@@ -20,6 +20,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import RetentionSet
+from tallystick_node.core.schema_records import SchemaRegistered
 from tallystick_node.feed.batch import Filter
 
 Waiter: TypeAlias = "asyncio.Future[int]"
@@ -63,7 +64,9 @@ class Waiters:
         if not (self._by_agent or self._by_namespace):
             return
         for event in events:
-            if isinstance(event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted, RetentionSet)):
+            if isinstance(
+                event, (ContextDecided, TeamCheckpointTaken, TeamCheckpointDeleted, RetentionSet, SchemaRegistered)
+            ):
                 self._wake_namespace(event.namespace, None, event.position)
             elif not isinstance(event, (WritersAllocated, PayloadDecided, PayloadsCollected)):
                 namespace, agent = event.target.namespace, event.target.agent

@@ -1,8 +1,8 @@
 """Events from rows: the decided history, a log's mutations, its checkpoints.
 
 A row of `events` bears what all events have; what a checkpoint or a deletion has besides stands in a table of its own,
-and what an event of leases, contexts or teams, or the beginning of a branch, has besides in its body; there too what a
-checkpoint says was read.
+and what an event of leases, contexts, teams or schemas, or the beginning of a branch, has besides in its body; there
+too what a checkpoint says was read.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
+from tallystick_node.core.schema_records import SchemaRegistered
 from tallystick_node.storage.context_rows import context_decided_of, writers_allocated_of
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.lease_rows import lease_decided_of
 from tallystick_node.storage.payload_rows import payload_decided_of, payloads_collected_of
+from tallystick_node.storage.registry_rows import schema_registered_of
 from tallystick_node.storage.retention_rows import checkpoint_pinned_of, log_compacted_of, retention_set_of
 from tallystick_node.storage.schema import (
     BRANCH_DELETED,
@@ -43,6 +45,7 @@ from tallystick_node.storage.schema import (
     PAYLOADS_COLLECTED,
     PINNED,
     RETENTION,
+    SCHEMA,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -115,6 +118,8 @@ def event_of(sql: Sql, row: Row) -> Event:
         return checkpoint_pinned_of(position, target, seq, time_unix_ms, actor, body)
     if kind == RETENTION:
         return retention_set_of(position, time_unix_ms, actor, body)
+    if kind == SCHEMA:
+        return schema_registered_of(position, seq, time_unix_ms, actor, hash_, body)
     found = sql.row(f"{CHECKPOINT_SELECT} WHERE c.position = ?", (position,))
     if kind != CHECKPOINT or found is None:
         raise DatabaseDamaged(sql.path, f"the event at position {position}, of kind {kind}, lacks its other half")
@@ -178,5 +183,12 @@ def event_bytes(event: Event) -> int:
             return 0
         case WritersAllocated() | TeamCheckpointTaken() | TeamCheckpointDeleted():
             return 0
-        case PayloadDecided() | PayloadsCollected() | LogCompacted() | CheckpointPinned() | RetentionSet():
+        case (
+            PayloadDecided()
+            | PayloadsCollected()
+            | LogCompacted()
+            | CheckpointPinned()
+            | RetentionSet()
+            | SchemaRegistered()
+        ):
             return 0

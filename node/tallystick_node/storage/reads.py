@@ -46,6 +46,7 @@ from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.pages import AFTER_ANY_NAME, Page, take_page
 from tallystick_node.storage.payload_reads import PayloadReads
 from tallystick_node.storage.rebuilding import rebuild
+from tallystick_node.storage.registry_reads import RegistryReads
 from tallystick_node.storage.retention_reads import RetentionReads
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.step_reads import StepReads
@@ -124,6 +125,7 @@ class Reads:
         causality: what happened before what.
         retention: those of retention.
         log_lists: those of many logs.
+        registry: those of schemas.
     """
 
     def __init__(self, sql: Sql, tables: SqlTables) -> None:
@@ -137,6 +139,7 @@ class Reads:
         self.causality = CausalityReads(sql, tables)
         self.retention = RetentionReads(sql, tables)
         self.log_lists = LogLists(sql)
+        self.registry = RegistryReads(sql, tables, tables.schemas)
 
     @property
     def agent_count(self) -> int:

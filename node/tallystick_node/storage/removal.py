@@ -30,6 +30,7 @@ _STATEMENTS: Final = (
     "DELETE FROM steps WHERE log IN ({logs})",
     "DELETE FROM turns WHERE log IN ({logs})",
     "DELETE FROM observations WHERE log IN ({logs})",
+    "DELETE FROM state_versions WHERE log IN ({logs})",
     "DELETE FROM branches WHERE log IN ({logs})",
     "DELETE FROM logs WHERE number IN ({logs})",
 )

@@ -23,6 +23,7 @@ from tallystick_node.storage.meta import Meta, save_members, save_meta
 from tallystick_node.storage.migrations import FORMAT_2, check_tables, from_1_to_2, from_2_to_3, from_3_to_4
 from tallystick_node.storage.observation_rows import OBSERVATION_TABLES
 from tallystick_node.storage.payload_rows import PAYLOAD_TABLES
+from tallystick_node.storage.registry_rows import REGISTRY_TABLES
 from tallystick_node.storage.retention_rows import RETENTION_TABLES
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_rows import STEP_TABLES
@@ -55,6 +56,8 @@ PINNED: Final = 12
 """A checkpoint was pinned, or is no longer."""
 RETENTION: Final = 14
 """The retention of a namespace was set."""
+SCHEMA: Final = 13
+"""A schema was registered."""
 
 _PAGE_CACHE_KIB: Final = 8 * 1024
 
@@ -103,6 +106,7 @@ _NEW_TABLES: Final = (
     *PAYLOAD_TABLES,
     *OBSERVATION_TABLES,
     *RETENTION_TABLES,
+    *REGISTRY_TABLES,
 )
 """What format 4 has besides."""
 

@@ -31,6 +31,7 @@ from tallystick_node.core.outcomes import (
 )
 from tallystick_node.core.payload_records import PayloadDecided, PayloadsCollected
 from tallystick_node.core.retention_records import CheckpointPinned, LogCompacted, RetentionSet
+from tallystick_node.core.schema_records import SchemaRegistered
 from tallystick_node.core.tables import LogRecord, Remembered
 from tallystick_node.storage.branch_rows import BRANCH_INSERT, branch_row, forked_body
 from tallystick_node.storage.branch_tables import SqlBranchTables
@@ -48,6 +49,8 @@ from tallystick_node.storage.observation_tables import SqlObservationTables
 from tallystick_node.storage.payload_rows import collected_body, payload_body
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 from tallystick_node.storage.rebuilding import rebuild
+from tallystick_node.storage.registry_rows import registered_body
+from tallystick_node.storage.registry_tables import SqlRegistryTables
 from tallystick_node.storage.removal import remove_agent, remove_branch
 from tallystick_node.storage.retention_rows import compacted_body, pinned_body, retention_body
 from tallystick_node.storage.retention_tables import SqlRetentionTables
@@ -64,6 +67,7 @@ from tallystick_node.storage.schema import (
     PAYLOADS_COLLECTED,
     PINNED,
     RETENTION,
+    SCHEMA,
     TEAM_CHECKPOINT,
     TEAM_CHECKPOINT_DELETED,
     WRITERS,
@@ -95,6 +99,7 @@ class SqlTables:
         self.teams = SqlTeamTables(sql, self.flush)
         self.payloads = SqlPayloadTables(sql, self.flush)
         self.observations = SqlObservationTables(sql)
+        self.schemas = SqlRegistryTables(sql, self.flush)
         self.branches = SqlBranchTables(sql, self.flush)
         self.retention = SqlRetentionTables(sql, self, self.steps)
         self.replayed = 0
@@ -110,6 +115,7 @@ class SqlTables:
         self._logs.clear()
         self._keys.clear()
         self.leases.reset()
+        self.schemas.reset()
         meta = load_meta(self._sql)
         self.position, self.last_log, self.agents = meta.position, meta.last_log, meta.agents
 
@@ -311,6 +317,8 @@ class SqlTables:
                 kind, seq, hash_, body = PAYLOADS_COLLECTED, event.payloads, event.hash, collected_body(event)
             case RetentionSet():
                 kind, seq, hash_, body = RETENTION, 0, NO_HASH, retention_body(event)
+            case SchemaRegistered():
+                kind, seq, hash_, body = SCHEMA, event.version, event.hash, registered_body(event)
         total = event_sum(position, _NO_LOG, kind, seq, time_unix_ms, hash_, body, names_of(event.actor, *_NO_NAMES))
         self._events.append((position, _NO_LOG, kind, seq, time_unix_ms, event.actor, hash_, body, total))
         self.position = position

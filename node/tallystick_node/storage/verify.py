@@ -30,6 +30,7 @@ from tallystick_node.storage.log_rows import LOG_SELECT, log_of
 from tallystick_node.storage.meta import load_members, load_meta
 from tallystick_node.storage.observation_verify import check_observations
 from tallystick_node.storage.payload_verify import check_payloads
+from tallystick_node.storage.registry_verify import check_registry
 from tallystick_node.storage.retention_verify import check_retention
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.step_verify import check_steps
@@ -65,6 +66,7 @@ def verify(sql: Sql) -> None:
     check_payloads(sql)
     check_observations(sql)
     check_retention(sql)
+    check_registry(sql)
 
 
 def _check_events(sql: Sql) -> None:

@@ -2,10 +2,12 @@
 
 Rules of this file:
 - Those on contexts are in `context_commands.py`, those on leases in `lease_commands.py`, those on steps and turns in
-  `step_commands.py`, those on branches in `branch_commands.py`, those on several agents in `team_commands.py`.
+  `step_commands.py`, those on branches in `branch_commands.py`, those on several agents in `team_commands.py`, that on
+  schemas in `schema_commands.py`.
 - `encode_command` checks what does not depend on a state; `decode_commands` trusts, for it reads what was encoded.
-- The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch:
-  a new owner that asks again with a former one's key gets the answer that was decided. Nor what was read before.
+- The fingerprint covers the request, not the attempt: neither the time nor the key, nor who hands it in, nor the epoch,
+  nor what it was checked against: a new owner that asks again with a former one's key gets the answer that was decided.
+  Nor what was read before.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from tallystick_node.core.commands import (
 )
 from tallystick_node.core.payload_records import CollectPayloads, PutChunks, PutPayload
 from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, SetRetention
+from tallystick_node.core.schema_records import RegisterSchema
 from tallystick_node.wire.branch_commands import decode_branch_command, encode_branch_command
 from tallystick_node.wire.context_commands import decode_context_command, encode_context_command
 from tallystick_node.wire.errors import Malformed
@@ -61,6 +64,7 @@ from tallystick_node.wire.mutations import admit_payloads, decode_mutation
 from tallystick_node.wire.observations import admit_observed, bare
 from tallystick_node.wire.payload_commands import decode_payload_command, encode_payload_command
 from tallystick_node.wire.retention_commands import decode_retention_command, encode_retention_command
+from tallystick_node.wire.schema_commands import decode_schema_command, encode_schema_command
 from tallystick_node.wire.step_commands import StepBody, decode_step_command, encode_step_command, step_body
 from tallystick_node.wire.team_commands import decode_team_command, encode_team_command
 
@@ -90,6 +94,8 @@ def encode_request(command: AgentCommand | StepCommand, key: str) -> bytes:
         check_idempotency(known)
         body = _body(message)
         body.actor, body.epoch = command.actor, command.epoch
+        if isinstance(command, Append):
+            _say_what_was_checked(message.append, command)
         body.idempotency.key, body.idempotency.fingerprint = known.key, known.fingerprint
         message.time_unix_ms = command.time_unix_ms
     return _serialized(message)
@@ -101,6 +107,8 @@ def encode_command(command: Command) -> bytes:
     Raises:
         Invalid: a name, a length or a JSON text breaks a rule.
     """
+    if isinstance(command, RegisterSchema):
+        return _serialized(encode_schema_command(command))
     if isinstance(command, (AcquireLease, RenewLease, ReleaseLease, ExpireLease)):
         return _serialized(encode_lease_command(command))
     if isinstance(command, (Append, Checkpoint, DeleteAgent, BeginStep, EndStep, BeginTurn, EndTurn)):
@@ -139,10 +147,13 @@ def _serialized(message: log_pb2.Command) -> bytes:
 
 
 def _fingerprint(message: log_pb2.Command) -> bytes:
-    """Of a message without a key; clears its time, actor and epoch."""
+    """Of a message without a key; clears its time, actor and epoch, and what it was checked against."""
     message.time_unix_ms = 0
     body = _body(message)
     body.actor, body.epoch = "", 0
+    if isinstance(body, log_pb2.Append):
+        body.ClearField("schemas")
+        body.ClearField("head")
     return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:_FINGERPRINT_BYTES]
 
 
@@ -213,6 +224,8 @@ def _decode(message: log_pb2.Command) -> Command:
             return decode_step_command(message)
         case "fork" | "delete_branch":
             return decode_branch_command(message)
+        case "register_schema":
+            return decode_schema_command(message)
         case "transact" | "take_team_checkpoint" | "delete_team_checkpoint":
             return decode_team_command(message)
         case "put_chunks" | "put_payload" | "collect_payloads":
@@ -257,7 +270,7 @@ def _encode_agent(command: AgentCommand) -> log_pb2.Command:
 
 
 def _encode_append(command: Append, target: log_pb2.Target, idempotency: log_pb2.Idempotency | None) -> log_pb2.Append:
-    return log_pb2.Append(
+    message = log_pb2.Append(
         target=target,
         idempotency=idempotency,
         expected_seq=command.expected_seq,
@@ -265,6 +278,15 @@ def _encode_append(command: Append, target: log_pb2.Target, idempotency: log_pb2
         actor=command.actor,
         mutations=[mutation.raw for mutation in command.mutations],
     )
+    _say_what_was_checked(message, command)
+    return message
+
+
+def _say_what_was_checked(message: log_pb2.Append, command: Append) -> None:
+    if command.schemas:
+        message.schemas = command.schemas
+    if command.head is not None:
+        message.head = command.head
 
 
 def _encode_checkpoint(
@@ -294,6 +316,8 @@ def _decode_append(time_unix_ms: int, message: log_pb2.Append) -> Append:
         expected_seq=_expected_seq(message),
         epoch=message.epoch,
         actor=message.actor,
+        schemas=message.schemas,
+        head=message.head if message.HasField("head") else None,
     )
 
 

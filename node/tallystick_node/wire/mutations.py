@@ -53,7 +53,7 @@ def decode_mutation(raw: bytes) -> Mutation:
     except KeyError as unknown:
         raise UnsupportedFormat(f"operation kind {unknown}") from None
     observed = observed_logs(message.observed) if message.HasField("observed") else None
-    return Mutation(raw, operations, tuple(message.payloads), observed)
+    return Mutation(raw, operations, tuple(message.payloads), observed, message.schema_version)
 
 
 def admit_mutations(messages: Iterable[state_pb2.Mutation]) -> tuple[Mutation, ...]:
@@ -134,7 +134,7 @@ def _admitted(
         message.ClearField("payloads")
         message.payloads.extend(payloads)
         raw = _serialized(message)
-    return Mutation(raw, operations, payloads, observed)
+    return Mutation(raw, operations, payloads, observed, message.schema_version)
 
 
 def _serialized(message: state_pb2.Mutation) -> bytes:

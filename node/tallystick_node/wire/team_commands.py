@@ -39,8 +39,11 @@ def keyed_transaction(command: Transact, key: str) -> Transact:
     """
     if not key:
         return command
-    unleased = tuple([part._replace(epoch=0, mutations=without_observed(part.mutations)) for part in command.parts])
-    request = encode_team_command(replace(command, time_unix_ms=0, parts=unleased, idempotency=None, actor=""))
+    unleased = tuple(
+        [part._replace(epoch=0, head=None, mutations=without_observed(part.mutations)) for part in command.parts]
+    )
+    asked = replace(command, time_unix_ms=0, parts=unleased, idempotency=None, actor="", schemas=0)
+    request = encode_team_command(asked)
     return replace(command, idempotency=Idempotency(key, _fingerprint(request)))
 
 
@@ -118,6 +121,7 @@ def decode_team_command(message: log_pb2.Command) -> TeamCommand:
         tuple([_part(transact.namespace, part) for part in transact.parts]),
         Idempotency(key.key, key.fingerprint) if transact.HasField("idempotency") else None,
         transact.actor,
+        transact.schemas,
     )
 
 
@@ -165,9 +169,11 @@ def _transact(command: Transact) -> log_pb2.Transact:
                 expected_seq=part.expected_seq,
                 epoch=part.epoch,
                 mutations=[mutation.raw for mutation in part.mutations],
+                head=part.head,
             )
             for part in command.parts
         ],
+        schemas=command.schemas,
     )
 
 
@@ -191,4 +197,5 @@ def _part(namespace: str, message: log_pb2.TransactedPart) -> Part:
         tuple([decode_mutation(raw) for raw in message.mutations]),
         message.expected_seq if message.HasField("expected_seq") else None,
         message.epoch,
+        message.head if message.HasField("head") else None,
     )

@@ -354,11 +354,14 @@ class Append(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     MUTATIONS_FIELD_NUMBER: _builtins.int
     SCHEMAS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     expected_seq: _builtins.int
     epoch: _builtins.int
     actor: _builtins.str
     schemas: _builtins.int
     """what they were checked against: the namespace's schemas up to this position; 0: none"""
+    head: _builtins.bytes
+    """and the state at the log's head, where its newest mutation had this hash"""
     @_builtins.property
     def target(self) -> Global___Target: ...
     @_builtins.property
@@ -377,14 +380,20 @@ class Append(_message.Message):
         actor: _builtins.str = ...,
         mutations: _abc.Iterable[_builtins.bytes] | None = ...,
         schemas: _builtins.int = ...,
+        head: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "_head", b"_head", "expected_seq", b"expected_seq", "head", b"head", "idempotency", b"idempotency", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "idempotency", b"idempotency", "mutations", b"mutations", "schemas", b"schemas", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "_head", b"_head", "actor", b"actor", "epoch", b"epoch", "expected_seq", b"expected_seq", "head", b"head", "idempotency", b"idempotency", "mutations", b"mutations", "schemas", b"schemas", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
+    _WhichOneofReturnType__head: _TypeAlias = _typing.Literal["head"]  # noqa: Y015
+    _WhichOneofArgType__head: _TypeAlias = _typing.Literal["_head", b"_head"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__head) -> _WhichOneofReturnType__head | None: ...
 
 Global___Append: _TypeAlias = Append  # noqa: Y015
 
@@ -1138,10 +1147,13 @@ class TransactedPart(_message.Message):
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     MUTATIONS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     branch: _builtins.str
     expected_seq: _builtins.int
     epoch: _builtins.int
+    head: _builtins.bytes
+    """as in Append"""
     @_builtins.property
     def mutations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """as in Append; none: nothing is appended, and expected_seq must hold"""
@@ -1154,14 +1166,20 @@ class TransactedPart(_message.Message):
         expected_seq: _builtins.int | None = ...,
         epoch: _builtins.int = ...,
         mutations: _abc.Iterable[_builtins.bytes] | None = ...,
+        head: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "expected_seq", b"expected_seq"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "_head", b"_head", "expected_seq", b"expected_seq", "head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "agent", b"agent", "branch", b"branch", "epoch", b"epoch", "expected_seq", b"expected_seq", "mutations", b"mutations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq", "_head", b"_head", "agent", b"agent", "branch", b"branch", "epoch", b"epoch", "expected_seq", b"expected_seq", "head", b"head", "mutations", b"mutations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_seq: _TypeAlias = _typing.Literal["expected_seq"]  # noqa: Y015
     _WhichOneofArgType__expected_seq: _TypeAlias = _typing.Literal["_expected_seq", b"_expected_seq"]  # noqa: Y015
+    _WhichOneofReturnType__head: _TypeAlias = _typing.Literal["head"]  # noqa: Y015
+    _WhichOneofArgType__head: _TypeAlias = _typing.Literal["_head", b"_head"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_seq) -> _WhichOneofReturnType__expected_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__head) -> _WhichOneofReturnType__head | None: ...
 
 Global___TransactedPart: _TypeAlias = TransactedPart  # noqa: Y015
 
