@@ -164,7 +164,7 @@ class Reader:
                 await self.command(*words)
             case [
                 "tallystick",
-                ("status" | "agent" | "lease" | "team" | "context" | "payload" | "certs" | "verify"),
+                ("status" | "agent" | "lease" | "retention" | "team" | "context" | "payload" | "certs" | "verify"),
                 *_,
             ]:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
