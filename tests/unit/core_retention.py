@@ -95,6 +95,20 @@ class MemoryRetention:
     def keep(self, log: LogRecord, kept: KeptState) -> None:
         self.kept[log.number, kept.point.seq] = kept
 
+    def staying(self, log: LogRecord, below: int) -> list[int]:
+        seqs = {seq for number, seq in self.kept if number == log.number}
+        seqs |= {taken.seq for taken in self._own_checkpoints(log)}
+        attempts = self._tables.steps.attempts.items()
+        seqs |= {record.ended_seq for at, record in attempts if at[0] == log.number and record.ended_seq}
+        return [seq for seq in seqs if seq < below]
+
+    def reach(self, log: LogRecord, upto: int, size_bytes: int) -> int:
+        anchor = self.anchors.get(log.number)
+        gone = anchor.point.seq if anchor is not None else 0
+        own = [event for event in self._own_mutations(log) if gone < event.seq <= upto]
+        fits = [event.seq for at, event in enumerate(own) if sum(len(each.raw) for each in own[: at + 1]) <= size_bytes]
+        return max([own[0].seq, *fits])
+
     def weigh(self, log: LogRecord, seq: int) -> tuple[int, int]:
         anchor = self.anchors.get(log.number)
         first = anchor.point.seq if anchor is not None else 0
@@ -118,8 +132,7 @@ class MemoryRetention:
                 self._tables.logs[target] = replace(each, checkpoint=newest.name if newest is not None else "")
         return len(went)
 
-    def begin_with(self, log: LogRecord, kept: KeptState, anchor: Anchor) -> None:
-        self.keep(log, kept)
+    def save_anchor(self, log: LogRecord, anchor: Anchor) -> None:
         self.anchors[log.number] = anchor
 
     def checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken | None:

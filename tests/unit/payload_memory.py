@@ -82,6 +82,10 @@ class MemoryPayloads:
         self.references.add((log_number, seq, position))
         return is_new
 
+    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
+        found = [each for each in self.references if each[0] == log_number and each[1] in seqs]
+        return frozenset(self.records[position].id for _, _, position in found)
+
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         numbers = self._numbers_of(namespace, agent)
         return self._remove({each for each in self.references if each[0] in numbers})

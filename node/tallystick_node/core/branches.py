@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from tallystick.errors import Conflict, Invalid, NotFound, QuotaExceeded, Reason
-from tallystick_node.core import leases, limits, payloads, rules
+from tallystick_node.core import leases, limits, payloads, retention, rules
 from tallystick_node.core.commands import BranchCommand, DeleteBranch, Fork, ForkTeam, Target
 from tallystick_node.core.outcomes import Applied, BranchDeleted, BranchForked, Deleted, Forked
-from tallystick_node.core.retention_records import Anchor
 from tallystick_node.core.tables import LogRecord, Tables
 
 
@@ -165,8 +164,7 @@ def _begin(tables: Tables, source: LogRecord, seq: int, command: Fork | ForkTeam
     lone = tables.retention.state(source, seq) if tables.retention.is_lone(source, seq) else None
     tables.add_branch(rules.remember(tables, log, command.idempotency, forked.position), forked)
     if lone is not None:
-        anchor = Anchor(lone.point, lone.digest, 0, 0, forked.position, forked.position)
-        tables.retention.begin_with(log, lone, anchor)
+        retention.begin_with(tables, log, lone, forked.position)
     return forked
 
 

@@ -125,6 +125,9 @@ TRANSACTION_PARTS: Final = 100
 COMPACTED_MUTATIONS: Final = 10_000
 """Mutations that one compaction of a log removes. Decided: what is more stays for the next one."""
 
+COMPACTED_BYTES: Final = 16 * 1024 * 1024
+"""Mutations that one compaction removes, serialized; it removes at least one. Decided: as above."""
+
 COMPACTED_STATES_BYTES: Final = 64 * 1024 * 1024
 """States of pinned checkpoints and cuts that one compaction writes out, and one more. Decided: as above."""
 

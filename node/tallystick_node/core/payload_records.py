@@ -211,6 +211,10 @@ class PayloadTables(Protocol):
         """A place of a log refers to the payload that was put first at `position`; False: it is known."""
         ...
 
+    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
+        """The ids of the payloads that these places of a log refer to."""
+        ...
+
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         """Those of all logs of an agent: how many of each payload went, by its id."""
         ...

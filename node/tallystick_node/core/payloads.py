@@ -105,8 +105,8 @@ def end_before(
     """The mutations of a log before a seq are about to go.
 
     Args:
-        kept: payloads that what stays there still names: the state at the anchor, those of pinned checkpoints and
-            their metadata, the results of steps (`payload_names.py` finds them in their JSON).
+        kept: payloads that what stays there still names: states that are kept, which refer to what they name from
+            the seq where they are, checkpoints and the results of steps.
     """
     gone = tables.payloads.remove_references(log_number, below_seq, kept)
     _released(tables, target.namespace, gone, time_unix_ms)

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from tallystick.errors import Conflict
-from tallystick_node.core import limits, rules
+from tallystick_node.core import limits, payloads, rules
 from tallystick_node.core.outcomes import Applied
+from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.core.retention_records import (
     Anchor,
     CheckpointPinned,
@@ -126,6 +127,7 @@ def _compact(tables: Tables, command: CompactLog) -> Applied:
     upto = min(wanted, gone_seq + limits.COMPACTED_MUTATIONS, *(hold.seq for hold in held))
     if upto <= gone_seq:
         return Applied(Compacted(position, gone_seq, held=held))
+    upto = retention.reach(log, upto, limits.COMPACTED_BYTES)
     kept, upto = _named_states(tables, log, gone_seq, upto)
     return _move_anchor(tables, command, log, before, kept, upto, held)
 
@@ -161,7 +163,7 @@ def _move_anchor(
     gone = upto - (before.point.seq if before is not None else log.fork_seq)
     position = tables.position + 1
     for each in (*kept, state):
-        retention.keep(log, each)
+        _keep(tables, log, each)
     anchor = Anchor(
         point=state.point,
         digest=state.digest,
@@ -171,6 +173,8 @@ def _move_anchor(
         compacted_position=position,
     )
     checkpoints = retention.compact(log, anchor)
+    named = tables.payloads.referred(log.number, retention.staying(log, upto))
+    payloads.end_before(tables, log.target, log.number, upto, named, command.time_unix_ms)
     event = LogCompacted(
         position=position,
         target=log.target,
@@ -184,6 +188,18 @@ def _move_anchor(
     )
     retention.add_compaction(log, event)
     return Applied(Compacted(position, upto, gone, size_bytes, checkpoints, held), (event,))
+
+
+def begin_with(tables: Tables, log: LogRecord, kept: KeptState, position: int) -> None:
+    """Let a branch that has just begun, at `position`, do so with a state of its own: its parent's there is alone."""
+    _keep(tables, log, kept)
+    tables.retention.save_anchor(log, Anchor(kept.point, kept.digest, 0, 0, position, position))
+
+
+def _keep(tables: Tables, log: LogRecord, kept: KeptState) -> None:
+    """Keep a state among the log's own, with the payloads that it names, whoever referred to them up to now."""
+    tables.retention.keep(log, kept)
+    payloads.refer(tables, log.target.namespace, log.number, kept.point.seq, payloads_named(kept.state))
 
 
 def _pin(tables: Tables, command: PinCheckpoint) -> Applied:

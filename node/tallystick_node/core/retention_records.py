@@ -252,6 +252,15 @@ class RetentionTables(Protocol):
         """Keep a state among the log's own rows."""
         ...
 
+    def staying(self, log: LogRecord, below: int) -> Sequence[int]:
+        """The seqs before one, of the log's own, where something is left that may name payloads: states that are kept,
+        checkpoints, ends of steps."""
+        ...
+
+    def reach(self, log: LogRecord, upto: int, size_bytes: int) -> int:
+        """The last seq up to one to which the log's own mutations have at most so many bytes; at least its first."""
+        ...
+
     def weigh(self, log: LogRecord, seq: int) -> tuple[int, int]:
         """Bytes of the log's own mutations up to a seq, and position of the first of them."""
         ...
@@ -266,8 +275,8 @@ class RetentionTables(Protocol):
         """
         ...
 
-    def begin_with(self, log: LogRecord, kept: KeptState, anchor: Anchor) -> None:
-        """Let a new branch begin with a state of its own."""
+    def save_anchor(self, log: LogRecord, anchor: Anchor) -> None:
+        """Let a new branch begin with a state that it keeps."""
         ...
 
     def checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken | None:

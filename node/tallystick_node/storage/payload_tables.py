@@ -158,6 +158,14 @@ class SqlPayloadTables:
         self._sql.execute("INSERT INTO payload_refs VALUES (?, ?, ?, ?)", reference_row(log_number, seq, position))
         return True
 
+    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
+        """See `PayloadTables`."""
+        found: set[bytes] = set()
+        for seq in seqs:
+            rows = self._sql.rows(f"{_COUNTED} WHERE log = ? AND seq = ? GROUP BY position", (log_number, seq))
+            found.update(payload for _, payload, _ in rows)
+        return frozenset(found)
+
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         """See `PayloadTables`."""
         self._flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -46,6 +47,12 @@ _OWN_NAMED: Final = (
     "SELECT c.seq FROM pins AS p JOIN checkpoints AS c ON c.position = p.checkpoint"
     " WHERE p.log = ? AND c.seq >= ? AND c.seq < ?"
 )
+_STAYING: Final = (
+    "SELECT seq FROM kept_states WHERE log = ?1 AND seq < ?2"
+    " UNION SELECT seq FROM checkpoints WHERE log = ?1 AND seq < ?2"
+    " UNION SELECT ended_seq FROM steps WHERE log = ?1 AND ended_seq > 0 AND ended_seq < ?2"
+)
+_SIZES: Final = "SELECT seq, length(body) FROM events WHERE kind = 1 AND log = ? AND seq <= ? ORDER BY seq"
 _CUTS: Final = "SELECT * FROM cut_points WHERE namespace = ? AND agent = ? AND branch = ? AND seq >= ? AND seq < ?"
 
 
@@ -151,6 +158,22 @@ class SqlRetentionTables:
         """See `RetentionTables`."""
         self._sql.execute(KEPT_UPSERT, kept_row(log.number, kept))
 
+    def staying(self, log: LogRecord, below: int) -> Sequence[int]:
+        """See `RetentionTables`."""
+        return [int(row[0]) for row in self._sql.rows(_STAYING, (log.number, below))]
+
+    def reach(self, log: LogRecord, upto: int, size_bytes: int) -> int:
+        """See `RetentionTables`."""
+        self._host.flush()
+        reached = 0
+        with closing(self._sql.each(_SIZES, (log.number, upto))) as rows:
+            for seq, each_bytes in rows:
+                size_bytes -= each_bytes
+                if reached and size_bytes < 0:
+                    break
+                reached = seq
+        return reached
+
     def weigh(self, log: LogRecord, seq: int) -> tuple[int, int]:
         """See `RetentionTables`."""
         self._host.flush()
@@ -165,16 +188,15 @@ class SqlRetentionTables:
     def compact(self, log: LogRecord, anchor: Anchor) -> int:
         """See `RetentionTables`."""
         self._host.flush()
-        self._sql.execute(ANCHOR_UPSERT, anchor_row(log.number, anchor))
+        self.save_anchor(log, anchor)
         gone = compact(self._sql, log, anchor)
         for each in self._of_agent(log) if gone else ():
             if each.checkpoint in gone:
                 self._name_newest(each)
         return len(gone)
 
-    def begin_with(self, log: LogRecord, kept: KeptState, anchor: Anchor) -> None:
+    def save_anchor(self, log: LogRecord, anchor: Anchor) -> None:
         """See `RetentionTables`."""
-        self.keep(log, kept)
         self._sql.execute(ANCHOR_UPSERT, anchor_row(log.number, anchor))
 
     def checkpoint(self, log: LogRecord, name: str) -> CheckpointTaken | None:
