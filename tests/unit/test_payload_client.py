@@ -14,6 +14,7 @@ from tallystick import JSON, Conflict, Corrupt, Invalid, NotFound, PayloadProgre
 from tallystick.payloads import download, upload
 from tallystick.payloads.files import part_of
 from tallystick.payloads.manifest import Chunk, chunk_of, id_of, pack, unpack
+from tests.unit.client_kit import DEADLINE_S
 from tests.unit.payload_kit import PayloadNode, payload_nodes
 
 CONTENT = random.Random(3).randbytes(1_500_000)
@@ -81,10 +82,12 @@ async def test_only_what_is_missing_travels_and_progress_says_so() -> None:
         assert await client.payloads.get(ref) == edited
 
 
-async def test_equal_chunks_of_one_payload_travel_once() -> None:
+async def test_equal_chunks_of_one_payload_travel_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "BATCH_BYTES", 200_000)
     async with payload_nodes() as (client, nodes):
         ref = await client.payloads.put(bytes(3_000_000))
         assert found_bytes(nodes) < 600_000
+        assert nodes[0].asked == 2
         assert await client.payloads.get(ref) == bytes(3_000_000)
 
 
@@ -96,6 +99,9 @@ async def test_requests_stay_below_the_limits_and_few_are_under_way(monkeypatch:
         node.gate.clear()
         putting = asyncio.create_task(client.payloads.put(content))
         await node.until_at_once(upload.BATCHES_AT_ONCE)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await node.until_at_once(upload.BATCHES_AT_ONCE + 1)
         asked = node.asked
         node.gate.set()
         await putting
@@ -110,15 +116,18 @@ async def test_small_chunks_are_many_to_a_request() -> None:
     assert all(sum(map(len, each.chunks)) <= 1024 * 1024 for each in requests)
 
 
-async def test_who_fails_to_read_is_told_and_nothing_goes_on() -> None:
+async def test_who_fails_to_read_is_told_and_nothing_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "BATCH_BYTES", 500_000)
+
     async def failing() -> AsyncIterator[bytes]:
-        yield CONTENT
         yield CONTENT
         raise OSError("the disk is gone")
 
     async with payload_nodes() as (client, nodes):
+        nodes[0].gate.clear()
         with pytest.raises(OSError, match="gone"):
-            await client.payloads.put(failing())
+            async with asyncio.timeout(DEADLINE_S):
+                await client.payloads.put(failing())
         with pytest.raises(FileNotFoundError):
             await client.payloads.put("/nowhere/at/all")
         assert nodes[0].store.manifests == {}
