@@ -19,6 +19,7 @@ from tallystick._times import to_unix_ms
 from tallystick._values import MAIN, Checkpoint, Consistency, DecidedMutation, Snapshot, StateDigest
 from tallystick.errors import Invalid, NotFound, Reason
 from tallystick.schemas.models import ModelT, TypedSnapshot, as_model
+from tallystick.schemas.versions import is_unwritten
 from tallystick.v1 import common_pb2, state_pb2
 
 PAGE: Final = 500
@@ -169,7 +170,7 @@ class ReadableLog:
             print(plan.state.goal, plan.seq)
 
         Args:
-            initial: the state of an agent that has no log yet; None: what the model makes of `{}`.
+            initial: of an agent whose state was not written yet; None: what the model makes of `{}`.
 
         Raises:
             NotFound: the point of the log does not exist.
@@ -184,7 +185,7 @@ class ReadableLog:
             consistency=consistency,
             timeout_s=timeout_s,
         )
-        if initial is not None and not snapshot.seq:
+        if initial is not None and is_unwritten(snapshot):
             return TypedSnapshot(initial, snapshot)
         return TypedSnapshot(as_model(model, snapshot.state), snapshot)
 

@@ -28,7 +28,8 @@ from tallystick._values import MAIN, Appended, Checkpoint, Consistency, Mutation
 from tallystick.errors import StaleOwner
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
-from tallystick.schemas.bringing import Bringer, Brought
+from tallystick.schemas.bringing import Bringer
+from tallystick.schemas.report import Brought
 from tallystick.steps.results import may_stand_in
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed, Rules, run
 from tallystick.steps.steps import Steps

@@ -80,11 +80,11 @@ from tallystick.payloads.sources import Source
 from tallystick.payloads.values import OnPayloadProgress, PayloadInfo
 from tallystick.retention.retention import Retention
 from tallystick.retention.values import RetainedLog, RetentionInfo, RetentionPlan, RetentionPolicy
-from tallystick.schemas.bringing import Brought
 from tallystick.schemas.known import SchemaKnowledge
-from tallystick.schemas.migrating import CONCURRENCY, MigrationReport, OnProgress
+from tallystick.schemas.migrating import CONCURRENCY
 from tallystick.schemas.models import ModelT, TypedSnapshot
 from tallystick.schemas.registry import AnyCompatibility, AnySchema, Schemas
+from tallystick.schemas.report import Brought, MigrationReport, OnProgress
 from tallystick.schemas.subjects import Subject
 from tallystick.schemas.values import Compatibility, Schema, SchemaCheck
 from tallystick.steps.running import Effect, OnAmbiguous, OnFailed
@@ -1011,7 +1011,7 @@ class SyncAgent:
             print(plan.state.goal, plan.seq)
 
         Args:
-            initial: the state of an agent that has no log yet; None: what the model makes of `{}`.
+            initial: of an agent whose state was not written yet; None: what the model makes of `{}`.
 
         Raises:
             NotFound: the point of the log does not exist.
@@ -2202,15 +2202,16 @@ class SyncSchemas:
             )
         )
 
-    def payload(self, mutation: DecidedMutation) -> JSON:
+    def payload(self, mutation: DecidedMutation, *, timeout_s: float | None = None) -> JSON:
         """The payload of a custom event, brought by upcasters to the version that this client works with.
 
-        That of a newer version, or of a kind that the client knows nothing of, comes as it is.
+        That of a newer version, or of a kind that the client knows nothing of, comes as it is. An event that names no
+        version was checked against the newest of its time; when that was, is asked of a node, and remembered.
 
         Raises:
             Invalid: an upcaster is missing.
         """
-        return self._inner.payload(mutation)
+        return self._portal.run(self._inner.payload(mutation, timeout_s=timeout_s))
 
 
 class SyncRetention:

@@ -3,7 +3,7 @@
 Rules of the pages (see CONTRIBUTING.md):
 - A `python` block runs; one with `asyncio.run(` is a program of its own, others go on with the names of those before,
   and with `tallystick`, `ops`, `client` and `agent`. A block with `file=NAME` is a program that readers save.
-- In a `console` block, `$ tallystick status|agent|team|context|payload|certs`, `$ tallystick member list|lead`,
+- In a `console` block, `$ tallystick status|agent|team|schema|context|payload|certs`, `$ tallystick member list|lead`,
   `$ python NAME` and `$ pytest NAME` run; of `serve`, `dev` and the other `member` commands the arguments are checked,
   of `curl` the address; `$ make` has to name a target. Anything else is refused here, so that nothing is left untried.
 - A `js` block joins with the stock Yjs client: its address has to be one; `test_yjs` runs such clients.
@@ -52,6 +52,9 @@ TLS_PAGE: Final = "docs/how-to/tls.md"
 DOCUMENTED_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
 PROGRAM_S: Final = 30.0
 PYTEST_S: Final = 120.0  # it starts clusters of its own
+RUN: Final = frozenset(
+    {"status", "agent", "lease", "retention", "schema", "team", "context", "payload", "certs", "verify"}
+)
 CLIENT_VARIABLES: Final = frozenset({"TALLYSTICK_ENDPOINTS", "TALLYSTICK_NAMESPACE"})
 
 pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.asyncio(loop_scope="module")]
@@ -162,11 +165,7 @@ class Reader:
         match words:
             case ["openssl", ("genpkey" | "pkey"), *_]:
                 await self.command(*words)
-            case [
-                "tallystick",
-                ("status" | "agent" | "lease" | "retention" | "team" | "context" | "payload" | "certs" | "verify"),
-                *_,
-            ]:
+            case ["tallystick", name, *_] if name in RUN:
                 await self.command(sys.executable, "-m", "tallystick_node.cli", *words[1:])
             case ["tallystick", ("serve" | "dev") as name, *arguments]:
                 _command(name).make_context(name, arguments)

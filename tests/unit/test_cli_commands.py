@@ -202,6 +202,7 @@ async def test_agents_are_listed() -> None:
     assert "ann" in people.out
     (line,) = programs.lines()
     told = {"agent", "seq", "hash", "time", "checkpoint", "revision", "log_size_bytes", "first_seq", "lease"}
+    told |= {"state_version"}
     assert set(line) == told
     assert (line["agent"], line["seq"]) == ("ann", 2)
 
@@ -249,7 +250,7 @@ async def test_a_state_is_shown_at_head_and_elsewhere() -> None:
     assert "seq 2" in people.out
     shown = at_seq.json()
     assert isinstance(shown, dict)
-    assert set(shown) == {"agent", "branch", "seq", "hash", "time", "revision", "checkpoint", "state"}
+    assert set(shown) == {"agent", "branch", "seq", "hash", "time", "revision", "checkpoint", "state", "state_version"}
     assert shown["state"] == {"a": 1, "keep": [1, 2]}
     assert shown["time"] == "1970-01-01T00:00:01.000Z"
     assert at_checkpoint.json() == shown

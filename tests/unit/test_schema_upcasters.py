@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick import DecidedMutation, Mutation, Revision, ops
+from tallystick import Mutation, Revision, Snapshot, ops
 from tallystick._json import JSON
 from tallystick.errors import Invalid
 from tallystick.schemas import Known, KnownSchemas, Subject, Upcaster, unchanged, upcaster
 from tallystick.schemas.upcasters import Chain
+from tallystick.schemas.versions import SEEN, Versions
 
 PLANS = Subject.state("planner-")
 
@@ -21,11 +22,6 @@ def adds(subject: str, from_version: int) -> Upcaster:
         return state
 
     return upcaster(subject, from_version=from_version)(grow)
-
-
-def decided(kind: str, payload: JSON, version: int) -> DecidedMutation:
-    mutation = Mutation.event(kind, payload, schema_version=version)
-    return DecidedMutation(1, mutation, "", 0, b"", Revision(1, 1))
 
 
 @pytest.mark.parametrize("text", ["event tool_result", "state of planner-", "state", "state of a b", "event state"])
@@ -122,9 +118,36 @@ def test_mutations_carry_the_version_that_the_program_works_with() -> None:
     assert known.stamped(Mutation.of(schema_version=1), states).schema_version == 1
 
 
-def test_payloads_of_older_events_are_brought_up() -> None:
-    known = KnownSchemas([adds("event tool_result", 1)])
-    assert known.payload(decided("tool_result", {"was": []}, 1)) == {"was": [1]}
-    assert known.payload(decided("tool_result", {"was": []}, 2)) == {"was": []}
-    assert known.payload(decided("tool_result", {"newer": 1}, 3)) == {"newer": 1}
-    assert known.payload(decided("note", {"was": []}, 1)) == {"was": []}
+def test_what_was_the_newest_version_at_a_position_is_known_only_as_far_as_it_was_seen() -> None:
+    chain = Chain.of(Subject.event("tool_result"), [])
+    versions = Versions(KnownSchemas())
+    assert versions.newest_at(chain, 1) is None
+    versions.saw_registrations(chain, 30, [10, 20, 40])
+    assert [versions.newest_at(chain, at) for at in (9, 10, 11, 20, 21, 30)] == [0, 0, 1, 1, 2, 2]
+    assert versions.newest_at(chain, 31) is None
+
+
+def test_what_was_seen_of_logs_is_bounded() -> None:
+    versions = Versions(KnownSchemas())
+    for number in range(SEEN + 1):
+        versions.saw_current((str(number), "main"), 1)
+    assert not versions.is_current(("0", "main"))
+    assert versions.is_current(("1", "main"))
+    assert versions.is_current((str(SEEN), "main"))
+    versions.forget("1")
+    assert not versions.is_current(("1", "main"))
+
+
+def test_a_snapshot_is_brought_up_and_remembered_as_given() -> None:
+    versions = Versions(KnownSchemas([adds("state of planner-", 1)]))
+    log, old = ("planner-1", "main"), Snapshot(state={"was": []}, seq=3, revision=Revision(1, 1), state_version=1)
+    given = versions.upcast(log, old)
+    assert (given.state, given.state_version, given.given_version) == ({"was": [1]}, 1, 2)
+    assert versions.was_given(log, 3)
+    versions.gave_as_stored(log)
+    assert not versions.was_given(log, 3)
+    newer = Snapshot(state={"other": 1}, seq=3, revision=Revision(1, 1), state_version=3)
+    assert versions.upcast(log, newer) is newer
+    assert versions.upcast(("ann", "main"), old) is old
+    begins = Snapshot(state={}, seq=0, revision=Revision(1, 1))
+    assert versions.upcast(log, begins) is begins

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallystick._values import STATE, DecidedMutation
+from tallystick.schemas.report import brings_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def stacks(log: Sequence[DecidedMutation]) -> Stacks:
 def _steps(log: Sequence[DecidedMutation]) -> list[tuple[Step, int]]:
     steps: list[tuple[Step, int]] = []
     for mutation in log:
-        if mutation.kind != STATE:
+        if mutation.kind != STATE or brings_up(mutation):
             continue
         reverts = mutation.mutation.reverts
         if steps and reverts and steps[-1][1] == reverts and steps[-1][0].last == mutation.seq - 1:

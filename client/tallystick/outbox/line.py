@@ -18,6 +18,7 @@ from tallystick._methods import append_method
 from tallystick._values import Mutation, Snapshot
 from tallystick.errors import NotFound
 from tallystick.leases.fence import NO_LEASE
+from tallystick.schemas.versions import newer
 from tallystick.v1 import common_pb2, state_pb2
 
 if TYPE_CHECKING:
@@ -101,7 +102,11 @@ class Line:
             Conflict: `STATE_VERSION`, it has a newer version than this program knows.
         """
         await self.agent.migrate(timeout_s=timeout_s)
-        return await self.agent.rehydrate(tail=0, timeout_s=timeout_s)
+        head = await self.agent.rehydrate(tail=0, timeout_s=timeout_s)
+        chain = self._calls.versions.known.of_agent(self.agent.name)
+        if chain is not None and head.state_version > chain.version:
+            raise newer(chain, head.state_version)
+        return head
 
     async def fork(self, branch: str, seq: int, timeout_s: float | None) -> Line:
         """A branch that leaves this log behind a mutation. The name is its key too: the same again is the same branch.

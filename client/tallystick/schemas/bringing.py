@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from tallystick import _convert, ops
@@ -20,38 +19,19 @@ from tallystick._json import decode, encode
 from tallystick._methods import append_method, get_schema_method, read_method
 from tallystick._values import MAIN, Consistency, Mutation, Snapshot
 from tallystick.errors import Conflict, Invalid, NotFound, Reason
-from tallystick.history.changes import same
+from tallystick.history.changes import digest, same
 from tallystick.history.patches import no_change
-from tallystick.schemas.upcasters import Chain
+from tallystick.schemas.report import CAUSE, Brought
+from tallystick.schemas.upcasters import BEFORE_SCHEMAS, Chain
 from tallystick.schemas.values import subject_message
-from tallystick.schemas.versions import LogName, newer
+from tallystick.schemas.versions import LogName, is_unwritten, newer
 from tallystick.v1 import common_pb2, schema_pb2, state_pb2
 
 ATTEMPTS: Final = 8
 """How often it is begun anew when others append meanwhile."""
 
 _KEY_CHARS: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What became of one log.
-
-    Attributes:
-        from_version: that the state had; 0: no schema governed it.
-        to_version: that it has.
-        before_seq, seq: where the log ended, and ends.
-    """
-
-    from_version: int
-    to_version: int
-    before_seq: int
-    seq: int
-
-    @property
-    def is_appended(self) -> bool:
-        """A mutation was appended; else the state had that version, or a newer one."""
-        return self.seq != self.before_seq
+_UNWRITTEN: Final = digest({})
 
 
 class Bringer:
@@ -83,7 +63,7 @@ class Bringer:
             return expected_seq
         await self.check_registered(chain, timeout_s)
         stored = await self._stored_version(timeout_s)
-        if stored is None:  # the agent begins with this write
+        if stored is None:  # the state begins with this write
             return expected_seq
         if stored > chain.version:
             raise newer(chain, stored)
@@ -105,7 +85,9 @@ class Bringer:
     async def bring(
         self, chain: Chain, to_version: int, timeout_s: float | None, *, only_at: int | None = None
     ) -> Brought | None:
-        """Appends what gives the state that version, unless it has it or a newer one; None: there is no such agent.
+        """Appends what gives the state that version, unless it has it or a newer one, or was not written yet.
+
+        None: there is no such agent.
 
         Args:
             only_at: do nothing unless the log ends here; what expects it will be refused.
@@ -122,7 +104,7 @@ class Bringer:
                     raise
                 return None
             is_elsewhere = only_at is not None and head.seq != only_at
-            if head.state_version >= to_version or is_elsewhere:
+            if head.state_version >= to_version or is_elsewhere or is_unwritten(head):
                 return Brought(head.state_version, head.state_version, head.seq, head.seq)
             try:
                 seq = await self._append(chain, head, to_version, timeout_s)
@@ -148,7 +130,7 @@ class Bringer:
     async def _append(self, chain: Chain, head: Snapshot, to_version: int, timeout_s: float | None) -> int:
         state = chain.bring(head.state, head.state_version, to_version)
         is_same = same(state, head.state)
-        cause = f"migrate: {chain.subject}: {head.state_version} to {to_version}"
+        cause = f"{CAUSE}{chain.subject}: {head.state_version} to {to_version}"
         change = no_change(head.state) if is_same else ops.replace(state)
         request = state_pb2.AppendRequest(
             agent=self._ref,
@@ -186,13 +168,15 @@ class Bringer:
         return hashlib.sha256(named.encode()).hexdigest()[:_KEY_CHARS]
 
     async def _stored_version(self, timeout_s: float | None) -> int | None:
-        """The version of the state at head; None: there is no such agent."""
+        """The version of the state at head; None: it was not written yet."""
         try:
-            return (await self._read(timeout_s, digest_only=True)).state_version
+            head = await self._read(timeout_s, digest_only=True)
         except NotFound as error:
             if error.reason is not Reason.AGENT_NOT_FOUND:
                 raise
             return None
+        is_old = head.state_version != BEFORE_SCHEMAS or head.state_digest != _UNWRITTEN
+        return head.state_version if is_old else None
 
     async def _head(self, timeout_s: float | None) -> Snapshot:
         return _convert.snapshot(await self._read(timeout_s, digest_only=False))

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from tallystick._json import JSON
-from tallystick._values import STATE, DecidedMutation, Mutation
+from tallystick._values import STATE, Mutation
 from tallystick.errors import Invalid
 from tallystick.schemas.subjects import Subject, SubjectKind
 from tallystick.schemas.upcasters import Chain, Upcaster
@@ -89,15 +88,3 @@ class KnownSchemas:
             return mutation
         chain = states if mutation.kind == STATE else self.of_event(mutation.kind)
         return mutation if chain is None else replace(mutation, schema_version=chain.version)
-
-    def payload(self, decided: DecidedMutation) -> JSON:
-        """The payload of a custom event in the version that this program knows; of one that is newer, as it is.
-
-        Raises:
-            Invalid: an upcaster is missing.
-        """
-        chain = self.of_event(decided.kind)
-        written = decided.mutation.schema_version
-        if chain is None or written >= chain.version:
-            return decided.payload
-        return chain.bring(decided.payload, written)

@@ -9,62 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from tallystick._branches import Branches
 from tallystick._calls import Calls
 from tallystick._methods import list_agents_method
 from tallystick._values import MAIN, Consistency
 from tallystick.errors import NotFound, Refused, TallystickError
-from tallystick.schemas.bringing import Bringer, Brought
+from tallystick.schemas.bringing import Bringer
+from tallystick.schemas.report import FAILURES, Brought, MigrationFailure, MigrationReport, OnProgress
 from tallystick.schemas.upcasters import Chain
 from tallystick.v1 import common_pb2, state_pb2
 
 CONCURRENCY: Final = 8
 """Agents under way at once."""
 
-FAILURES: Final = 1000
-"""Failures that a report holds at most; it counts them all."""
+MAX_CONCURRENCY: Final = 64
 
 _PAGE: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationFailure:
-    """A log whose state was not brought up, and why: a refusal, or what an upcaster raised."""
-
-    agent: str
-    branch: str
-    error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationReport:
-    """What became of a migration, so far or in the end. Logs count, of which an agent has one for each branch.
-
-    Attributes:
-        migrated: brought up by a mutation of this run.
-        skipped: had the version, or a newer one.
-        failed: was not brought up; `failures` says why, of the first 1,000.
-        log: the one that was looked at last, as `agent` or `agent@branch`; "" in the end.
-    """
-
-    migrated: int
-    skipped: int
-    failed: int
-    failures: tuple[MigrationFailure, ...]
-    log: str = ""
-
-    @property
-    def is_complete(self) -> bool:
-        """No state is left behind."""
-        return not self.failed
-
-
-OnProgress: TypeAlias = Callable[[MigrationReport], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from tallystick._methods import (
     list_schemas_method,
     register_schema_method,
 )
-from tallystick._values import Consistency, DecidedMutation
+from tallystick._values import Consistency, DecidedMutation, Revision
 from tallystick.errors import Invalid
-from tallystick.schemas.migrating import CONCURRENCY, Migration, MigrationReport, OnProgress
+from tallystick.schemas.migrating import CONCURRENCY, MAX_CONCURRENCY, Migration
 from tallystick.schemas.models import Model, document_of
+from tallystick.schemas.report import MigrationReport, OnProgress
 from tallystick.schemas.subjects import Subject
+from tallystick.schemas.upcasters import Chain
 from tallystick.schemas.values import (
     Compatibility,
     Schema,
@@ -208,9 +210,11 @@ class Schemas:
         """
         subject = Subject.state(prefix)
         chain = self._calls.versions.known.of_states(prefix)
-        if chain is None or not 1 <= (to_version or chain.version) <= chain.version or not 1 <= concurrency <= 64:
-            text = f"this client knows of {subject} no way to version {to_version}, or the concurrency is not 1 to 64"
+        if chain is None or not 1 <= (chain.version if to_version is None else to_version) <= chain.version:
+            text = f"this client knows of {subject} no way to version {to_version}"
             raise Invalid(text, metadata={"subject": str(subject)})
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise Invalid(f"between 1 and {MAX_CONCURRENCY} at once", metadata={"field": "concurrency"})
         target = await self.get(subject, to_version or chain.version, timeout_s=timeout_s)
         longer = {
             schema.subject.name
@@ -230,15 +234,29 @@ class Schemas:
         )
         return await migration.run(concurrency)
 
-    def payload(self, mutation: DecidedMutation) -> JSON:
+    async def payload(self, mutation: DecidedMutation, *, timeout_s: float | None = None) -> JSON:
         """The payload of a custom event, brought by upcasters to the version that this client works with.
 
-        That of a newer version, or of a kind that the client knows nothing of, comes as it is.
+        That of a newer version, or of a kind that the client knows nothing of, comes as it is. An event that names no
+        version was checked against the newest of its time; when that was, is asked of a node, and remembered.
 
         Raises:
             Invalid: an upcaster is missing.
         """
-        return self._calls.versions.known.payload(mutation)
+        chain = self._calls.versions.known.of_event(mutation.kind)
+        if chain is None:
+            return mutation.payload
+        version = mutation.mutation.schema_version or await self._newest_at(chain, mutation.revision, timeout_s)
+        return mutation.payload if version >= chain.version else chain.bring(mutation.payload, version)
+
+    async def _newest_at(self, chain: Chain, revision: Revision, timeout_s: float | None) -> int:
+        """The newest version that was registered before a revision; 0: none was."""
+        versions = self._calls.versions
+        if versions.newest_at(chain, revision.position) is None:
+            listed = self.list(chain.subject, consistency=Consistency.LINEARIZABLE, timeout_s=timeout_s)
+            positions = [schema.revision.position async for schema in listed]
+            versions.saw_registrations(chain, revision.position, positions)
+        return versions.newest_at(chain, revision.position) or 0
 
     async def _check(
         self,

@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
@@ -15,7 +16,7 @@ from tallystick._values import STATE, Mutation, Snapshot
 from tallystick.errors import Conflict, Reason
 from tallystick.schemas.known import KnownSchemas
 from tallystick.schemas.subjects import Subject
-from tallystick.schemas.upcasters import Chain
+from tallystick.schemas.upcasters import BEFORE_SCHEMAS, Chain
 
 SEEN: Final = 10_000
 """Logs of which something is remembered."""
@@ -32,6 +33,7 @@ class Versions:
         self._current: dict[LogName, int] = {}
         self._given: dict[LogName, int] = {}
         self._registered: set[Subject] = set()
+        self._registrations: dict[Subject, tuple[int, Sequence[int]]] = {}
 
     def is_current(self, log: LogName) -> bool:
         """Whether the state that is stored was seen to have the version that this program works with."""
@@ -48,6 +50,15 @@ class Versions:
     def saw_registered(self, chain: Chain) -> None:
         """It is."""
         self._registered.add(chain.subject)
+
+    def saw_registrations(self, chain: Chain, as_of: int, positions: Sequence[int]) -> None:
+        """At which positions of the decided history the versions 1, 2, ... were registered, up to this one."""
+        self._registrations[chain.subject] = (as_of, positions)
+
+    def newest_at(self, chain: Chain, position: int) -> int | None:
+        """The newest version that was registered before a position; None: that was not seen."""
+        as_of, positions = self._registrations.get(chain.subject, (0, ()))
+        return bisect_left(positions, position) if position <= as_of else None
 
     def forget(self, agent: str) -> None:
         """The agent was deleted: one of that name begins anew."""
@@ -70,7 +81,7 @@ class Versions:
             Invalid: an upcaster is missing.
         """
         chain = self.known.of_agent(log[0])
-        if chain is None or not snapshot.seq or snapshot.state_version >= chain.version:
+        if chain is None or is_unwritten(snapshot) or snapshot.state_version >= chain.version:
             return snapshot
         state = chain.bring(snapshot.state, snapshot.state_version)
         _remember(self._given, log, snapshot.seq)
@@ -91,12 +102,17 @@ class Versions:
         return self.known.of_agent(agent) if changes else None
 
 
+def is_unwritten(snapshot: Snapshot) -> bool:
+    """Nothing was written to the state yet, though events may have been: it has no shape that could be old."""
+    return snapshot.state_version == BEFORE_SCHEMAS and snapshot.state == {}
+
+
 def newer(chain: Chain, stored: int) -> Conflict:
     """The refusal of a write to a state of a version that this program does not know."""
     return Conflict(
         f"the state has version {stored} of {chain.subject}, and this program knows version {chain.version}",
         reason=Reason.STATE_VERSION,
-        metadata={"subject": str(chain.subject), "version": str(stored), "known": str(chain.version)},
+        metadata={"subject": str(chain.subject), "version": str(stored), "asked": str(chain.version)},
     )
 
 

@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "team": "Several agents at once: where they were together, and back to there.",
     "lease": "Who may write which agent's log.",
     "retention": "How much of agents' logs is kept.",
+    "schema": "What events and states must look like.",
     "context": "Documents that agents share.",
     "payload": "Large values, stored once and named in what agents store.",
     "verify": "Whether what is kept is what was decided.",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 import click
 
 import tallystick
+from tallystick.schemas import SchemaKnowledge
 from tallystick_node.cli.exits import ExitCode, Failure
 
 DEFAULT_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
@@ -31,6 +32,11 @@ class Connection:
     timeout_s: float
     tls: tallystick.TLS | None
     as_json: bool
+    schemas: tuple[SchemaKnowledge, ...] = ()
+
+    def knowing(self, schemas: Iterable[SchemaKnowledge]) -> Connection:
+        """The same, for a client that knows these."""
+        return replace(self, schemas=tuple(schemas))
 
     def open(self, *, actor: str = "") -> tallystick.Client:
         """A client, for `async with`; what it writes is by this actor."""
@@ -51,6 +57,7 @@ class Connection:
             tls=self.tls,
             actor=actor,
             pinned=pinned,
+            schemas=self.schemas,
         )
 
 

@@ -46,6 +46,7 @@ def agent_info(info: AgentInfo) -> Record:
         "revision": str(info.revision),
         "log_size_bytes": info.log_size_bytes,
         "first_seq": info.first_seq,
+        "state_version": info.state_version,
         "lease": None if info.lease is None else lease(info.lease),
     }
 
@@ -138,6 +139,7 @@ def snapshot(snapshot: Snapshot) -> Record:
         "time": None if snapshot.time is None else clock(snapshot.time),
         "revision": str(snapshot.revision),
         "checkpoint": None if snapshot.checkpoint is None else checkpoint(snapshot.checkpoint),
+        "state_version": snapshot.state_version,
         "state": snapshot.state,
     }
 
