@@ -23,9 +23,8 @@ demo: setup   ## three acts: a migration that survives kill -9; a plan that surv
 	@printf '\nAct three: a payer is frozen and thawed; a scout is cut off and comes home.\n'
 	@$(BIN)/python examples/owners/demo.py
 
-test: setup   ## every test but the long ones: those that compute, two at a time, then real nodes, one cluster at a time
-	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/chaos --ignore=tests/power
-	$(BIN)/python -m pytest -n 1 tests/cluster tests/chaos tests/power
+test: setup   ## every test but the long ones: real nodes, one cluster at a time, and beside them those that compute
+	$(BIN)/python -m pytest
 
 test-long: setup   ## the long tests alone: searches over seeds, every byte changed
 	$(BIN)/python -m pytest -m long

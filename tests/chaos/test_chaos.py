@@ -15,7 +15,7 @@ from tests.chaos.run import Chaos
 SEED: Final = 1374  # its first three rounds have every kind of fault, and kill a majority
 LONG_SEED: Final = 5
 
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.timeout(480)]
 
 
 @pytest.mark.parametrize(("seed", "duration_s"), [(SEED, 30.0), pytest.param(LONG_SEED, 60.0, marks=pytest.mark.long)])

@@ -37,7 +37,7 @@ from tests.cluster.harness_grpc import (
 )
 from tests.cluster.harness_wait import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cluster_bad_input")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INVALID: Final = grpc.StatusCode.INVALID_ARGUMENT
 

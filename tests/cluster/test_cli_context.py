@@ -24,7 +24,7 @@ from tests.cluster.harness import Cluster
 WAIT_S: Final = 60.0
 EVIL: Final = "\x1b[31mred\u202e"
 
-pytestmark = [pytest.mark.xdist_group("cli_context"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from tallystick import ops
 DEADLINE_S = 60.0
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="pidfd, and the death signal, are Linux's"),
-    pytest.mark.xdist_group("dev"),
 ]
 
 

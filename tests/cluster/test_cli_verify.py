@@ -9,7 +9,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -19,8 +18,6 @@ from tallystick_node.cli import main
 from tallystick_node.cli.exits import ExitCode
 from tests.cluster.harness import Cluster
 from tests.cluster.harness_snapshots import flip
-
-pytestmark = pytest.mark.xdist_group("snapshots")
 
 
 async def tallystick_says(cluster: Cluster | None, *args: str) -> Result:

@@ -18,7 +18,7 @@ SCHEMA: Final[dict[str, Any]] = {
     "roots": {"tasks": {"type": "map", "schema": {"additionalProperties": {"enum": ["open", "mine", "yours", "done"]}}}}
 }
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("contexts_client")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -21,7 +21,7 @@ KILLER = bytes.fromhex("0103080001010161ffffffff0f08010161017e08010161017e00")
 """26 bytes that end a process which applies them."""
 
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("context sync")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -17,7 +17,7 @@ from tallystick.testing import LocalCluster
 
 DEADLINE_S = 60.0
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("contexts_client")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

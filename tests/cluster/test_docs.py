@@ -57,7 +57,7 @@ RUN: Final = frozenset(
 )
 CLIENT_VARIABLES: Final = frozenset({"TALLYSTICK_ENDPOINTS", "TALLYSTICK_NAMESPACE"})
 
-pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests.cluster.harness import Cluster
 from tests.cluster.harness_load import Writer, progress, writing
 from tests.cluster.harness_wait import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("failover")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FAILOVER_S: Final = 10.0
 """Within which the majority must take writes again; elections start after a second at most, the machine may be busy."""

@@ -17,7 +17,7 @@ from tests.cluster.harness import Cluster
 from tests.cluster.harness_disk import fill, free, small_disk
 from tests.cluster.harness_wait import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("cluster_full_disk")]
+pytestmark = [pytest.mark.root]
 
 DISK_BYTES: Final = 24 << 20
 RESERVE_BYTES: Final = 4 << 20

@@ -60,7 +60,7 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = [pytest.mark.xdist_group("leases"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

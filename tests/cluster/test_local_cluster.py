@@ -19,8 +19,6 @@ from tallystick.testing.local_cluster import LocalCluster
 from tallystick.testing.local_node import LocalClusterError
 from tallystick.testing.local_wait import eventually
 
-pytestmark = pytest.mark.xdist_group("local_cluster")
-
 FAILOVER_S: Final = 20.0
 PROGRAM_S: Final = 60.0
 

@@ -7,11 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.cluster.harness import Cluster
-
-pytestmark = pytest.mark.xdist_group("outbox")
 
 WAIT_S: Final = 60.0
 LIVES: Final = 6

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tallystick import Consistency, ops
 from tests.cluster.harness import Cluster
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cluster_reads")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -28,8 +28,6 @@ from tests.cluster.harness_snapshots import (
 )
 from tests.cluster.harness_wait import eventually
 
-pytestmark = pytest.mark.xdist_group("snapshots")
-
 SECRET: Final = "tally-ho-"
 """Stands in what agent "marked" noted, and nowhere else."""
 

@@ -33,8 +33,6 @@ from tests.cluster.harness_snapshots import (
 )
 from tests.cluster.harness_wait import eventually
 
-pytestmark = pytest.mark.xdist_group("snapshots")
-
 PATIENT: Final = ("--election-timeout-min-s=2", "--election-timeout-max-s=4")
 """A busy machine shall change no leader; a held-up event loop would."""
 SIZE_BYTES: Final = 18_000_000

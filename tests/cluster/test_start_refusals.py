@@ -20,7 +20,7 @@ from tests.cluster.harness import Cluster
 from tests.cluster.harness_node import NodeProcess
 from tests.cluster.harness_wait import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("start_refusals")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFUSAL_S: Final = 20.0
 

@@ -19,7 +19,7 @@ from tests.cluster.harness import Cluster
 from tests.cluster.harness_grpc import DEADLINE_S, raw_channel
 from tests.cluster.harness_wait import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stopping")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BEGINNING: Final = common_pb2.Revision(group=1, position=0)
 STOP_S: Final = 8.0

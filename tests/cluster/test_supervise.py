@@ -10,11 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.cluster.harness import Cluster
-
-pytestmark = pytest.mark.xdist_group("supervise")
 
 WAIT_S: Final = 60.0
 PROGRAM: Final = """

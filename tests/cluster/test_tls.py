@@ -18,7 +18,7 @@ from tallystick.peer.v1 import peer_pb2
 from tests.cluster.harness import Cluster, client_tls
 from tests.cluster.harness_grpc import DEADLINE_S, raw_channel, refusal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("cluster_tls")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINK: Final = "/tallystick.peer.v1.PeerService/Link"
 

@@ -20,7 +20,7 @@ from tests.cluster.harness_grpc import DEADLINE_S
 from tests.cluster.harness_wait import eventually
 from tests.yjs.client import YjsClient, install_yjs
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("yjs")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOTS: Final = {"tasks": "map", "steps": "list", "notes": "text"}
 

@@ -18,7 +18,7 @@ from tests.power.__main__ import CANNOT
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM_S: Final = 170.0
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("power"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
 
 def _power(folder: Path, *flags: str) -> dict[str, object]:

@@ -16,7 +16,7 @@ from tallystick_node.sim.editing import EQUAL_S, NAME, Editor, EditRecords, Edit
 from tallystick_node.sim.nemesis import Nemesis, run_script
 from tests.yjs.client import YjsClient, install_yjs
 
-pytestmark = pytest.mark.xdist_group("yjs")
+pytestmark = pytest.mark.xdist_group("real nodes")
 
 ROOTS: Final = {"map": "map", "list": "list", "text": "text"}
 KINDS: Final = ("partition", "one_way", "drop", "delay", "kill", "kill_worker", "heal")

@@ -14,7 +14,7 @@ from pycrdt import Array, Doc, Map, Text
 from tests.unit.contexts.desk.kit import FIRST, Asker, Replica
 from tests.yjs.client import YjsClient, install_yjs
 
-pytestmark = pytest.mark.xdist_group("yjs")
+pytestmark = pytest.mark.xdist_group("real nodes")
 
 ROOTS: Final = {"tasks": "map", "steps": "list", "notes": "text"}
 DOCUMENTS: Final = 40
