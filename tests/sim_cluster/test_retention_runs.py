@@ -26,6 +26,7 @@ from tallystick.history.export_format import ExportedBase, ExportedCheckpoint
 from tallystick.testing import SimCluster
 from tallystick_node.cli import main
 from tallystick_node.config.values import ArchiveSetting
+from tallystick_node.core.commands import Target
 from tallystick_node.retention.archives.port import ArchiveFailed
 from tallystick_node.retention.keeper import RetentionKeeper
 
@@ -112,6 +113,8 @@ def test_what_goes_is_archived_and_consecutive_files_link(tmp_path: Path) -> Non
         assert list(after) == list(range(46, 51)) and archived(tmp_path) == {
             seq: hash_ for seq, hash_ in {**whole, **archived(tmp_path)}.items() if seq < 46
         }
+        with pytest.raises(Compacted):  # nothing else is taken for what is gone
+            keeper_of(cluster, "a")._looks.hash_at(Target("demo", "ann", "main"), 1)
         snapshot = await client.agent("ann").rehydrate()
         assert snapshot.state == {"n": 50} and snapshot.checkpoint is not None
         status = await client.status()
@@ -140,7 +143,7 @@ def test_what_is_held_stays_and_is_told(tmp_path: Path) -> None:
         agent = client.agent("ann")
         branch = await agent.fork("try", at=9)
         await grown(client, 12, branch="try")
-        await client.retention.set(BARE)
+        await client.retention.set(FIVE)
         main_log, on_branch = await planned(client)
         assert (main_log.below_seq, main_log.wanted_below_seq) == (10, 26)
         assert [(held.hold, held.seq, held.detail) for held in main_log.held] == [(RetentionHold.BRANCH, 10, "try")]
@@ -159,6 +162,9 @@ def test_what_is_held_stays_and_is_told(tmp_path: Path) -> None:
         await ran(client)
         with pytest.raises(Compacted):
             await agent.read(checkpoint="main-28")
+        result = CliRunner().invoke(main, ["verify", "export", *map(str, files(tmp_path))])
+        assert result.exit_code == 0, result.output
+        assert {file.parent.name for file in files(tmp_path)} == {"main", "try"}
 
     simulated(scenario, tmp_path)
 
@@ -300,6 +306,22 @@ def test_a_leader_that_is_cut_off_while_it_archives_removes_nothing(tmp_path: Pa
         assert len(await kept(client)) == 30
         assert sum([done.mutations for done in await ran(client)]) == 25
         await cluster.wait_equal()
+
+    simulated(scenario, tmp_path, nodes=3)
+
+
+def test_who_led_and_archived_leaves_the_removal_to_who_leads_now(tmp_path: Path) -> None:
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        await grown(client, 30)
+        await client.retention.set(FIVE)
+        keeper = keeper_of(cluster, await cluster.wait_for_leader())
+        keeper._archiving._archives = {"cold": Slow(20.0)}
+        looking = asyncio.create_task(keeper.look())
+        await asyncio.sleep(5)
+        await client.members.transfer_leadership()
+        with pytest.raises(NoLeader):
+            await looking
+        assert len(await kept(client)) == 30
 
     simulated(scenario, tmp_path, nodes=3)
 
