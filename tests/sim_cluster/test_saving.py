@@ -132,6 +132,17 @@ def test_a_state_that_changed_all_over_is_replaced() -> None:
     run(scenario)
 
 
+def test_a_large_state_is_saved_whole_the_first_time() -> None:
+    async def scenario(client: Client, agent: Agent) -> None:
+        state: JSON = {"messages": [{"text": "x" * 10_000, "turn": turn} for turn in range(150)]}
+        saved = await agent.save(state)
+        assert saved is not None
+        assert (saved.first_seq, saved.seq) == (1, 2)  # one append, of two mutations
+        assert (await agent.read()).state == state
+
+    run(scenario)
+
+
 def test_after_a_refusal_and_after_a_deletion_it_is_begun_anew() -> None:
     async def scenario(client: Client, agent: Agent) -> None:
         await agent.save({"n": 1})

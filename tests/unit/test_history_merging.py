@@ -6,9 +6,10 @@ import copy
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tallystick import JSON
-from tallystick.history import NOTHING, MergeConflict, diff, merge
+from tallystick.history import NOTHING, MergeConflict, diff, merge, patches
 from tallystick.history.changes import same
 from tallystick.history.merging import ALIGNED_ITEMS, ALIGNED_PAIRS
 from tallystick.history.patches import APPEND_BYTES, MUTATION_OPERATIONS, mutations, operations
@@ -33,6 +34,17 @@ def applied(state: JSON, made: list[Operation]) -> JSON:
 @settings(deadline=None)
 def test_the_operations_of_a_difference_lead_from_the_one_to_the_other(before: JSON, after: JSON) -> None:
     assert same(applied(before, operations(before, diff(before, after))), after)
+
+
+@given(DOCUMENTS, DOCUMENTS, st.integers(34, 60))
+@settings(deadline=None)
+def test_what_is_too_large_for_a_mutation_comes_in_member_by_member(before: JSON, after: JSON, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patches, "MUTATION_BYTES", limit)
+        cut = mutations(operations(before, diff(before, after)))
+    made = [operation for mutation in cut for operation in mutation.operations]
+    assert same(applied(before, made), after)
+    assert all(len(each.value_json) <= limit - 32 or not isinstance(each.value, dict | list) for each in made)
 
 
 @given(DOCUMENTS, DOCUMENTS)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tallystick import JSON, Conflict, Corrupt, Invalid, NotFound, PayloadProgress, PayloadRef, QuotaExceeded, Reason
+from tallystick import (
+    JSON,
+    Conflict,
+    Corrupt,
+    Invalid,
+    NotFound,
+    PayloadProgress,
+    PayloadRef,
+    QuotaExceeded,
+    Reason,
+    sync,
+)
 from tallystick.payloads import download, upload
 from tallystick.payloads.files import part_of
 from tallystick.payloads.manifest import Chunk, chunk_of, id_of, pack, unpack
@@ -126,7 +138,7 @@ async def test_who_fails_to_read_is_told_and_nothing_goes_on(monkeypatch: pytest
     async with payload_nodes() as (client, nodes):
         nodes[0].gate.clear()
         with pytest.raises(OSError, match="gone"):
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(DEADLINE_S / 2):
                 await client.payloads.put(failing())
         with pytest.raises(FileNotFoundError):
             await client.payloads.put("/nowhere/at/all")
@@ -257,3 +269,26 @@ def test_a_name_is_the_object_that_stands_for_it() -> None:
         PayloadRef("AB" * 32, 5)
     with pytest.raises(Invalid):
         PayloadRef("ab" * 32, -1)
+
+
+async def test_the_blocking_twin_tells_of_progress_on_the_thread_that_waits(tmp_path: Path) -> None:
+    def use(endpoint: str) -> None:
+        told: list[int] = []
+
+        def tell(progress: PayloadProgress) -> None:
+            assert threading.current_thread() is mine
+            told.append(progress.done_bytes)
+
+        mine = threading.current_thread()
+        with sync.connect(endpoint, namespace="demo") as client:
+            ref = client.payloads.put((CONTENT[:600_000], CONTENT[600_000:]), progress=tell)
+            assert client.payloads.get(ref, progress=tell) == CONTENT
+            with client.payloads.open(ref) as pieces:
+                assert len(next(pieces)) <= 256 * 1024
+            client.payloads.save(ref, tmp_path / "copy", progress=tell)
+            assert (tmp_path / "copy").read_bytes() == CONTENT
+            assert [info.ref for info in client.payloads.list()] == [ref]
+        assert told.count(len(CONTENT)) == 3
+
+    async with payload_nodes() as (_, nodes):
+        await asyncio.to_thread(use, nodes[0].endpoint)

@@ -2,18 +2,20 @@
 
 Rules of this file:
 - Pure. The operations do to a state what the changes say, for any changes that `changes.diff` found.
-- A mutation is kept below the node's limits, so a large difference is several mutations; they belong into one append,
-  which is decided whole. The numbers are the node's (docs/reference/limits.md), with room for the rest of a mutation.
+- A mutation is kept below the node's limits, so a large difference is several mutations, and a large object or list
+  comes in member by member; they belong into one append, which is decided whole. The numbers are the node's
+  (docs/reference/limits.md), with room for the rest of a mutation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from tallystick import ops
 from tallystick._json import JSON
-from tallystick._pointer import tokens_of
+from tallystick._pointer import pointer, tokens_of
 from tallystick._values import Mutation, Operation
 from tallystick.errors import Invalid, Reason
 from tallystick.history.changes import StateChange
@@ -43,7 +45,7 @@ def mutations(made: Sequence[Operation], *, cause: str = "", reverts: int = 0) -
     """
     groups: list[list[Operation]] = []
     size_bytes = total_bytes = 0
-    for operation in made:
+    for operation in (piece for whole in made for piece in _pieces(whole)):
         cost = cost_bytes((operation,))
         total_bytes += cost
         if not groups or len(groups[-1]) == MUTATION_OPERATIONS or size_bytes + cost > MUTATION_BYTES:
@@ -68,6 +70,21 @@ def cost_bytes(made: Iterable[Operation]) -> int:
 def no_change(state: JSON) -> Operation:
     """What leaves a state as it is: an undo of what had no effect is noted all the same, or it would be found again."""
     return ops.merge("", {}) if isinstance(state, dict) else ops.replace(state)
+
+
+def _pieces(operation: Operation) -> Iterator[Operation]:
+    """An operation that puts something, as several if it alone is too large: first what is empty, then its members."""
+    value = operation.value if len(operation.value_json) > MUTATION_BYTES - _OVERHEAD_BYTES else None
+    if isinstance(value, dict):
+        yield replace(operation, value_json=b"{}")
+        for key, member in value.items():
+            yield from _pieces(ops.set(operation.path + pointer(key), member))
+    elif isinstance(value, list):
+        yield replace(operation, value_json=b"[]")
+        for index, item in enumerate(value):
+            yield from _pieces(ops.insert(operation.path + pointer(index), item))
+    else:
+        yield operation
 
 
 def _operation(before: JSON, change: StateChange) -> Operation:
