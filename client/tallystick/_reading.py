@@ -73,6 +73,7 @@ class ReadableLog:
 
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
+            Compacted: it is not kept; `metadata["oldest_seq"]` is where what is kept begins.
         """
         request = self._at(checkpoint, seq, time, at_turn=at_turn)
         request.tail_limit = tail
@@ -101,6 +102,7 @@ class ReadableLog:
 
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
+            Compacted: it is not kept; `metadata["oldest_seq"]` is where what is kept begins.
         """
         request = self._at(checkpoint, seq, time)
         request.digest_only = True
@@ -199,12 +201,16 @@ class ReadableLog:
     ) -> AsyncGenerator[DecidedMutation, None]:
         """The mutations after a seq, oldest first, to the end of the log as it is when the end is reached.
 
+        After 0: from the oldest that is kept, for retention removes those before (`tallystick.history.beginning`).
+
         Args:
             raw: with the bytes that were hashed, to follow the hash chain (`tallystick.history.Chain`).
             timeout_s: limits the fetch of each page.
 
         Raises:
             NotFound: the agent does not exist.
+            Compacted: what follows the seq is not kept, or was removed meanwhile; `metadata["oldest_seq"]` is where
+                what is kept begins.
         """
         return self._log(after_seq, raw, consistency or self._consistency, timeout_s)
 

@@ -913,6 +913,7 @@ class SyncAgent:
 
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
+            Compacted: it is not kept; `metadata["oldest_seq"]` is where what is kept begins.
         """
         return self._portal.run(
             self._inner.read(
@@ -947,6 +948,7 @@ class SyncAgent:
 
         Raises:
             NotFound: the agent, or the point of its log, does not exist.
+            Compacted: it is not kept; `metadata["oldest_seq"]` is where what is kept begins.
         """
         return self._portal.run(
             self._inner.state_digest(
@@ -1041,12 +1043,16 @@ class SyncAgent:
     ) -> SyncIterator[DecidedMutation]:
         """The mutations after a seq, oldest first, to the end of the log as it is when the end is reached.
 
+        After 0: from the oldest that is kept, for retention removes those before (`tallystick.history.beginning`).
+
         Args:
             raw: with the bytes that were hashed, to follow the hash chain (`tallystick.history.Chain`).
             timeout_s: limits the fetch of each page.
 
         Raises:
             NotFound: the agent does not exist.
+            Compacted: what follows the seq is not kept, or was removed meanwhile; `metadata["oldest_seq"]` is where
+                what is kept begins.
         """
         return SyncIterator(
             self._portal, self._inner.log(after_seq=after_seq, raw=raw, consistency=consistency, timeout_s=timeout_s)

@@ -6,6 +6,7 @@ Example:
     history.merge({"a": 1}, {"a": 1, "b": 2}, {"a": 3}).value   # {'a': 3, 'b': 2}
 """
 
+from tallystick.history.beginning import beginning
 from tallystick.history.chain import Chain
 from tallystick.history.changes import StateChange, diff, digest
 from tallystick.history.export import export
@@ -26,6 +27,7 @@ __all__ = [
     "Point",
     "Signature",
     "StateChange",
+    "beginning",
     "diff",
     "digest",
     "export",

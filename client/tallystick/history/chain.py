@@ -21,7 +21,8 @@ class Chain:
     """Where a walk along a log has come to.
 
     Example:
-        chain = Chain()
+        first = await beginning(agent)
+        chain = Chain() if first is None else Chain(seq=first.seq, head=first.hash)
         async for mutation in agent.log(raw=True):
             chain.follow(mutation)
         assert chain.head == (await agent.state_digest()).hash

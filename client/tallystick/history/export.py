@@ -17,6 +17,7 @@ import orjson
 from tallystick._json import JSON
 from tallystick._values import Checkpoint, DecidedMutation
 from tallystick.errors import Compacted, Corrupt
+from tallystick.history.beginning import beginning
 from tallystick.history.chain import Chain
 from tallystick.history.export_format import (
     BASED_VERSION,
@@ -68,12 +69,10 @@ async def export(
 
 async def _base(agent: Agent, timeout_s: float | None) -> ExportedBase | None:
     """Where the log begins, if its first mutations are gone; None: it has them."""
-    async with contextlib.aclosing(agent.log(timeout_s=timeout_s)) as log:
-        first = await anext(log, None)
-    if first is None or first.seq == 1:
+    kept = await beginning(agent, timeout_s=timeout_s)
+    if kept is None:
         return None
-    kept = await agent.state_digest(seq=first.seq - 1, timeout_s=timeout_s)
-    there = await agent.rehydrate(seq=first.seq - 1, tail=0, timeout_s=timeout_s)
+    there = await agent.rehydrate(seq=kept.seq, tail=0, timeout_s=timeout_s)
     state = orjson.dumps(there.state, option=orjson.OPT_SORT_KEYS)
     if hashlib.sha256(state).digest() != kept.digest:
         raise Corrupt(f"the state at seq {kept.seq} is not the one that its digest says")

@@ -3,7 +3,7 @@
 Rules of this file:
 - Nothing that is looked at is changed: a folder is looked at in a copy.
 - What differs is named (node, agent, seq, file), and the command ends with the exit code of damage. A node that does
-  not answer is named too, and is no damage. What is deleted meanwhile is nobody's fault.
+  not answer is named too, and is no damage. What is deleted or compacted meanwhile is nobody's fault.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rich.text import Text
 
 import tallystick
 from tallystick import BranchInfo, EndpointStatus, StateDigest
-from tallystick.errors import NotFound, TallystickError, Unavailable, Undecided
-from tallystick.history import Chain
+from tallystick.errors import Compacted, NotFound, TallystickError, Unavailable, Undecided
+from tallystick.history import Chain, beginning
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import NOBODY, ExitCode, Failure, Group
 from tallystick_node.cli.output import console, write_json
@@ -38,6 +38,7 @@ from tallystick_node.storage.replay import replay
 from tallystick_node.storage.schema import open_sql
 
 _BUSY_TIMEOUT_S: Final = 1.0
+_FOLLOWED_TIMES: Final = 3
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -119,29 +120,48 @@ async def _log(client: tallystick.Client, nodes: dict[str, tallystick.Client], b
         why = await asyncio.gather(*(_on_node(node, branch, kept) for node in nodes.values()))
         found = {endpoint: each for endpoint, each in zip(nodes, why, strict=True) if each}
         is_there = not found or (await agent.state_digest(seq=kept.seq)).hash == kept.hash
-    except NotFound:
+    except (NotFound, Compacted):
         is_there = False
-    return found if is_there else {}  # deleted meanwhile, and perhaps made anew
+    return found if is_there else {}  # deleted meanwhile, and perhaps made anew, or compacted behind what was compared
 
 
 async def _on_node(node: tallystick.Client, branch: BranchInfo, kept: StateDigest) -> str:
-    """What is wrong with it on a node: its log is followed from the beginning, its state compared."""
+    """What is wrong with it on a node: its log is followed from where it begins there, its state compared."""
     node.join_session(kept.revision)
-    agent, chain = node.agent(branch.agent, branch=branch.name), Chain()
+    agent = node.agent(branch.agent, branch=branch.name)
     try:
-        async with aclosing(agent.log(raw=True)) as log:
-            async for mutation in log:
-                if mutation.seq > kept.seq:
-                    break
-                chain.follow(mutation)
+        head = await _followed(agent, kept.seq)
         here = await agent.state_digest(seq=kept.seq)
     except (Unavailable, Undecided) as error:
         return _Unseen(error)
     except TallystickError as error:  # whatever it is, this node did not show what it should have
         return str(error)
-    if not chain.head == here.hash == kept.hash:
+    if not head == here.hash == kept.hash:
         return f"another hash at seq {kept.seq}"
     return "" if here.digest == kept.digest else f"another state at seq {kept.seq}"
+
+
+async def _followed(agent: tallystick.Agent, upto: int) -> bytes:
+    """The hash that the log's chain leads to at a seq. It is followed again where it was compacted meanwhile."""
+    for _ in range(_FOLLOWED_TIMES - 1):
+        with suppress(Compacted):
+            return await _follow(agent, upto)
+    return await _follow(agent, upto)
+
+
+async def _follow(agent: tallystick.Agent, upto: int) -> bytes:
+    first = await beginning(agent)
+    if first is not None and first.seq > upto:
+        raise Compacted(f"the log begins at {first.seq} by now")
+    chain = Chain() if first is None else Chain(seq=first.seq, head=first.hash)
+    async with aclosing(agent.log(after_seq=chain.seq, raw=True)) as log:
+        async for mutation in log:
+            if mutation.seq > upto:
+                break
+            if mutation.seq > chain.seq + 1 and first is None and not chain.seq:
+                raise Compacted(f"the log begins behind {mutation.seq - 1} by now")
+            chain.follow(mutation)
+    return chain.head
 
 
 def _tell(connection: Connection, branch: BranchInfo, problems: list[str]) -> None:

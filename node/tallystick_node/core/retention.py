@@ -124,7 +124,8 @@ def _compact(tables: Tables, command: CompactLog) -> Applied:
             f"mutation {wanted} of agent {log.target.agent!r} is another one", metadata={"head_seq": str(log.seq)}
         )
     held = tuple(holds(tables, log))
-    upto = min(wanted, gone_seq + limits.COMPACTED_MUTATIONS, *(hold.seq for hold in held))
+    # The newest mutation stays: what is kept of a log is never empty, and its first mutation tells where it begins.
+    upto = min(wanted, log.seq - 1, gone_seq + limits.COMPACTED_MUTATIONS, *(hold.seq for hold in held))
     if upto <= gone_seq:
         return Applied(Compacted(position, gone_seq, held=held))
     upto = retention.reach(log, upto, limits.COMPACTED_BYTES)

@@ -85,8 +85,6 @@ def _check_logs(sql: Sql) -> None:
             log = log_of(sql, row).record
             main_logs += log.target.branch == "main"
             head = sql.row("SELECT hash FROM events WHERE kind = 1 AND log = ? AND seq = ?", (log.number, log.seq))
-            if head is None:
-                head = sql.row("SELECT hash FROM anchors WHERE log = ? AND seq = ?", (log.number, log.seq))
             if log.seq > log.fork_seq and head != (log.hash,):
                 raise DatabaseDamaged(sql.path, f"log {log.number}: its record and its last mutation differ")
     if main_logs != load_meta(sql).agents:
