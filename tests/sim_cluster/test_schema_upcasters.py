@@ -215,6 +215,25 @@ def test_an_agent_that_began_with_events_has_no_old_state() -> None:
     run(scenario)
 
 
+def test_under_a_schema_of_a_longer_prefix_a_state_begins_anew() -> None:
+    longer = "state of planner-vip-"
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as plain, cluster.connect(schemas=[Known(longer, 1)]) as client:
+            await begin(plain)
+            agent = plain.agent("planner-vip-1")
+            await agent.append(ops.set("/tasks", {}))
+            assert (await agent.read()).state_version == 2
+            await plain.schemas.register(longer, SECOND)
+            assert (await agent.read()).state_version == 0
+            assert (await agent.read(seq=1)).state_version == 0
+            assert [info.state_version async for info in plain.agents(prefix="planner-vip-1")] == [0]
+            await client.agent("planner-vip-1").append(ops.set("/n", 1))
+            assert (await agent.read()).state_version == 1
+
+    run(scenario)
+
+
 def test_nothing_is_written_in_a_version_that_nobody_registered() -> None:
     async def scenario(cluster: SimCluster) -> None:
         async with cluster.connect() as plain, cluster.connect(schemas=[BY_NUMBER]) as client:
@@ -286,6 +305,15 @@ def test_models_are_registered_and_states_come_back_as_models() -> None:
                 await agent.append(ops.set("/n", "seven"))
             assert refused.value.metadata["path"] == "/n"
             assert refused.value.metadata["subject"] == "state of typed-"
+
+            class Longer(Plan):
+                owner: str | None = None
+                seen: list[Note] = []
+
+            assert (await client.schemas.register("state of typed-", Longer)).version == 2
+            with pytest.raises(Invalid) as refused:
+                await client.schemas.register("state of typed-", Plan)
+            assert refused.value.reason is Reason.SCHEMA_INCOMPATIBLE
 
     run(scenario)
 

@@ -61,6 +61,23 @@ def test_the_schema_of_a_model_holds_what_decides_whether_a_value_is_valid() -> 
     assert "docstring" not in text
     assert "told" not in text
     assert "discriminator" not in text
+    assert document["$defs"]["Cat"]["additionalProperties"] is False
+
+
+def test_a_model_is_open_only_if_it_says_so() -> None:
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        goal: str
+
+    class Closed(BaseModel):
+        goal: str
+
+    def allows(model: type[BaseModel]) -> bool:
+        document = orjson.loads(encode(document_of(model)))
+        return Draft202012Validator(document).is_valid({"goal": "g", "more": 1})
+
+    assert allows(Open)
+    assert not allows(Closed)
 
 
 @pytest.mark.parametrize(

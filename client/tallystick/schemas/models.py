@@ -2,6 +2,8 @@
 
 Rules of this file:
 - Only what decides whether a value is valid goes into the schema of a model: a new docstring is no new version.
+- A model names all fields that there are, unless it says `extra="allow"`: else nobody could show of a new field that no
+  old state has another thing there.
 - Pydantic's exceptions do not cross: what a model refuses is a `SCHEMA_VIOLATION`, as from a node.
 """
 
@@ -51,7 +53,7 @@ class TypedSnapshot(Generic[ModelT]):
 
 
 def document_of(schema: Mapping[str, JSONLike] | type[Model]) -> JSONLike:
-    """The JSON Schema of a model; a document as it is.
+    """The JSON Schema of a model, with the fields that it names and no others; a document as it is.
 
     Raises:
         Invalid: it is neither.
@@ -114,10 +116,12 @@ _SINGLE: Final = frozenset(
 
 
 def _validity(schema: JSON) -> JSON:
-    """The schema without what says nothing about validity. Values (`enum`, `const`) stay as they are."""
+    """The schema without what says nothing about validity, and closed. Values (`enum`, `const`) stay as they are."""
     if not isinstance(schema, dict):
         return schema
-    return {keyword: _part(keyword, value) for keyword, value in schema.items() if keyword not in _ANNOTATIONS}
+    closed: dict[str, JSON] = {"additionalProperties": False} if "properties" in schema else {}
+    kept = {keyword: _part(keyword, value) for keyword, value in schema.items() if keyword not in _ANNOTATIONS}
+    return {**closed, **kept}
 
 
 def _part(keyword: str, value: JSON) -> JSON:

@@ -102,7 +102,9 @@ class RegistryReads:
         return log is not None and log.next_key != 0 and self._tables.remembered(log.number, key) is not None
 
     def version_at(self, target: Target, seq: int) -> int:
-        """The version of the schema that the state at a seq follows; 0: nothing governed it.
+        """The version that the state at a seq follows of the schema that governs it now; 0: none governed it.
+
+        What it followed of another schema says nothing of this one: one of a longer prefix was registered since.
 
         Raises:
             NotFound: the log does not exist.
@@ -110,15 +112,17 @@ class RegistryReads:
         log = rules.find_log(self._tables, target)
         if seq == log.seq or not self._registry.position(target.namespace):
             return self.version_at_head(log)
-        found = self._registry.state_version_at(log, seq)
-        return found.version if found is not None else 0
+        return self._of_present(log, self._registry.state_version_at(log, seq))
 
     def version_at_head(self, log: LogRecord) -> int:
         """The same, where a log ends."""
         if not self._registry.position(log.target.namespace):
             return 0
-        found = self._registry.state_version(log)
-        return found.version if found is not None else 0
+        return self._of_present(log, self._registry.state_version(log))
+
+    def _of_present(self, log: LogRecord, found: StateSchema | None) -> int:
+        present = self.governing(log.target)
+        return found.version if found is not None and present is not None and found.prefix == present.prefix else 0
 
 
 def _bytes(record: SchemaRecord) -> int:
