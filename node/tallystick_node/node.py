@@ -64,6 +64,7 @@ from tallystick_node.retention.archives.opening import open_archives
 from tallystick_node.retention.archiving import Archiving
 from tallystick_node.retention.keeper import RetentionKeeper
 from tallystick_node.retention.looking import Looks
+from tallystick_node.retention.payload_files import PayloadFiles
 from tallystick_node.retention.planner import Planner
 from tallystick_node.retention.store import RetentionStore
 from tallystick_node.schemas.checking import Checks
@@ -160,7 +161,10 @@ class Node:
         self._looks = Looks(self._access, database.reads)
         self._retention_keeper = RetentionKeeper(
             self._looks,
-            Archiving(open_archives(config.archives, host.files, config.node_id)),
+            Archiving(
+                open_archives(config.archives, host.files, config.node_id),
+                PayloadFiles(self._access, database.reads.payloads),
+            ),
             self._retention.compact,
             lambda: self._replica.kernel.term if self._replica.kernel.is_leader else None,
             host.unix_ms,

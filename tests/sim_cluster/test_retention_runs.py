@@ -25,6 +25,7 @@ from tallystick.history import ExportReader, export
 from tallystick.history.export_format import ExportedBase, ExportedCheckpoint
 from tallystick.testing import SimCluster
 from tallystick_node.cli import main
+from tallystick_node.cli.exits import ExitCode
 from tallystick_node.config.values import ArchiveSetting
 from tallystick_node.core.commands import Target
 from tallystick_node.retention.archives.port import ArchiveFailed
@@ -279,6 +280,9 @@ def test_killed_between_the_archive_and_the_removal_nothing_is_lost(tmp_path: Pa
 class Slow:
     """An archive that takes long, and then has it."""
 
+    async def has(self, name: str) -> bool:
+        return name in self.puts
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.puts: list[str] = []
@@ -350,6 +354,41 @@ def test_a_slow_archive_stalls_nobody_and_is_waited_for(tmp_path: Path) -> None:
     simulated(scenario, tmp_path)
 
 
+def test_payloads_that_go_with_mutations_are_archived_before(tmp_path: Path) -> None:
+    names: list[str] = []
+
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        large = await client.payloads.put(cluster.rng.randbytes(300_000))
+        noted = await client.payloads.put(b"in a checkpoint")
+        agent = client.agent("ann")
+        for n in range(20):
+            await agent.append(ops.set("/n", n), *([ops.set("/seen", large)] if n == 3 else ()))
+            if n == 5:
+                await agent.checkpoint("noted", metadata={"file": noted.to_json()})
+        await agent.append(ops.delete("/seen"))
+        await client.retention.set(FIVE)
+        (done,) = await ran(client)
+        assert done.failure == "" and done.mutations == 16
+        names.extend([large.id, noted.id])
+        await grown(client, 10)
+        await ran(client)
+
+    simulated(scenario, tmp_path)
+    folder = tmp_path / "demo" / "_payloads"
+    assert {file.stem for file in folder.iterdir()} == set(names)
+    words = ["verify", "export", *map(str, files(tmp_path)), "--payloads", str(tmp_path)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    (part,) = folder.glob(f"{names[0]}.00000")
+    whole = part.read_bytes()
+    for bent in (whole[:-1], whole + b"x", b"x" + whole[1:], None):
+        part.unlink() if bent is None else part.write_bytes(bent)
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == ExitCode.CORRUPT and names[0] in result.output
+    (folder / f"{names[0]}.manifest").unlink()
+    assert CliRunner().invoke(main, words).exit_code == ExitCode.CORRUPT
+
+
 def test_who_follows_does_not_run_it(tmp_path: Path) -> None:
     async def scenario(cluster: SimCluster, client: Client) -> None:
         await grown(client, 10)
@@ -367,6 +406,9 @@ def test_who_follows_does_not_run_it(tmp_path: Path) -> None:
 
 def test_what_an_archive_does_in_an_unknown_way_is_a_failure_like_others(tmp_path: Path) -> None:
     class Broken:
+        async def has(self, name: str) -> bool:
+            raise KeyError(name)
+
         async def put(self, name: str, data: bytes) -> str:
             raise KeyError(name)
 

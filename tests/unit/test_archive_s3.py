@@ -43,6 +43,7 @@ async def test_what_was_put_is_in_the_bucket(store: str) -> None:
     for data in (b"first", b"again"):
         assert await archive.put(NAME, data) == f"s3://kept/team/a/{NAME}"
         assert client(store).get_object(Bucket="kept", Key=f"team/a/{NAME}")["Body"].read() == data
+    assert await archive.has(NAME) and not await archive.has(NAME + ".other")
     bare = S3Archive(S3Location("kept", "", store, "us-east-1"))
     assert await bare.put(NAME, b"x") == f"s3://kept/{NAME}"
     keys = [each["Key"] for each in client(store).list_objects_v2(Bucket="kept")["Contents"]]
@@ -58,6 +59,8 @@ async def test_a_store_that_does_not_answer_is_said() -> None:
     location = S3Location("kept", "", "http://127.0.0.1:9", "us-east-1")
     with pytest.raises(ArchiveFailed, match="Could not connect"):
         await S3Archive(location).put(NAME, b"x")
+    with pytest.raises(ArchiveFailed, match="Could not connect"):
+        await S3Archive(location).has(NAME)
 
 
 async def test_credentials_that_are_missing_are_said(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,6 +17,7 @@ from tallystick_node.sim.disk import SimFiles
 from tallystick_node.storage.errors import DiskFull
 from tallystick_node.storage.files import AppendFile, RealFiles
 
+T = TypeVar("T")
 NAME = "demo/ann/main/1-2.jsonl.gz"
 FOLDER = Path("/archive")
 
@@ -73,13 +75,14 @@ def held(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-async def at_once(work: Callable[[], str]) -> str:
+async def at_once(work: Callable[[], T]) -> T:
     return work()
 
 
 async def test_a_folder_holds_what_was_put_and_nothing_else(tmp_path: Path) -> None:
     archive = FolderArchive(RealFiles(), tmp_path, "a")
     assert await archive.put(NAME, b"first") == str(tmp_path / NAME)
+    assert not await archive.has(NAME + ".other") and await archive.has(NAME)
     await archive.put(NAME, b"again")
     assert held(tmp_path) == {NAME: b"again"}
 
@@ -88,6 +91,8 @@ async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     missing = tmp_path / "not-mounted"
     with pytest.raises(ArchiveFailed, match="not-mounted"):
         await FolderArchive(RealFiles(), missing, "a").put(NAME, b"x")
+    with pytest.raises(ArchiveFailed, match="not-mounted"):
+        await FolderArchive(RealFiles(), missing, "a").has(NAME)
     assert held(tmp_path) == {}
 
 

@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -29,12 +29,14 @@ from tallystick_node.cli import keys
 from tallystick_node.cli.exits import ExitCode, Failure
 from tallystick_node.cli.output import write_json
 from tallystick_node.cli.printable import printable
+from tallystick_node.cli.verify_payloads import check_payloads
 from tallystick_node.core.document import Document
 from tallystick_node.core.operations import apply_operation
 from tallystick_node.core.values import JsonValue, digest_json, json_size, load_json
 from tallystick_node.wire.mutations import decode_mutation
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -70,13 +72,17 @@ class _Read:
     end: ExportEnd
     states: int
     signer: bytes | None
+    payloads: frozenset[bytes]
 
 
 @click.command("export")
 @click.argument("files", type=_FILE, nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--payloads", "archive", type=_FOLDER, help="The archive's folder: the payloads that they name are checked."
+)
 @click.option("--public-key", type=_FILE, help="PEM file of whose signature each must bear.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs; of several files JSON Lines.")
-def verify_export(files: tuple[Path, ...], public_key: Path | None, *, as_json: bool) -> None:
+def verify_export(files: tuple[Path, ...], archive: Path | None, public_key: Path | None, *, as_json: bool) -> None:
     """Check exports and archives, without any node.
 
     They are of `tallystick agent export`, or what retention archived. The chain, the states at checkpoints, and the
@@ -93,6 +99,8 @@ def verify_export(files: tuple[Path, ...], public_key: Path | None, *, as_json: 
         with _reading(file) as reader:
             of_agent = _log(reader).of_agent
             read = _read(file, reader, begins[of_agent], come_by[of_agent])
+            if archive is not None:
+                check_payloads(archive, read.log.namespace, sorted(read.payloads))
         if trusted is not None and read.signer != trusted:
             bears = "not signed" if read.signer is None else f"signed by {keys.fingerprint(read.signer)}"
             raise Failure(f"{file}: {bears}, not signed with that key", ExitCode.CORRUPT)
@@ -138,6 +146,7 @@ def _read(file: Path, reader: ExportReader, wanted: set[int], come_by: set[_Seam
         wanted: the seqs of which it is kept in `come_by` what the log was there.
     """
     document = Document.empty()
+    payloads: set[bytes] = set()
     state_digest = digest_json(document.root)
     compared = 0
     for record in reader:
@@ -148,13 +157,13 @@ def _read(file: Path, reader: ExportReader, wanted: set[int], come_by: set[_Seam
                 raise Corrupt(f"the state at the checkpoint {record.name!r}, seq {record.seq}, is another")
             compared += 1
         else:
-            _apply(document, record.seq, record.raw)
+            payloads.update(_apply(document, record.seq, record.raw))
             if record.seq in wanted:
                 come_by.add(_Seam(record.seq, record.hash, digest_json(document.root)))
     if reader.end is None:
         raise Corrupt("the file is cut short")
     begins = _Seam(reader.base_seq, reader.base_hash, state_digest)
-    return _Read(file, _log(reader), begins, reader.end, compared, keys.signer(reader.end))
+    return _Read(file, _log(reader), begins, reader.end, compared, keys.signer(reader.end), frozenset(payloads))
 
 
 def _document(base: ExportedBase) -> Document:
@@ -165,13 +174,16 @@ def _document(base: ExportedBase) -> Document:
     return Document(root, json_size(root))
 
 
-def _apply(document: Document, seq: int, raw: bytes) -> None:
+def _apply(document: Document, seq: int, raw: bytes) -> Iterable[bytes]:
+    """Does what a mutation did; the payloads that it names."""
     try:
-        for operation in decode_mutation(raw).operations:
+        mutation = decode_mutation(raw)
+        for operation in mutation.operations:
             apply_operation(document, operation)
     except TallystickError as error:
         raise Corrupt(f"the mutation at seq {seq} does not fit the state before it") from error
     document.commit()
+    return mutation.payloads
 
 
 def _check_link(read: _Read, found: Sequence[_Read], come_by: set[_Seam]) -> None:
@@ -200,6 +212,7 @@ def _tell(read: _Read, *, is_trusted: bool, as_json: bool, is_alone: bool) -> No
             "mutations": end.mutations,
             "checkpoints": end.checkpoints,
             "states_checked": read.states,
+            "payloads": len(read.payloads),
             "hash": end.hash.hex(),
             "signed_by": None if signer is None else keys.fingerprint(signer),
             "signer_trusted": is_trusted,

@@ -58,7 +58,7 @@ class ArchivePart:
     @property
     def name(self) -> str:
         """Namespace, agent and branch as folders; first and last seq, and the beginning of the last hash."""
-        folders = "/".join(map(_path_part, self.target))
+        folders = "/".join(map(path_part, self.target))
         last = self.last
         return f"{folders}/{self.base_seq + 1:020d}-{last.seq:020d}-{last.hash.hex()[:16]}{SUFFIX}"
 
@@ -151,7 +151,7 @@ def _line(record: dict[str, JsonValue]) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _path_part(name: str) -> str:
+def path_part(name: str) -> str:
     """A name as a part of a path: no slash, no longer than file systems take, and still another for another name."""
     part = quote(name, safe=":@")
     if len(part) <= _PART_CHARS:

@@ -252,7 +252,7 @@ class RetentionKeeper:
         while anchor_seq < planned.upto_seq:
             if archive:
                 part = await self._looks.part(target, anchor_seq, planned.upto_seq)
-                done.archived_to = await self._archiving.put(archive, part)
+                done.archived_to = await self._archiving.put_part(archive, part)
                 last_seq, last_hash = part.last.seq, part.last.hash
             else:
                 last_seq, last_hash = planned.upto_seq, self._looks.hash_at(target, planned.upto_seq)

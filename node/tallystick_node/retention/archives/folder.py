@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from tallystick_node.retention.archives.port import Apart, ArchiveFailed, on_a_thread
@@ -35,21 +35,41 @@ class FolderArchive:
         """See `Archive`."""
         return await self._apart(lambda: self._put(name, data))
 
+    async def has(self, name: str) -> bool:
+        """See `Archive`."""
+        return await self._apart(lambda: self._has(name))
+
+    def _has(self, name: str) -> bool:
+        path = self._folder / name
+        try:
+            self._files.list_names(self._folder)  # raises where it is not there
+            with suppress(FileNotFoundError):
+                self._files.size(path)
+                self._sync_folders(path)
+                return True
+        except (OSError, StorageError) as error:
+            raise ArchiveFailed(f"cannot look for {path}: {error}") from error
+        return False
+
     def _put(self, name: str, data: bytes) -> str:
         path = self._folder / name
         partial = path.with_name(f".{path.name}.{self._node_id}")
         try:
-            self._files.list_names(self._folder)
+            self._files.list_names(self._folder)  # raises where it is not there
             self._files.make_folder(path.parent)
             with closing(self._files.open_append(partial)) as file:
                 file.truncate(0)
                 file.write(data)
                 file.fdatasync()
             self._files.replace(partial, path)
-            for folder in (path.parent, *path.parent.parents):
-                self._files.sync_folder(folder)  # what a crashed try made may not be on disk yet
-                if folder == self._folder:
-                    break
+            self._sync_folders(path)
         except (OSError, StorageError) as error:
             raise ArchiveFailed(f"cannot write {path}: {error}") from error
         return str(path)
+
+    def _sync_folders(self, path: Path) -> None:
+        """All of them: what a try made that crashed may not be on disk yet."""
+        for folder in (path.parent, *path.parent.parents):
+            self._files.sync_folder(folder)
+            if folder == self._folder:
+                return

@@ -11,12 +11,15 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-Apart: TypeAlias = Callable[[Callable[[], str]], Awaitable[str]]
-"""Does blocking work beside the loop."""
+
+class Apart(Protocol):
+    """Does blocking work beside the loop."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]: ...
 
 
 class ArchiveFailed(Exception):
@@ -34,8 +37,16 @@ class Archive(Protocol):
         """
         ...
 
+    async def has(self, name: str) -> bool:
+        """Whether it is there, durably.
 
-async def on_a_thread(work: Callable[[], str]) -> str:
+        Raises:
+            ArchiveFailed: that is not known.
+        """
+        ...
+
+
+async def on_a_thread(work: Callable[[], T]) -> T:
     """Does it on a thread of its own, which a process that ends does not wait for: an archive may hang for ever."""
     return await asyncio.get_running_loop().run_in_executor(_Daemons(), work)
 
