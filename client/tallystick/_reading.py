@@ -176,7 +176,7 @@ class ReadableLog:
 
         Raises:
             NotFound: the point of the log does not exist.
-            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name the path and the rule.
+            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name path, rule and version.
         """
         snapshot = await self.rehydrate(
             checkpoint=checkpoint,
@@ -189,7 +189,7 @@ class ReadableLog:
         )
         if initial is not None and is_unwritten(snapshot):
             return TypedSnapshot(initial, snapshot)
-        return TypedSnapshot(as_model(model, snapshot.state), snapshot)
+        return TypedSnapshot(as_model(model, snapshot.state, snapshot.given_version), snapshot)
 
     def log(
         self,

@@ -1017,7 +1017,7 @@ class SyncAgent:
 
         Raises:
             NotFound: the point of the log does not exist.
-            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name the path and the rule.
+            Invalid: `SCHEMA_VIOLATION`, the state is no such model; the metadata name path, rule and version.
         """
         return self._portal.run(
             self._inner.rehydrate_as(
@@ -1990,6 +1990,8 @@ class SyncTeam:
     ) -> SyncIterator[TeamState]:
         """The agents of a cut, one after another, each as it was there.
 
+        The states come as they were stored, whatever upcasters the client was made with.
+
         Args:
             changed_only: leave out those whose log still ends where the cut has it.
             timeout_s: limits the fetch of each page.
@@ -2071,14 +2073,15 @@ class SyncSchemas:
     ) -> Schema:
         """Registers the next version of what events of a kind, or states of agents, must look like.
 
-        The newest document again changes nothing: a program may register what it knows whenever it starts.
+        A version that is registered already is answered as the first time: a program may register what it knows
+        whenever it starts. Let it name the version then, or a program of yesterday registers its document anew.
 
         Example:
-            client.schemas.register("state of planner-", Plan)
+            client.schemas.register("state of planner-", Plan, version=2)
 
         Args:
             schema: a JSON Schema (2020-12) of 64 KiB at most, or a Pydantic model.
-            version: that it is to get; 0: the one that comes next.
+            version: that it is to get; 0: the one that comes next, or the newest if it is that.
             compatibility: with the version before: `"backward"` (all that was valid is valid, or it is refused), or
                 `"none"` (a migration comes).
 

@@ -300,7 +300,7 @@ def test_models_are_registered_and_states_come_back_as_models() -> None:
             assert (await agent.rehydrate_as(Plan)).state == Plan(n=7)
             with pytest.raises(Invalid) as refused:
                 await agent.rehydrate_as(Note)
-            assert refused.value.metadata == {"path": "/text", "rule": "missing"}
+            assert refused.value.metadata == {"path": "/text", "rule": "missing", "version": "1"}
             with pytest.raises(Invalid) as refused:
                 await agent.append(ops.set("/n", "seven"))
             assert refused.value.metadata["path"] == "/n"
@@ -314,6 +314,8 @@ def test_models_are_registered_and_states_come_back_as_models() -> None:
             with pytest.raises(Invalid) as refused:
                 await client.schemas.register("state of typed-", Plan)
             assert refused.value.reason is Reason.SCHEMA_INCOMPATIBLE
+            yesterday = await client.schemas.register("state of typed-", Plan, version=1)
+            assert (yesterday.version, yesterday.replayed) == (1, True)
 
     run(scenario)
 

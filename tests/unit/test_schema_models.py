@@ -97,7 +97,7 @@ def test_a_model_is_open_only_if_it_says_so() -> None:
 )
 def test_the_schema_says_of_a_state_what_the_model_says(state: JSON) -> None:
     try:
-        as_model(Plan, state)
+        as_model(Plan, state, 1)
         fits = True
     except Invalid:
         fits = False
@@ -106,9 +106,9 @@ def test_the_schema_says_of_a_state_what_the_model_says(state: JSON) -> None:
 
 def test_a_state_that_is_no_such_model_names_the_place_and_the_rule() -> None:
     with pytest.raises(Invalid) as refused:
-        as_model(Plan, {"goal": "g", "tasks": {"a/b": {"title": 1}}})
+        as_model(Plan, {"goal": "g", "tasks": {"a/b": {"title": 1}}}, 2)
     assert refused.value.reason is Reason.SCHEMA_VIOLATION
-    assert refused.value.metadata == {"path": "/tasks/a~1b/title", "rule": "string_type"}
+    assert refused.value.metadata == {"path": "/tasks/a~1b/title", "rule": "string_type", "version": "2"}
 
 
 def test_a_value_error_of_any_other_kind_of_model_is_a_violation_too() -> None:
@@ -123,8 +123,8 @@ def test_a_value_error_of_any_other_kind_of_model_is_a_violation_too() -> None:
 
     assert document_of(Plain) == {"type": "object"}
     with pytest.raises(Invalid, match="Plain") as refused:
-        as_model(Plain, {})
-    assert refused.value.metadata == {"path": "", "rule": "ValueError"}
+        as_model(Plain, {}, 0)
+    assert refused.value.metadata == {"path": "", "rule": "ValueError", "version": "0"}
 
 
 def test_a_document_stays_as_it_was_written() -> None:
@@ -141,5 +141,5 @@ def test_a_schema_is_a_document_or_a_model() -> None:
 
 def test_a_typed_snapshot_knows_where_it_is() -> None:
     snapshot = Snapshot(state={"goal": "g"}, seq=3, revision=Revision(1, 7))
-    typed = TypedSnapshot(as_model(Plan, snapshot.state), snapshot)
+    typed = TypedSnapshot(as_model(Plan, snapshot.state, 0), snapshot)
     assert (typed.state.goal, typed.seq, typed.revision) == ("g", 3, Revision(1, 7))

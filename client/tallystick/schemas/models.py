@@ -65,20 +65,20 @@ def document_of(schema: Mapping[str, JSONLike] | type[Model]) -> JSONLike:
     return _validity(schema.model_json_schema())
 
 
-def as_model(model: type[ModelT], state: JSON) -> ModelT:
-    """The state as a model.
+def as_model(model: type[ModelT], state: JSON, version: int) -> ModelT:
+    """The state as a model; `version`: of the schema that it follows.
 
     Raises:
-        Invalid: `SCHEMA_VIOLATION`; the metadata name the path and the rule.
+        Invalid: `SCHEMA_VIOLATION`; the metadata name the path, the rule and the version.
     """
     try:
         return model.model_validate(state)
     except ValueError as error:
         path, rule = _place(error)
         raise Invalid(
-            f"the state is no {model.__name__}: at {path or 'its root'}: {rule}",
+            f"the state, of version {version}, is no {model.__name__}: at {path or 'its root'}: {rule}",
             reason=Reason.SCHEMA_VIOLATION,
-            metadata={"path": path, "rule": rule},
+            metadata={"path": path, "rule": rule, "version": str(version)},
         ) from error
 
 

@@ -66,14 +66,15 @@ class Schemas:
     ) -> Schema:
         """Registers the next version of what events of a kind, or states of agents, must look like.
 
-        The newest document again changes nothing: a program may register what it knows whenever it starts.
+        A version that is registered already is answered as the first time: a program may register what it knows
+        whenever it starts. Let it name the version then, or a program of yesterday registers its document anew.
 
         Example:
-            await client.schemas.register("state of planner-", Plan)
+            await client.schemas.register("state of planner-", Plan, version=2)
 
         Args:
             schema: a JSON Schema (2020-12) of 64 KiB at most, or a Pydantic model.
-            version: that it is to get; 0: the one that comes next.
+            version: that it is to get; 0: the one that comes next, or the newest if it is that.
             compatibility: with the version before: `"backward"` (all that was valid is valid, or it is refused), or
                 `"none"` (a migration comes).
 

@@ -144,6 +144,8 @@ class Team:
     ) -> AsyncGenerator[TeamState, None]:
         """The agents of a cut, one after another, each as it was there.
 
+        The states come as they were stored, whatever upcasters the client was made with.
+
         Args:
             changed_only: leave out those whose log still ends where the cut has it.
             timeout_s: limits the fetch of each page.
