@@ -80,6 +80,7 @@ FIGURES: Final = (
     Figure("large_cold_ms", "the same, when the node does not have it in memory", "ms", 15),
     Figure("resume_ms", "resuming an agent with 10,000 completed steps, all results at hand", "ms", 200),
     Figure("conversation_append_ratio", "a conversation checkpointed every turn, on disk, over its own bytes", "x", 3),
+    Figure("conversation_short_ratio", "the same of a conversation that is too short for the target", "x"),
     Figure("conversation_save_ratio", "the same, its whole state saved every turn", "x", 3),
     Figure("agents_rate", "new agents, a first mutation each", "1/s", higher_is_better=True),
     Figure("rss_mib", "memory of a node (RSS), with the agents stored", "MiB", 150, by_worst=True),
