@@ -97,7 +97,10 @@ async def _fork_team(connection: Connection, prefix: str, branch: str, new: str)
 @click.argument("name", metavar="AGENT")
 @connection_options
 def list_branches(connection: Connection, name: str) -> None:
-    """Show an agent's branches as a tree: each below the one where it began. With --json: JSON Lines, by name."""
+    """Show an agent's branches as a tree.
+
+    Each stands below the one where it began. With --json: JSON Lines, by name.
+    """
     asyncio.run(_list(connection, name))
 
 

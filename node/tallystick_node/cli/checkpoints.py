@@ -65,7 +65,10 @@ def _row(made: Checkpoint) -> list[Text]:
 @branch_option
 @connection_options
 def pin(connection: Connection, name: str, checkpoint: str, branch: str) -> None:
-    """Keep a checkpoint, with its state, when retention removes what is around it."""
+    """Keep a checkpoint, with its state.
+
+    It stays when retention removes what is around it.
+    """
     asyncio.run(set_pin(connection, name, checkpoint, branch, is_pinned=True))
 
 

@@ -63,9 +63,9 @@ def set_retention(
     *,
     keep_all: bool,
 ) -> None:
-    """Say how much the namespace keeps of each log, all of it: what is not named has no bound.
+    """Say how much the namespace keeps of each log.
 
-    Nothing goes at once: look at `tallystick retention plan` before the leader's next run.
+    All of it is said: what is not named has no bound. Nothing goes at once: look at `tallystick retention plan` before the leader's next run.
     """
     policy = RetentionPolicy(max_age_s, max_mutations or 0, max_log_bytes, archive)
     if keep_all == _is_bounded(policy) or (keep_all and archive):
@@ -116,9 +116,9 @@ async def show_plan(connection: Connection, prefix: str, policy: RetentionPolicy
 @click.option("--prefix", default="", help="Only agents whose names begin so.")
 @connection_options
 def run(connection: Connection, prefix: str) -> None:
-    """Have the leader do now what it does from time to time, and show what went. With --json: JSON Lines.
+    """Have the leader remove now what is due.
 
-    The exit code is 3 if anything that was due is left, for example because an archive could not be written to.
+    It does so from time to time; this shows what went. With --json: JSON Lines. The exit code is 3 if anything that was due is left, for example because an archive could not be written to.
     """
     asyncio.run(run_now(connection, prefix))
 
