@@ -65,7 +65,8 @@ def set_retention(
 ) -> None:
     """Say how much the namespace keeps of each log.
 
-    All of it is said: what is not named has no bound. Nothing goes at once: look at `tallystick retention plan` before the leader's next run.
+    All of it is said: what is not named has no bound. Nothing goes at once: look at `tallystick retention plan` before
+    the leader's next run.
     """
     policy = RetentionPolicy(max_age_s, max_mutations or 0, max_log_bytes, archive)
     if keep_all == _is_bounded(policy) or (keep_all and archive):
@@ -118,7 +119,8 @@ async def show_plan(connection: Connection, prefix: str, policy: RetentionPolicy
 def run(connection: Connection, prefix: str) -> None:
     """Have the leader remove now what is due.
 
-    It does so from time to time; this shows what went. With --json: JSON Lines. The exit code is 3 if anything that was due is left, for example because an archive could not be written to.
+    It does so from time to time; this shows what went. With --json: JSON Lines. The exit code is 3 if anything that was
+    due is left, for example because an archive could not be written to.
     """
     asyncio.run(run_now(connection, prefix))
 
