@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from tallystick import JSON, Agent, Client, Happened, JSONLike, NotFound, PayloadRef, Reason, StepStatus, ops
+from tallystick import (
+    JSON,
+    Agent,
+    Client,
+    Happened,
+    JSONLike,
+    NotFound,
+    PayloadProgress,
+    PayloadRef,
+    Reason,
+    StepStatus,
+    ops,
+)
 from tallystick.steps import results
 from tallystick.testing import SimCluster
 
+T = TypeVar("T")
 LARGE = {"text": "x" * results.INLINE_BYTES}
 CONTENT = random.Random(5).randbytes(900_000)
 
@@ -142,3 +157,37 @@ def test_a_result_that_looks_like_a_stand_in_is_what_it_is() -> None:
             assert (await agent.steps.get(name)).result == result
 
     run(scenario)
+
+
+def test_put_and_got_while_nodes_are_killed() -> None:
+    content = random.Random(8).randbytes(6_000_000)
+
+    async def under_way(work: Callable[[Callable[[PayloadProgress], None]], Awaitable[T]]) -> asyncio.Task[T]:
+        """Work that has begun."""
+        begun = asyncio.Event()
+
+        async def do() -> T:
+            return await work(lambda _: begun.set())
+
+        task = asyncio.create_task(do())
+        await begun.wait()
+        assert not task.done()
+        return task
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as client:
+            putting = await under_way(lambda tell: client.payloads.put(content, progress=tell))
+            leader = await cluster.wait_for_leader()
+            cluster.kill(leader)
+            ref = await putting
+            await cluster.start(leader)
+            await cluster.wait_equal()
+            for left in cluster.node_ids:  # whoever serves it, twice it is killed
+                getting = await under_way(lambda tell: client.payloads.get(ref, progress=tell))
+                cluster.kill(*cluster.others(left))
+                assert await getting == content
+                await cluster.start(*cluster.others(left))
+                await cluster.wait_equal()
+
+    with SimCluster(nodes=3, seed=9) as cluster:
+        cluster.run(scenario)
