@@ -23,6 +23,7 @@ from tallystick._failures import failure_of
 from tallystick._outside import Outside
 from tallystick._session import Session
 from tallystick._values import Consistency
+from tallystick.causality.observing import Observing
 from tallystick.errors import Invalid, NoLeader, Overloaded, Reason, Unavailable
 from tallystick.schemas.versions import Versions
 from tallystick.v1 import common_pb2
@@ -58,9 +59,12 @@ class AttemptError(Exception):
 class Calls:
     """The calls of one client, over its endpoints."""
 
-    def __init__(self, endpoints: Endpoints, *, timeout_s: float, outside: Outside, versions: Versions) -> None:
+    def __init__(
+        self, endpoints: Endpoints, *, timeout_s: float, outside: Outside, versions: Versions, observe: bool = True
+    ) -> None:
         self.endpoints = endpoints
         self.session = Session()
+        self.observing = Observing(is_on=observe)
         self.versions = versions
         self.outside = outside
         self.closed = False

@@ -17,6 +17,7 @@ from tallystick._outside import Machine, Outside
 from tallystick.errors import Invalid
 from tallystick.v1 import (
     branch_pb2_grpc,
+    causality_pb2_grpc,
     cluster_pb2_grpc,
     context_pb2_grpc,
     lease_pb2_grpc,
@@ -30,6 +31,7 @@ from tallystick.v1 import (
 
 if TYPE_CHECKING:
     from tallystick.v1.branch_pb2_grpc import BranchServiceAsyncStub
+    from tallystick.v1.causality_pb2_grpc import CausalityServiceAsyncStub
     from tallystick.v1.cluster_pb2_grpc import ClusterServiceAsyncStub, MemberServiceAsyncStub
     from tallystick.v1.context_pb2_grpc import ContextServiceAsyncStub
     from tallystick.v1.lease_pb2_grpc import LeaseServiceAsyncStub
@@ -103,6 +105,7 @@ class Endpoint:
         self._steps: StepServiceAsyncStub | None = None
         self._teams: TeamServiceAsyncStub | None = None
         self._schemas: SchemaServiceAsyncStub | None = None
+        self._causality: CausalityServiceAsyncStub | None = None
         self._payloads: PayloadServiceAsyncStub | None = None
         self._retention: RetentionServiceAsyncStub | None = None
 
@@ -161,6 +164,13 @@ class Endpoint:
         if self._teams is None:
             raise RuntimeError("not connected")
         return self._teams
+
+    @property
+    def causality(self) -> CausalityServiceAsyncStub:
+        """The calls of the causality service; the channel is open."""
+        if self._causality is None:
+            raise RuntimeError("not connected")
+        return self._causality
 
     @property
     def schemas(self) -> SchemaServiceAsyncStub:
@@ -230,6 +240,7 @@ class Endpoint:
             self._branches = branch_pb2_grpc.BranchServiceStub(self._channel)
             self._steps = step_pb2_grpc.StepServiceStub(self._channel)
             self._schemas = schema_pb2_grpc.SchemaServiceStub(self._channel)
+            self._causality = causality_pb2_grpc.CausalityServiceStub(self._channel)
             self._retention = retention_pb2_grpc.RetentionServiceStub(self._channel)
         return self._channel
 

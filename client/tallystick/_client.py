@@ -26,6 +26,8 @@ from tallystick._status import EndpointStatus, NodeStatus, node_status
 from tallystick._tls import TLS
 from tallystick._values import MAIN, Consistency, Revision
 from tallystick._watch import watch
+from tallystick.causality.asking import changed, compare, watch_changed
+from tallystick.causality.values import Changes, Comparison, LogPoint, Observed
 from tallystick.contexts.records import Verified
 from tallystick.contexts.writers import Writers
 from tallystick.errors import Invalid, TallystickError
@@ -58,6 +60,7 @@ def connect(
     data_folder: str | Path | None = None,
     pinned: bool = False,
     schemas: Iterable[SchemaKnowledge] = (),
+    observe: bool = True,
 ) -> Client:
     """A client of one namespace; it connects with its first call.
 
@@ -71,6 +74,8 @@ def connect(
         data_folder: where contexts keep their local copies; None: in memory.
         pinned: ask these endpoints alone, not those that they tell of: to look at one node.
         schemas: what this program knows of them: upcasters, and versions that need none (`tallystick.schemas`).
+        observe: mutations carry what this client has read of others: other agents' logs, contexts. Of a program that
+            runs several agents all carry it: connect once for each that is to be told apart.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0, or upcasters have a gap.
@@ -87,6 +92,7 @@ def connect(
         data_folder=data_folder,
         pinned=pinned,
         schemas=schemas,
+        observe=observe,
     )
 
 
@@ -106,12 +112,13 @@ class Client:
         outside: Outside | None = None,
         pinned: bool = False,
         schemas: Iterable[SchemaKnowledge] = (),
+        observe: bool = True,
     ) -> None:
         credentials = tls.credentials() if tls is not None else None
         machine = outside or Machine()
         pool = Endpoints(addresses, lambda address: Endpoint(address, credentials, machine), machine.rng, pinned=pinned)
         versions = Versions(KnownSchemas(schemas))
-        self._calls = Calls(pool, timeout_s=timeout_s, outside=machine, versions=versions)
+        self._calls = Calls(pool, timeout_s=timeout_s, outside=machine, versions=versions, observe=observe)
         self._members = Members(self._calls)
         self._payloads = Payloads(self._calls, namespace=namespace, actor=actor, consistency=consistency)
         self._contexts = Contexts(self._calls, namespace=namespace, actor=actor, consistency=consistency)
@@ -419,6 +426,75 @@ class Client:
         elif prefix:
             request.agent_prefix = prefix
         return watch(self._calls, request, after, timeout_s)
+
+    @property
+    def observed(self) -> Observed:
+        """What this client has read of agents and contexts: by reads, watches, and open contexts."""
+        return self._calls.observing.all()
+
+    def observe(self, observed: Observed) -> None:
+        """Counts as read what another program told that it had read (`Observed.to_json`), or what is known otherwise.
+
+        Example:
+            client.observe(Observed.from_json(message["observed"]))
+        """
+        self._calls.observing.add(observed)
+
+    async def compare(
+        self,
+        a: LogPoint | str,
+        b: LogPoint | str,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Comparison:
+        """Whether mutation `a` happened before mutation `b`, after it, or neither knew of the other; and by what.
+
+        A mutation comes after all before it in its log, and after what its writer had read, as far as the clients told.
+
+        Example:
+            if (await client.compare("planner@12", "worker@7")).relation is CausalRelation.CONCURRENT: ...
+
+        Args:
+            a: a point, or its text: `LogPoint.parse` says how.
+
+        Raises:
+            NotFound: there is no such agent, or no such mutation.
+        """
+        points = [LogPoint.parse(each) if isinstance(each, str) else each for each in (a, b)]
+        return await compare(
+            self._calls, self._namespace, points[0], points[1], consistency or self._consistency, timeout_s
+        )
+
+    async def changed(
+        self,
+        observed: Observed | None = None,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Changes:
+        """What is no longer as it was read.
+
+        Example:
+            if await client.changed(checkpoint.observed): ...  # think again
+
+        Args:
+            observed: None: all that this client has read.
+        """
+        what = observed if observed is not None else self.observed
+        return await changed(self._calls, self._namespace, what, consistency or self._consistency, timeout_s)
+
+    def watch_changed(
+        self, observed: Observed | None = None, *, timeout_s: float | None = None
+    ) -> AsyncGenerator[Changes, None]:
+        """The same at once, and again whenever something of it changes further: a watch of only what was read.
+
+        Args:
+            observed: at most 64 logs and 16 contexts; None: all that this client has read until now.
+            timeout_s: how long to go on without reaching any node; None: for ever.
+        """
+        what = observed if observed is not None else self.observed
+        return watch_changed(self._calls, self._namespace, what, timeout_s)
 
     async def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> NodeStatus:
         """How a node does: this one, or any that answers.

@@ -40,6 +40,7 @@ from tallystick._values import (
     Snapshot,
     StateDigest,
 )
+from tallystick.causality.convert import observed, observed_message
 from tallystick.errors import Corrupt
 from tallystick.schemas.values import compatibility_of, subject_of
 from tallystick.v1 import branch_pb2, common_pb2, context_pb2, lease_pb2, retention_pb2, schema_pb2, state_pb2
@@ -85,6 +86,7 @@ def mutation_message(mutation: Mutation) -> state_pb2.Mutation:
         schema_version=mutation.schema_version,
         reverts=mutation.reverts,
         id=mutation.id,
+        observed=observed_message(mutation.observed) if mutation.observed is not None else None,
     )
 
 
@@ -121,6 +123,7 @@ def mutation(message: state_pb2.Mutation) -> Mutation:
         schema_version=message.schema_version,
         reverts=message.reverts,
         id=message.id,
+        observed=observed(message.observed) if message.HasField("observed") else None,
     )
 
 
@@ -172,6 +175,7 @@ def checkpoint(message: state_pb2.CheckpointInfo) -> Checkpoint:
         time_unix_ms=message.time_unix_ms,
         revision=revision(message.revision),
         is_pinned=message.is_pinned,
+        observed=observed(message.observed) if message.HasField("observed") else None,
     )
 
 

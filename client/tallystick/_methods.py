@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from grpc.aio import UnaryUnaryMultiCallable as Unary
 
     from tallystick.v1 import branch_pb2 as branch
+    from tallystick.v1 import causality_pb2 as causality
     from tallystick.v1 import cluster_pb2 as cluster
     from tallystick.v1 import context_pb2 as context
     from tallystick.v1 import lease_pb2 as lease
@@ -340,3 +341,13 @@ def run_retention_method(endpoint: Endpoint) -> Unary[retention.RunRetentionRequ
 def pin_checkpoint_method(endpoint: Endpoint) -> Unary[retention.PinCheckpointRequest, retention.PinCheckpointResponse]:
     """RetentionService.PinCheckpoint."""
     return endpoint.retention.PinCheckpoint
+
+
+def compare_method(endpoint: Endpoint) -> Unary[causality.CompareRequest, causality.CompareResponse]:
+    """CausalityService.Compare."""
+    return endpoint.causality.Compare
+
+
+def changed_method(endpoint: Endpoint) -> Unary[causality.ChangedRequest, causality.ChangedResponse]:
+    """CausalityService.Changed."""
+    return endpoint.causality.Changed

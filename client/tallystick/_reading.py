@@ -17,6 +17,7 @@ from tallystick._methods import (
 )
 from tallystick._times import to_unix_ms
 from tallystick._values import MAIN, Checkpoint, Consistency, DecidedMutation, Snapshot, StateDigest
+from tallystick.causality.values import Observed
 from tallystick.errors import Invalid, NotFound, Reason
 from tallystick.schemas.models import ModelT, TypedSnapshot, as_model
 from tallystick.schemas.versions import is_unwritten
@@ -51,6 +52,11 @@ class ReadableLog:
         """The branch of its log."""
         return self._ref.branch or MAIN
 
+    @property
+    def observed(self) -> Observed:
+        """What this client has read besides this log: what its mutations carry, as far as they have not yet."""
+        return self._calls.observing.all(besides=(self.name, self.branch))
+
     async def read(
         self,
         *,
@@ -78,6 +84,10 @@ class ReadableLog:
         request = self._at(checkpoint, seq, time, at_turn=at_turn)
         request.tail_limit = tail
         snapshot = _convert.snapshot(await self._read(request, consistency, timeout_s))
+        is_head = request.WhichOneof("at") is None and (consistency or self._consistency) is Consistency.LINEARIZABLE
+        self._saw(snapshot.seq, snapshot.hash, is_head=is_head)
+        if snapshot.tail:
+            self._saw(snapshot.tail[-1].seq, snapshot.tail[-1].hash)
         self._calls.versions.gave_as_stored((self.name, self.branch))
         return snapshot
 
@@ -237,6 +247,7 @@ class ReadableLog:
             agent=self._ref, options=self._calls.session.read_options(consistency), name=name
         )
         answer = await self._calls.read(get_checkpoint_method, request, consistency=consistency, timeout_s=timeout_s)
+        self._saw(answer.checkpoint.seq, answer.checkpoint.hash)
         return _convert.checkpoint(answer.checkpoint)
 
     def _at(
@@ -262,6 +273,9 @@ class ReadableLog:
         request.options.CopyFrom(self._calls.session.read_options(consistency))
         return await self._calls.read(read_method, request, consistency=consistency, timeout_s=timeout_s)
 
+    def _saw(self, seq: int, hash_: bytes, *, is_head: bool = False) -> None:
+        self._calls.observing.saw(self.name, self.branch, seq, hash_, is_head=is_head)
+
     async def _empty(self, consistency: Consistency, timeout_s: float | None) -> Snapshot | None:
         """The beginning of an agent that does not exist, at a revision to watch from; None: it has come to exist."""
         request = state_pb2.ListAgentsRequest(
@@ -283,6 +297,7 @@ class ReadableLog:
             request.options.CopyFrom(self._calls.session.read_options(consistency))
             page = await self._calls.read(list_mutations_method, request, consistency=consistency, timeout_s=timeout_s)
             for message in page.mutations:
+                self._saw(message.seq, message.hash)
                 yield _convert.decided(message)
             if not (page.more and page.mutations):
                 return
@@ -296,6 +311,7 @@ class ReadableLog:
                 list_checkpoints_method, request, consistency=consistency, timeout_s=timeout_s
             )
             for message in page.checkpoints:
+                self._saw(message.seq, message.hash)
                 yield _convert.checkpoint(message)
             if not (page.more and page.checkpoints):
                 return

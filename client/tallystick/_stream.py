@@ -25,7 +25,7 @@ from tallystick._calls import AttemptError, Calls
 from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
 from tallystick._failures import failure_of
-from tallystick._values import Appended, Mutation, Operation
+from tallystick._values import MAIN, Appended, Mutation, Operation
 from tallystick.errors import Corrupt, Invalid, Reason, StaleOwner, TallystickError, Unavailable, Undecided, error_for
 from tallystick.leases.fence import Fence
 from tallystick.schemas.bringing import Bringer
@@ -163,16 +163,15 @@ class AppendStream:
             expected_seq = await bringer.ready(chain, expected_seq, self._timeout_s)
             self._is_ready = True
         mutations = self._calls.versions.stamped(self._ref.agent, mutations)
-        item = _Item(
-            state_pb2.AppendRequest(
-                agent=self._ref,
-                mutations=map(_convert.mutation_message, mutations),
-                idempotency_key=idempotency_key or self._calls.outside.new_key(),
-                expected_seq=expected_seq,
-                epoch=self._fence.epoch,
-                actor=self._actor,
-            )
+        request = state_pb2.AppendRequest(
+            agent=self._ref,
+            mutations=map(_convert.mutation_message, mutations),
+            idempotency_key=idempotency_key or self._calls.outside.new_key(),
+            expected_seq=expected_seq,
+            epoch=self._fence.epoch,
+            actor=self._actor,
         )
+        item = _Item(request)
         self._check_usable()
         while self._items and (
             len(self._items) >= self._window or self._size_bytes + item.size_bytes > MAX_WINDOW_BYTES
@@ -180,6 +179,9 @@ class AppendStream:
             self._fewer.clear()
             await self._fewer.wait()
             self._check_usable()
+        # In the order of the log: what an earlier one carries, a later one need not.
+        observing, log = self._calls.observing, (self._ref.agent, self._ref.branch or MAIN)
+        observing.acknowledged(*log, observing.carry(*log, request.mutations))
         self._items.append(item)
         self._size_bytes += item.size_bytes
         self._more.set()
@@ -287,6 +289,8 @@ class AppendStream:
             answer = response.response
             self._calls.answered(endpoint, answer.header)
             self._calls.session.saw(answer.revision)
+            log = (self._ref.agent, self._ref.branch or MAIN)
+            self._calls.observing.wrote(*log, answer.first_seq, answer.last_seq, answer.hash)
             self._take().future.set_result(_convert.appended(answer))
             return
         error = error_for(response.error.reason, response.error.message, response.error.metadata)
@@ -306,6 +310,7 @@ class AppendStream:
         return item
 
     def _reject(self, item: _Item, error: TallystickError) -> None:
+        self._calls.observing.lost(self._ref.agent, self._ref.branch or MAIN)
         if isinstance(error, StaleOwner):
             self._fence.refused(item.request.epoch)
         item.future.set_exception(error)

@@ -13,6 +13,7 @@ from typing import Final
 
 from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._times import to_time
+from tallystick.causality.values import Observed
 from tallystick.errors import Invalid
 
 MAIN: Final = "main"
@@ -95,6 +96,7 @@ class Mutation:
     Attributes:
         reverts: the seq of the mutation whose effect this one takes back; 0: of none. It is told, not checked.
         id: of one that was made offline: at most 16 bytes, by which its writer knows it again.
+        observed: what its writer had read of others, since the one before; filled in by the client where it is None.
     """
 
     kind: str = STATE
@@ -105,6 +107,7 @@ class Mutation:
     schema_version: int = 0
     reverts: int = 0
     id: bytes = b""
+    observed: Observed | None = None
 
     @classmethod
     def of(cls, *operations: Operation, cause: str = "", trace_id: str = "", schema_version: int = 0) -> Mutation:
@@ -210,6 +213,7 @@ class Checkpoint:
         state_digest: SHA-256 of the canonical JSON of the state.
         hash: of the mutation at `seq`.
         is_pinned: it stays, with its state, when retention removes the mutations around it.
+        observed: what who took it had read of others; None: it was not told.
     """
 
     name: str
@@ -223,6 +227,7 @@ class Checkpoint:
     time_unix_ms: int
     revision: Revision
     is_pinned: bool = False
+    observed: Observed | None = None
 
     @property
     def time(self) -> datetime:

@@ -22,10 +22,11 @@ from tallystick._backoff import ATTEMPT_S, Failure, Retry
 from tallystick._calls import AttemptError, Calls
 from tallystick._cancelling import cancellations, raise_if_cancelled
 from tallystick._channel import Endpoint
-from tallystick._events import Event
+from tallystick._events import BranchDeletedEvent, CheckpointEvent, DeletedEvent, Event, MutationEvent
 from tallystick._failures import failure_of
 from tallystick._methods import list_agents_method
 from tallystick._values import Consistency, Revision
+from tallystick.causality.observing import Observing
 from tallystick.errors import Unavailable
 from tallystick.v1 import state_pb2
 
@@ -67,6 +68,7 @@ async def watch(
                     for event in map(_convert.event, response.events):
                         if cursor.moves_to(event.revision):
                             calls.session.saw(event.revision)
+                            _observe(calls.observing, event)
                             yield event
                     if response.HasField("cursor"):
                         cursor.moves_to(_convert.revision(response.cursor))
@@ -111,3 +113,18 @@ async def _responses(
         raise
     finally:
         call.cancel()
+
+
+def _observe(observing: Observing, event: Event) -> None:
+    """What is handed out is read."""
+    match event:
+        case MutationEvent():
+            observing.saw(event.agent, event.branch, event.mutation.seq, event.mutation.hash)
+        case CheckpointEvent():
+            observing.saw(event.agent, event.branch, event.checkpoint.seq, event.checkpoint.hash)
+        case DeletedEvent():
+            observing.gone(event.agent)
+        case BranchDeletedEvent():
+            observing.gone(event.agent, event.branch)
+        case _:
+            pass

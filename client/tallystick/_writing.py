@@ -137,7 +137,12 @@ class WritableLog(ReadableLog):
             epoch=self._fence.epoch,
             actor=self._actor,
         )
+        observing = self._calls.observing
+        news = observing.carry(*log, request.mutations)
         answer = await self._write(append_method, request, timeout_s)
+        if not answer.replayed:
+            observing.acknowledged(*log, news)
+        observing.wrote(*log, answer.first_seq, answer.last_seq, answer.hash)
         self._calls.session.saw(answer.revision)
         if chain is not None:
             versions.saw_current(log, chain.version)
@@ -224,6 +229,7 @@ class WritableLog(ReadableLog):
             expected_seq=expected_seq,
             epoch=self._fence.epoch,
             actor=self._actor,
+            observed=self._calls.observing.record(self.name, self.branch),
         )
         answer = await self._write(checkpoint_method, request, timeout_s)
         self._calls.session.saw(answer.checkpoint.revision)

@@ -47,6 +47,7 @@ from tallystick._values import (
     Snapshot,
     StateDigest,
 )
+from tallystick.causality.values import Changes, Comparison, LogPoint, Observed
 from tallystick.contexts.audience import Told
 from tallystick.contexts.changes import Change
 from tallystick.contexts.context import Ack, Context
@@ -107,6 +108,7 @@ def connect(
     data_folder: str | Path | None = None,
     pinned: bool = False,
     schemas: Iterable[SchemaKnowledge] = (),
+    observe: bool = True,
 ) -> SyncClient:
     """A client of one namespace; it connects with its first call.
 
@@ -120,6 +122,8 @@ def connect(
         data_folder: where contexts keep their local copies; None: in memory.
         pinned: ask these endpoints alone, not those that they tell of: to look at one node.
         schemas: what this program knows of them: upcasters, and versions that need none (`tallystick.schemas`).
+        observe: mutations carry what this client has read of others: other agents' logs, contexts. Of a program that
+            runs several agents all carry it: connect once for each that is to be told apart.
 
     Raises:
         Invalid: an endpoint is no address, or the timeout is not above 0, or upcasters have a gap.
@@ -134,6 +138,7 @@ def connect(
         data_folder=data_folder,
         pinned=pinned,
         schemas=schemas,
+        observe=observe,
     )
     return SyncClient(Portal(), inner)
 
@@ -423,6 +428,70 @@ class SyncClient:
         return SyncIterator(
             self._portal, self._inner.watch(agent=agent, prefix=prefix, after=after, timeout_s=timeout_s)
         )
+
+    @property
+    def observed(self) -> Observed:
+        """What this client has read of agents and contexts: by reads, watches, and open contexts."""
+        return self._inner.observed
+
+    def observe(self, observed: Observed) -> None:
+        """Counts as read what another program told that it had read (`Observed.to_json`), or what is known otherwise.
+
+        Example:
+            client.observe(Observed.from_json(message["observed"]))
+        """
+        self._inner.observe(observed)
+
+    def compare(
+        self,
+        a: LogPoint | str,
+        b: LogPoint | str,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Comparison:
+        """Whether mutation `a` happened before mutation `b`, after it, or neither knew of the other; and by what.
+
+        A mutation comes after all before it in its log, and after what its writer had read, as far as the clients told.
+
+        Example:
+            if (client.compare("planner@12", "worker@7")).relation is CausalRelation.CONCURRENT: ...
+
+        Args:
+            a: a point, or its text: `LogPoint.parse` says how.
+
+        Raises:
+            NotFound: there is no such agent, or no such mutation.
+        """
+        return self._portal.run(self._inner.compare(a, b, consistency=consistency, timeout_s=timeout_s))
+
+    def changed(
+        self,
+        observed: Observed | None = None,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Changes:
+        """What is no longer as it was read.
+
+        Example:
+            if client.changed(checkpoint.observed): ...  # think again
+
+        Args:
+            observed: None: all that this client has read.
+        """
+        return self._portal.run(self._inner.changed(observed, consistency=consistency, timeout_s=timeout_s))
+
+    def watch_changed(
+        self, observed: Observed | None = None, *, timeout_s: float | None = None
+    ) -> SyncIterator[Changes]:
+        """The same at once, and again whenever something of it changes further: a watch of only what was read.
+
+        Args:
+            observed: at most 64 logs and 16 contexts; None: all that this client has read until now.
+            timeout_s: how long to go on without reaching any node; None: for ever.
+        """
+        return SyncIterator(self._portal, self._inner.watch_changed(observed, timeout_s=timeout_s))
 
     def status(self, endpoint: str | None = None, *, timeout_s: float | None = None) -> NodeStatus:
         """How a node does: this one, or any that answers.
@@ -890,6 +959,11 @@ class SyncAgent:
     def branch(self) -> str:
         """The branch of its log."""
         return self._inner.branch
+
+    @property
+    def observed(self) -> Observed:
+        """What this client has read besides this log: what its mutations carry, as far as they have not yet."""
+        return self._inner.observed
 
     def read(
         self,

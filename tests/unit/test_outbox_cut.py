@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from tallystick import Agent, Invalid, Mutation, Overloaded, Snapshot, Unavailable, Undecided, ops
+from tallystick._calls import Calls
 from tallystick._json import JSON
 from tallystick._outside import Machine
 from tallystick.errors import Conflict, Reason, TallystickError
@@ -22,6 +23,8 @@ from tallystick.outbox.entries import Fate
 from tallystick.outbox.file import OutboxFile
 from tallystick.outbox.line import Line
 from tallystick.outbox.outbox import Outbox
+from tallystick.schemas.known import KnownSchemas
+from tallystick.schemas.versions import Versions
 from tallystick.v1 import state_pb2
 
 DEADLINE_S = 20.0
@@ -48,6 +51,10 @@ class Log(Line):
         self.gate.set()
         self.asked = asyncio.Event()
         self._ref, self._actor, self._epoch = state_pb2.AppendRequest().agent, "me", lambda: 0
+        self._calls = cast("Calls", SimpleNamespace(versions=Versions(KnownSchemas(()))))
+
+    def observed(self) -> None:
+        """Nothing was read."""
 
     async def send(self, attempt: bytes, timeout_s: float | None) -> int:
         if self.down:

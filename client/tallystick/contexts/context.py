@@ -91,6 +91,7 @@ class Context:
                 self._holding.load(kept, await self._store.take_spare())
             self._runner = asyncio.create_task(self._link.run())
             await self._opened(is_held=bool(kept.guid) and self._origin.after is None)
+            self._calls.observing.opened(self.name, lambda: self._link.standing.cursor)
         except BaseException:
             await self._end()
             raise
@@ -421,6 +422,7 @@ class Context:
     async def _end(self) -> None:
         """Ends all of it; a failure of one part leaves none of the others open."""
         runner, self._runner = self._runner, None
+        self._calls.observing.closed(self.name)
         try:
             await self._presence.close()
         finally:

@@ -16,6 +16,8 @@ from tallystick import _convert
 from tallystick._calls import Calls
 from tallystick._methods import append_method
 from tallystick._values import Mutation, Snapshot
+from tallystick.causality.convert import observed
+from tallystick.causality.values import Observed
 from tallystick.errors import NotFound
 from tallystick.leases.fence import NO_LEASE
 from tallystick.schemas.versions import newer
@@ -54,6 +56,13 @@ class Line:
     def owner(self) -> str:
         """Names the log: namespace, agent and branch."""
         return "/".join((self.agent.namespace, self.agent.name, self.agent.branch))
+
+    def observed(self) -> Observed | None:
+        """What a mutation made now is to carry, whenever it comes home; it is told once."""
+        log = (self.agent.name, self.agent.branch)
+        news = self._calls.observing.news(*log)
+        self._calls.observing.acknowledged(*log, news)
+        return observed(news.message) if news is not None else None
 
     def message(self, mutations: Sequence[Mutation], key: str, expected_seq: int) -> bytes:
         """An attempt.

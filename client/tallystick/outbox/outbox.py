@@ -195,7 +195,9 @@ class Outbox:
         async with self._adding:
             if self._is_closed:
                 raise Unavailable("the outbox is closed", reason=Reason.STOPPING)
-            made = (replace(mutations[0], id=secrets.token_bytes(_ID_BYTES)), *mutations[1:])
+            observed = mutations[0].observed or self._line.observed()
+            first = replace(mutations[0], id=secrets.token_bytes(_ID_BYTES), observed=observed)
+            made = (first, *mutations[1:])
             try:
                 number = await to_its_end(self._add(made))
                 if self._write_back or not self.is_online:

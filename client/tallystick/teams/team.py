@@ -270,6 +270,9 @@ class Team:
             request.options.CopyFrom(self._calls.session.read_options(consistency))
             page = await self._calls.read(read_team_method, request, consistency=consistency, timeout_s=timeout_s)
             for message in page.states:
+                member = message.member
+                if not message.is_gone:
+                    self._calls.observing.saw(member.agent.agent, member.agent.branch, member.seq, member.hash)
                 yield team_state(message)
             if not page.more or page.looked_at <= request.after:
                 return

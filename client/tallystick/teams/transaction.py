@@ -177,7 +177,16 @@ class TeamTransaction:
         for part in in_order:
             await part.make_ready(self._calls, request.actor, self._timeout_s)
         request.parts.extend(part.message() for part in in_order)
-        key = request.idempotency_key
+        key, observing = request.idempotency_key, self._calls.observing
+        news = [(*_log(each), observing.carry(*_log(each), each.mutations)) for each in request.parts]
         answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)
+        for agent, branch, carried in news if not answer.replayed else ():
+            observing.acknowledged(agent, branch, carried)
+        for each, done in zip(request.parts, answer.parts, strict=False):
+            observing.wrote(*_log(each), done.first_seq, done.last_seq, done.hash)
         self._calls.session.saw(answer.revision)
         return transacted(request, answer)
+
+
+def _log(part: team_pb2.TransactionPart) -> tuple[str, str]:
+    return part.agent.agent, part.agent.branch or MAIN

@@ -17,6 +17,7 @@ import tallystick
 from tallystick import DecidedMutation, MutationEvent
 from tallystick_node.cli import records, retention_events
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
+from tallystick_node.cli.causality import changed, compare
 from tallystick_node.cli.checkpoints import list_checkpoints, pin, unpin
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import Group
@@ -211,6 +212,8 @@ async def _show(
 
 for _command in (
     show_diff,
+    compare,
+    changed,
     undo,
     redo,
     revert,

@@ -17,6 +17,7 @@ from tallystick import (
     LeaseEvent,
     LeaseInfo,
     MutationEvent,
+    Observed,
     Operation,
     OperationKind,
     PinnedEvent,
@@ -111,7 +112,16 @@ def mutation(decided: DecidedMutation) -> Record:
         "time": clock(decided.time),
         "hash": decided.hash.hex(),
         "revision": str(decided.revision),
+        **_observed(decided.mutation.observed),
     }
+
+
+def _observed(observed: Observed | None) -> Record:
+    """What was read, where that was told."""
+    if observed is None:
+        return {}
+    logs = [{"agent": each.agent, "branch": each.branch, "seq": each.seq} for each in observed.logs]
+    return {"observed": {"logs": logs, "contexts": [each.name for each in observed.contexts]}}
 
 
 def checkpoint(made: Checkpoint) -> Record:
@@ -128,6 +138,7 @@ def checkpoint(made: Checkpoint) -> Record:
         "time": clock(made.time),
         "revision": str(made.revision),
         "is_pinned": made.is_pinned,
+        **_observed(made.observed),
     }
 
 

@@ -217,6 +217,7 @@ class SimCluster(Faults):
         actor: str = "",
         place: str = CLIENTS,
         schemas: Iterable[SchemaKnowledge] = (),
+        observe: bool = True,
     ) -> Client:
         """A client that knows all nodes, or these to begin with: the real client library, on the simulated network.
 
@@ -231,6 +232,7 @@ class SimCluster(Faults):
             timeout_s=timeout_s,
             actor=actor,
             schemas=schemas,
+            observe=observe,
         )
 
     def _connect(
@@ -243,6 +245,7 @@ class SimCluster(Faults):
         consistency: Consistency = Consistency.LINEARIZABLE,
         actor: str = "",
         schemas: Iterable[SchemaKnowledge] = (),
+        observe: bool = True,
     ) -> Client:
         outside = SimOutside(self.network, place, random.Random(self._source.random()))
         return Client(
@@ -253,6 +256,7 @@ class SimCluster(Faults):
             timeout_s=timeout_s,
             actor=actor,
             schemas=schemas,
+            observe=observe,
             outside=outside,
         )
 

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - A node that lags behind who asks has nothing new for him, and says nothing.
-- Deletions do not show in state vectors: where these are equal, their digest tells.
+- Deletions do not show in state vectors: where these are equal, their digest tells, or the number of this node's log. A
+  cursor of another node's log without a digest tells nothing of them.
 """
 
 from __future__ import annotations
@@ -95,5 +96,8 @@ def _has_more(present: context_pb2.Cursor, epoch: int, seen: context_pb2.Cursor)
     here, there = state_vectors.decode(present.state_vector), state_vectors.decode(seen.state_vector)
     if not state_vectors.covers(there, here):
         return True
-    is_ahead = not state_vectors.covers(here, there)
-    return not is_ahead and bool(seen.deletes_digest) and present.deletes_digest != seen.deletes_digest
+    if not state_vectors.covers(here, there):
+        return False
+    if seen.deletes_digest:
+        return present.deletes_digest != seen.deletes_digest
+    return bool(seen.log) and present.log == seen.log and present.number > seen.number
