@@ -46,6 +46,18 @@ FIGURES: Final = (
     Figure("append_p99_ms", "append, one after another, p99", "ms"),
     Figure("lease_append_ms", "append under a lease, one after another, p50", "ms"),
     Figure("lease_ratio", "append under a lease over one without, in turns", "x", 1.05),
+    Figure("schema_append_ms", "append to an agent whose state has a schema, one after another, p50", "ms"),
+    Figure("schema_ratio", "append to an agent whose state has a schema over one without, in turns", "x"),
+    Figure(
+        "schema_beside_ratio", "append where other agents have schemas over one where none has, in turns", "x", 1.05
+    ),
+    Figure("schema_large_ms", "append to an agent whose large state has a schema, p50", "ms"),
+    Figure(
+        "schema_stream_rate",
+        "AppendStream to an agent whose state has a schema, requests",
+        "1/s",
+        higher_is_better=True,
+    ),
     Figure("fork_ms", "fork of an agent with a large state, p50", "ms"),
     Figure("fork_ratio", "fork of a large state over an append to a small one, in turns", "x", 1.2),
     Figure("fork_first_ms", "first append to a branch of a large state, which is rebuilt for it", "ms"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench import branches, conversation, failover, fleet, leases, raw, reads, steps, writes
+from tests.bench import branches, conversation, failover, fleet, leases, raw, reads, schemas, steps, writes
 from tests.bench.bench import Bench, Plan, mutation
 from tests.bench.figures import Reading
 from tests.cluster.harness import Cluster
@@ -42,6 +42,7 @@ REPEATED: Final = (
     Measure("echo", _echoes),
     Measure("append", writes.one_after_another),
     Measure("lease", leases.under_lease),
+    Measure("schema", schemas.appends_with_and_without),
     Measure("fork", branches.of_a_large_state),
     Measure("step", steps.one_after_another),
     Measure("callers", writes.many_callers),

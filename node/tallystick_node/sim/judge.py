@@ -22,7 +22,7 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import branches, contexts, editing, leases, payloads, steps, teams
+from tallystick_node.sim import branches, contexts, editing, leases, payloads, schemas, steps, teams
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
@@ -105,6 +105,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
             _fail("contexts", complaint)
         for complaint in await payloads.broken(cluster, client, records.payloads, living, payloads.GONE_S):
             _fail("payloads", complaint)
+        for complaint in await schemas.broken(client, records.schemas):
+            _fail("schemas", complaint)
     judge(records, log.events, settled(records.history, log.places, at_s=cluster.now_s))
 
 

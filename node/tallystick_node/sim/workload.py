@@ -1,5 +1,6 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
-that come and go; holders of leases; agents that are forked; agents that pay each other; and payloads that are named.
+that come and go; holders of leases; agents that are forked; agents that pay each other; payloads that
+are named; and agents whose states and events have schemas.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -23,7 +24,7 @@ from tallystick._values import Appended
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import branches, contexts, editing, leases, payloads, teams
+from tallystick_node.sim import branches, contexts, editing, leases, payloads, schemas, teams
 from tallystick_node.sim.branches import BranchRecords, Forker
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
@@ -32,6 +33,7 @@ from tallystick_node.sim.keeping import Keeper
 from tallystick_node.sim.leases import Holder, LeaseRecords
 from tallystick_node.sim.payloads import PayloadRecords, Putter
 from tallystick_node.sim.roaming import Roamer
+from tallystick_node.sim.schemas import Limited, SchemaRecords
 from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
 from tallystick_node.sim.teams import Payer, TeamRecords
 
@@ -72,6 +74,7 @@ class Records:
         steps: of agents that do things once.
         teams: of agents that pay each other.
         payloads: of agents that name payloads.
+        schemas: of agents whose states and events have schemas.
         edits: of those that are edited, by guid.
         branches: of agents that are forked.
     """
@@ -85,6 +88,7 @@ class Records:
     steps: StepRecords = field(default_factory=StepRecords)
     teams: TeamRecords = field(default_factory=TeamRecords)
     payloads: PayloadRecords = field(default_factory=PayloadRecords)
+    schemas: SchemaRecords = field(default_factory=SchemaRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
     branches: BranchRecords = field(default_factory=BranchRecords)
 
@@ -127,6 +131,9 @@ class Workload:
             for number in range(payloads.PUTTERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._store(f"putter-{number}", rng))
+            for number in range(schemas.WRITERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._limit(f"limited-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -174,6 +181,10 @@ class Workload:
     async def _store(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             await Putter(self._cluster, self.records.payloads, client, name, rng).run(self._ends_s)
+
+    async def _limit(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Limited(self._cluster, self.records.schemas, client, rng).run(self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
