@@ -137,7 +137,7 @@ RETENTION_MAX: Final = 2**53 - 1
 SCHEMA_VERSIONS: Final = 1000
 """Versions of all schemas of one namespace. Decided: another is refused as `SCHEMA_QUOTA`."""
 
-SCHEMA_BYTES: Final = 64 * 1024
+SCHEMA_DOCUMENT_BYTES: Final = 64 * 1024
 """The document of a schema, as canonical JSON."""
 
 FIRST_WRITER: Final = 2**32

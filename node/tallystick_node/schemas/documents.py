@@ -52,14 +52,14 @@ def admit(text: bytes) -> bytes:
     Raises:
         Invalid: it is no schema that is admitted; `metadata["path"]` says where.
     """
-    check_bytes("document", text, 4 * limits.SCHEMA_BYTES)
+    check_bytes("document", text, 4 * limits.SCHEMA_DOCUMENT_BYTES)
     root = parse_json(text, "document")
     if not isinstance(root, dict):
         raise _invalid("", "a schema is a JSON object")
     if root.get("$schema", DIALECT) not in {DIALECT, f"{DIALECT}#"}:
         raise _invalid("/$schema", f"only {DIALECT} is understood")
     document = canonical_json(root)
-    check_bytes("document", document, limits.SCHEMA_BYTES)
+    check_bytes("document", document, limits.SCHEMA_DOCUMENT_BYTES)
     _check_all(root)
     return document
 

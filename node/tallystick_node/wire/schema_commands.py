@@ -26,7 +26,7 @@ def encode_schema_command(command: RegisterSchema) -> log_pb2.Command:
     check_name("namespace", command.namespace)
     check_subject(command.subject)
     check_bytes("actor", command.actor.encode(), limits.ACTOR_BYTES)
-    check_bytes("document", command.document, limits.SCHEMA_BYTES)
+    check_bytes("document", command.document, limits.SCHEMA_DOCUMENT_BYTES)
     check_number("version", command.version, _VERSION_MAX)
     register = log_pb2.RegisterSchema(
         namespace=command.namespace,
