@@ -26,6 +26,7 @@ from tallystick.history.export_format import ExportedBase, ExportedCheckpoint
 from tallystick.testing import SimCluster
 from tallystick_node.cli import main
 from tallystick_node.cli.exits import ExitCode
+from tallystick_node.cli.status import _alarm
 from tallystick_node.config.values import ArchiveSetting
 from tallystick_node.core.commands import Target
 from tallystick_node.retention.archives.port import ArchiveFailed
@@ -219,6 +220,8 @@ def test_an_archive_that_fails_keeps_everything_and_is_told(tmp_path: Path) -> N
         status = await client.status()
         assert status.alarms == ("ARCHIVE:cold",) and status.retention is not None
         assert status.retention.failure.startswith("demo/")
+        shown = _alarm(status, "ARCHIVE:cold").plain
+        assert "the archive cold" in shown and "not-mounted" in shown
         folder.mkdir()
         assert [done.failure for done in await ran(client)] == ["", ""]
         assert (await client.status()).alarms == ()

@@ -24,7 +24,7 @@ from tallystick_node.core.retention_records import Compacted, RetentionPolicy
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.retention.archives.port import ArchiveFailed
 from tallystick_node.retention.archiving import Archiving
-from tallystick_node.retention.looking import Looks
+from tallystick_node.retention.looking import PART_MUTATIONS, Looks
 from tallystick_node.retention.plan import Plan, is_bounded
 
 log = logging.getLogger(__name__)
@@ -255,7 +255,8 @@ class RetentionKeeper:
                 done.archived_to = await self._archiving.put_part(archive, part)
                 last_seq, last_hash = part.last.seq, part.last.hash
             else:
-                last_seq, last_hash = planned.upto_seq, self._looks.hash_at(target, planned.upto_seq)
+                last_seq = min(planned.upto_seq, anchor_seq + PART_MUTATIONS)
+                last_hash = self._looks.hash_at(target, last_seq)
             if self._leading() != term:
                 raise NoLeader("another node led meanwhile")
             outcome = await self._compact(

@@ -13,7 +13,6 @@ from typing import Final
 
 from tallystick.errors import Compacted, NotFound, Reason
 from tallystick_node.access import Access
-from tallystick_node.core import limits
 from tallystick_node.core.commands import Target
 from tallystick_node.core.outcomes import CheckpointTaken, MutationDecided
 from tallystick_node.core.retention_records import RetentionPolicy, RetentionRecord
@@ -23,8 +22,11 @@ from tallystick_node.retention.plan import Known, Plan, plan, wanted_seq
 from tallystick_node.storage.pages import Page
 from tallystick_node.storage.reads import AtSeq, AtTime, Reads
 
+PART_MUTATIONS: Final = 2000
+"""Mutations that are archived, and removed, in one go: the loop stands still while they are removed."""
+
 PART_BYTES: Final = 8 * 1024 * 1024
-"""Mutations of one file of an archive, serialized, but for the last one."""
+"""The same in bytes, serialized, but for the last page of them."""
 
 SIZES_AT_ONCE: Final = 2000
 """Mutations whose sizes are added up between two turns of the loop."""
@@ -32,7 +34,7 @@ SIZES_AT_ONCE: Final = 2000
 SIZES: Final = 200_000
 """Mutations of a log that are gone through for their sizes at most; the rest comes with the next plan."""
 
-_PAGE: Final = 1000
+_PAGE: Final = 200
 
 
 class Looks:
@@ -93,7 +95,7 @@ class Looks:
             Refused: it is not there any more.
         """
         base = self._access.looked_up(lambda: self._reads.read_state(target, AtSeq(anchor_seq)))
-        upto_seq = min(upto_seq, anchor_seq + limits.COMPACTED_MUTATIONS)
+        upto_seq = min(upto_seq, anchor_seq + PART_MUTATIONS)
         mutations: list[MutationDecided] = []
         size_bytes, at = 0, anchor_seq
         while at < upto_seq and size_bytes < PART_BYTES:

@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 FILE_BYTES: Final = 8 * 1024 * 1024
 """A file is complete when it has as much; the last may have less."""
 
-_DECODED_AT_ONCE: Final = 200
-
 
 class PayloadFiles:
     """See the module."""
@@ -41,13 +39,7 @@ class PayloadFiles:
 
     async def named(self, part: ArchivePart) -> list[bytes]:
         """The ids of the payloads that a part of a log names, also in the state that it begins with."""
-        texts = [text for taken in part.checkpoints for text in (taken.metadata, taken.pending_calls)]
-        found = set(payloads_named(*texts, part.state))
-        for number, mutation in enumerate(part.mutations):
-            found.update(decode_mutation(mutation.raw).payloads)
-            if number % _DECODED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return sorted(found)
+        return await asyncio.to_thread(_named, part)
 
     async def files(self, namespace: str, payload_id: bytes) -> AsyncGenerator[tuple[str, bytes], None]:
         """Names and bytes of the files of a payload, the manifest last; none if it is not there.
@@ -79,6 +71,14 @@ class PayloadFiles:
     def _content(self, record: PayloadRecord, digest: bytes) -> bytes | None:
         chunk = self._access.looked_up(lambda: self._reads.chunk(record.namespace, digest))
         return self._access.looked_up(lambda: self._reads.content(chunk)) if chunk is not None else None
+
+
+def _named(part: ArchivePart) -> list[bytes]:
+    texts = [text for taken in part.checkpoints for text in (taken.metadata, taken.pending_calls)]
+    found = set(payloads_named(*texts, part.state))
+    for mutation in part.mutations:
+        found.update(decode_mutation(mutation.raw).payloads)
+    return sorted(found)
 
 
 def manifest_name(namespace: str, payload_id: bytes) -> str:
