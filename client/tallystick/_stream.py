@@ -160,7 +160,9 @@ class AppendStream:
         chain = self._calls.versions.to_check(self._ref.agent, mutations)
         if chain is not None and not self._is_ready:
             bringer = Bringer(self._calls, self._ref, actor=self._actor, epoch=self._fence.epoch)
-            expected_seq = await bringer.ready(chain, expected_seq, self._timeout_s)
+            expected_seq = await bringer.ready(
+                chain, expected_seq, self._timeout_s, may_be_decided=idempotency_key is not None
+            )
             self._is_ready = True
         mutations = self._calls.versions.stamped(self._ref.agent, mutations)
         request = state_pb2.AppendRequest(

@@ -127,7 +127,9 @@ class WritableLog(ReadableLog):
         versions, log = self._calls.versions, (self.name, self.branch)
         chain = versions.to_check(self.name, mutations)
         if chain is not None:
-            expected_seq = await self._bringer().ready(chain, expected_seq, timeout_s)
+            expected_seq = await self._bringer().ready(
+                chain, expected_seq, timeout_s, may_be_decided=idempotency_key is not None
+            )
         mutations = versions.stamped(self.name, mutations)
         request = state_pb2.AppendRequest(
             agent=self._ref,

@@ -101,6 +101,29 @@ def test_a_newer_state_can_be_read_and_not_written() -> None:
     run(scenario)
 
 
+def test_what_was_decided_under_a_key_is_answered_though_the_state_is_newer_by_now() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as plain, cluster.connect(schemas=[BY_NUMBER]) as client:
+            await begin(plain, "planner-1")
+
+            async def write() -> list[bool]:
+                """By a program that was begun anew."""
+                async with cluster.connect(schemas=[Known(PLANS, 1)]) as older:
+                    agent = older.agent("planner-1")
+                    done = await agent.append(ops.append("/tasks", "rest"), idempotency_key="append")
+                    async with agent.stream() as stream:
+                        streamed = await (await stream.append(ops.append("/tasks", "eat"), idempotency_key="stream"))
+                    async with older.transaction(idempotency_key="team") as team:
+                        team.agent("planner-1").append(ops.append("/tasks", "sleep"))
+                    return [done.replayed, streamed.replayed, team.result.replayed]
+
+            assert await write() == [False, False, False]
+            await client.agent("planner-1").migrate()
+            assert await write() == [True, True, True]
+
+    run(scenario)
+
+
 def test_whatever_writes_brings_the_state_up_first(tmp_path: Path) -> None:
     async def scenario(cluster: SimCluster) -> None:
         names = [f"planner-{number}" for number in range(7)]

@@ -47,11 +47,17 @@ class Bringer:
     def _log(self) -> LogName:
         return self._ref.agent, self._ref.branch or MAIN
 
-    async def ready(self, chain: Chain, expected_seq: int | None, timeout_s: float | None) -> int | None:
+    async def ready(
+        self, chain: Chain, expected_seq: int | None, timeout_s: float | None, *, may_be_decided: bool
+    ) -> int | None:
         """Makes the state one that this program may write; the `expected_seq` that its write is to carry.
 
         If the log moved by that, a write that expects what upcasters gave its program expects the new end; any other
         is refused, for it was thought out on a state of another shape.
+
+        Args:
+            may_be_decided: the write carries a key of its caller, and may have been decided before, on an older state:
+                then it is for the nodes to refuse it.
 
         Raises:
             Conflict: `STATE_VERSION`, it has a newer version; `SEQ_CONFLICT`, others append, or see above.
@@ -65,7 +71,7 @@ class Bringer:
         stored = await self._stored_version(timeout_s)
         if stored is None:  # the state begins with this write
             return expected_seq
-        if stored > chain.version:
+        if stored > chain.version and not may_be_decided:
             raise newer(chain, stored)
         if stored == chain.version:
             versions.saw_current(self._log, stored)

@@ -77,7 +77,7 @@ class TransactionPart:
         self._expected_seq = self._expected_seq if expected_seq is None else expected_seq
         self._epoch = epoch or self._epoch
 
-    async def make_ready(self, calls: Calls, actor: str, timeout_s: float | None) -> None:
+    async def make_ready(self, calls: Calls, actor: str, timeout_s: float | None, *, may_be_decided: bool) -> None:
         """Brings the agent's state to the version that this program works with, and writes that into the mutations.
 
         Raises:
@@ -86,7 +86,9 @@ class TransactionPart:
         chain = calls.versions.to_check(self._ref.agent, self._mutations)
         if chain is not None:
             bringer = Bringer(calls, self._ref, actor=actor, epoch=self._epoch)
-            self._expected_seq = await bringer.ready(chain, self._expected_seq, timeout_s)
+            self._expected_seq = await bringer.ready(
+                chain, self._expected_seq, timeout_s, may_be_decided=may_be_decided
+            )
         self._mutations = [*calls.versions.stamped(self._ref.agent, self._mutations)]
 
     def message(self) -> team_pb2.TransactionPart:
@@ -116,6 +118,7 @@ class TeamTransaction:
         self._request = team_pb2.TransactRequest(
             namespace=namespace, idempotency_key=idempotency_key or calls.outside.new_key(), actor=actor
         )
+        self._has_callers_key = idempotency_key is not None
         self._timeout_s = timeout_s
         self._parts: dict[tuple[str, str], TransactionPart] = {}
         self._is_over = False
@@ -175,7 +178,7 @@ class TeamTransaction:
         request = self._request
         in_order = sorted(self._parts.values(), key=lambda part: part.is_empty)
         for part in in_order:
-            await part.make_ready(self._calls, request.actor, self._timeout_s)
+            await part.make_ready(self._calls, request.actor, self._timeout_s, may_be_decided=self._has_callers_key)
         request.parts.extend(part.message() for part in in_order)
         key, observing = request.idempotency_key, self._calls.observing
         news = [(*_log(each), observing.carry(*_log(each), each.mutations)) for each in request.parts]
