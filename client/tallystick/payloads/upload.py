@@ -26,7 +26,8 @@ from tallystick.v1 import payload_pb2
 BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCHES_AT_ONCE: Final = 4
 
-_REQUEST_BYTES: Final = 1024 * 1024
+_REQUEST_BYTES: Final = 512 * 1024
+"""Less than nodes take: all requests that are under way share one link, and each has 3 s."""
 _REQUEST_CHUNKS: Final = 64
 
 
