@@ -59,7 +59,7 @@ STEP_MAX: Final = 2**63 - 1
 """The step of a checkpoint."""
 
 STEP_RESULT_BYTES: Final = 512 * 1024
-"""What a step returned, as JSON text; likewise the note of a turn. The client keeps larger results (64 MiB) as payloads."""
+"""What a step returned, as JSON text; likewise the note of a turn. Clients keep larger ones (64 MiB) as payloads."""
 
 STEP_ERROR_BYTES: Final = 16 * 1024
 """Why a step failed: the error's message, in UTF-8."""
