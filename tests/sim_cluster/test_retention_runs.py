@@ -14,6 +14,7 @@ from tallystick import (
     Client,
     Compacted,
     NoLeader,
+    Overloaded,
     RetainedLog,
     RetentionHold,
     RetentionPlan,
@@ -30,7 +31,7 @@ from tallystick_node.cli.status import _alarm
 from tallystick_node.config.values import ArchiveSetting
 from tallystick_node.core.commands import Target
 from tallystick_node.retention.archives.port import ArchiveFailed
-from tallystick_node.retention.keeper import RetentionKeeper
+from tallystick_node.retention.keeper import RUNS_ASKED, RetentionKeeper
 
 FIVE = RetentionPolicy(max_mutations=5, archive="cold")
 BARE = RetentionPolicy(max_mutations=5)
@@ -255,7 +256,7 @@ def test_an_agent_that_is_made_anew_meanwhile_is_left_alone(tmp_path: Path) -> N
     simulated(scenario, tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_between_the_archive_and_the_removal_nothing_is_lost(tmp_path: Path, seed: int) -> None:
     async def scenario(cluster: SimCluster, client: Client) -> None:
         await grown(client, 30)
@@ -353,6 +354,28 @@ def test_a_slow_archive_stalls_nobody_and_is_waited_for(tmp_path: Path) -> None:
         assert "has not answered" in done.failure and done.mutations == 0
         (done,) = await ran(client)
         assert done.failure and len(stuck.puts) == 1  # it is not asked twice
+
+    simulated(scenario, tmp_path)
+
+
+def test_runs_that_nobody_waits_for_go_on_and_are_bounded(tmp_path: Path) -> None:
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        name = "a" * (RUNS_ASKED + 2)
+        await grown(client, 20, name)
+        await client.retention.set(FIVE)
+        keeper = keeper_of(cluster, "a")
+        for number in range(2 * RUNS_ASKED):  # they end at once: nothing is due for these
+            await keeper.run_now("demo", f"b{number}", 0.0)
+            await cluster.sleep(0.1)
+        keeper._archiving._archives = {"cold": Slow(30.0)}
+        for length in range(RUNS_ASKED):
+            assert (await keeper.run_now("demo", name[:length], 0.0)).more
+        with pytest.raises(Overloaded):
+            await keeper.run_now("demo", name, 0.0)
+        await cluster.sleep(60)
+        assert len(await kept(client, name)) == 5  # the first one did it, though nobody came back
+        (done,) = (await keeper.run_now("demo", "", 1.0)).logs
+        assert done.mutations == 15
 
     simulated(scenario, tmp_path)
 

@@ -182,12 +182,7 @@ class RetentionKeeper:
         """
         self._term()
         key = (namespace, prefix)
-        if key not in self._asked:
-            if len(self._asked) >= RUNS_ASKED:
-                raise Overloaded("too many runs of retention were asked for")
-            told: list[LogRetained] = []
-            self._asked[key] = _Asked(asyncio.create_task(self._tell(namespace, prefix, told)), told)
-        asked = self._asked[key]
+        asked = self._asked.get(key) or self._begin(key)
         await asyncio.wait((asked.task,), timeout=timeout_s)
         logs = asked.told[:]
         asked.told.clear()
@@ -197,6 +192,18 @@ class RetentionKeeper:
             del self._asked[key]
         await asked.task
         return Ran(logs)
+
+    def _begin(self, key: tuple[str, str]) -> _Asked:
+        """Begins a run that was asked for. One that has ended is kept for who asked, while there is room."""
+        if len(self._asked) >= RUNS_ASKED:
+            self._asked = {key: asked for key, asked in self._asked.items() if not asked.task.done()}
+        if len(self._asked) >= RUNS_ASKED:
+            raise Overloaded("too many runs of retention were asked for")
+        told: list[LogRetained] = []
+        task = asyncio.create_task(self._tell(*key, told))
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # perhaps nobody comes back
+        self._asked[key] = asked = _Asked(task, told)
+        return asked
 
     async def _tell(self, namespace: str, prefix: str, told: list[LogRetained]) -> None:
         async with aclosing(self._each(namespace, prefix, self._looks.policy(namespace))) as each:
