@@ -40,8 +40,8 @@ def forgets(_tables: SqlPayloadTables, _namespace: str, _agent: str) -> Mapping[
     ("owner", "name", "fault", "found"),
     [
         (core, "check", does_nothing, "has gone references"),
-        (core, "refer", does_nothing, "and has"),
-        (SqlPayloadTables, "remove_references_of_agent", forgets, "named nowhere"),
+        pytest.param(core, "refer", does_nothing, "and has", marks=pytest.mark.long),
+        pytest.param(SqlPayloadTables, "remove_references_of_agent", forgets, "named nowhere", marks=pytest.mark.long),
         (PayloadKeeper, "look", looks_away, "go not"),
     ],
 )

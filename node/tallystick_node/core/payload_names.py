@@ -17,6 +17,9 @@ from tallystick_node.core.values import JsonValue, load_json
 PAYLOAD_MEMBER: Final = "$payload"
 """The member that makes an object the name of a payload."""
 
+_WORD: Final = PAYLOAD_MEMBER.encode()
+_ESCAPE: Final = b"\\u00"
+"""How a letter of the word may be written instead."""
 _ID: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -24,7 +27,7 @@ def payloads_named(*texts: bytes) -> tuple[bytes, ...]:
     """The ids of the payloads that these JSON texts name, sorted, each once."""
     found: set[bytes] = set()
     for text in texts:
-        if PAYLOAD_MEMBER.encode() in text or b"\\u" in text:  # a letter of the word may be written as an escape
+        if _WORD in text or _ESCAPE in text:
             found.update(_named(load_json(text)))
     return tuple(sorted(found))
 

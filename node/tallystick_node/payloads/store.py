@@ -2,13 +2,16 @@
 
 Rules of this file:
 - What does not depend on the tables is refused before anything is proposed.
-- A payload is read a chunk at a time, and between two of them others have a turn: it may be collected meanwhile.
+- A payload is read a chunk at a time, and between two of them others have a turn: it may be collected meanwhile. So
+  have they where many chunks are looked up.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 from tallystick.errors import Invalid
 from tallystick_node.access import Access, ReadFrom, page_items
@@ -21,6 +24,9 @@ from tallystick_node.storage.payload_reads import PayloadReads
 from tallystick_node.wire.commands import encode_command
 from tallystick_node.wire.fields import check_name
 from tallystick_node.wire.payload_commands import check_hashes
+
+LOOKED_UP_AT_ONCE: Final = 2000
+"""Chunks, before others have a turn."""
 
 
 class Part(NamedTuple):
@@ -52,7 +58,13 @@ class PayloadStore:
         check_name("namespace", namespace)
         check_hashes("hashes", hashes, limits.PAYLOAD_CHUNKS)
         await self._access.ready(read_from)
-        return self._access.looked_up(lambda: self._reads.missing(namespace, hashes))
+        wanted = list(dict.fromkeys(hashes))
+        missing: list[bytes] = []
+        for first in range(0, len(wanted), LOOKED_UP_AT_ONCE):
+            some = wanted[first : first + LOOKED_UP_AT_ONCE]
+            missing += self._access.looked_up(partial(self._reads.missing, namespace, some))
+            await asyncio.sleep(0)
+        return missing
 
     async def put_chunks(
         self, namespace: str, chunks: Sequence[bytes], *, actor: str, timeout_s: float
