@@ -49,6 +49,7 @@ from tallystick_node.core.commands import (
 from tallystick_node.core.machine import apply
 from tallystick_node.core.outcomes import Applied, StepStatus
 from tallystick_node.core.retention_records import CompactLog, PinCheckpoint, RetentionPolicy, SetRetention
+from tallystick_node.core.schema_records import RegisterSchema, SchemaOf, Subject
 from tallystick_node.core.values import load_json
 from tallystick_node.storage.database import Database, Entry
 from tallystick_node.storage.reads import AtSeq, AtTime, Head
@@ -109,9 +110,13 @@ class Thrower:
             (9, self._compact),
             (4, self._pin),
             (1, self._retain),
+            (1, self._register),
         ]
         (make,) = self.dice.choices([make for _, make in kinds], [weight for weight, _ in kinds])
-        return make()
+        made = make()
+        if isinstance(made, (Append, Transact)) and self.dice.random() < 0.95:
+            return replace(made, schemas=self.tables.schemas.position("demo"))
+        return made
 
     def _place(self) -> Target:
         living = sorted(self.tables.logs)
@@ -138,7 +143,11 @@ class Thrower:
     def _append(self) -> Command:
         place = self._place()
         mutations = append(*[[set_op(f"/{self.dice.randrange(5)}", "1")]] * self.dice.randint(1, 3)).mutations
-        return self._asked(Append(self._time_ms(), place, mutations, epoch=self._epoch(place)))
+        version = self.dice.choice([0, 0, self.dice.randrange(3)])
+        mutations = tuple(mutation._replace(schema_version=version) for mutation in mutations)
+        asked = self._asked(Append(self._time_ms(), place, mutations, epoch=self._epoch(place)))
+        assert isinstance(asked, Append)
+        return replace(asked, mutations=mutations)
 
     def _checkpoint(self) -> Command:
         place = self._place()
@@ -240,6 +249,12 @@ class Thrower:
     def _retain(self) -> Command:
         policy = RetentionPolicy(max_mutations=self.dice.randrange(2), archive=self.dice.choice(["", "cold"]))
         return _decoded(encode_command(SetRetention(self._time_ms(), "demo", policy, "me")))
+
+    def _register(self) -> Command:
+        subject = Subject(SchemaOf.STATE, self.dice.choice(["", "", "ab"]))
+        version = self.tables.schemas.newest_version("demo", subject) + 1
+        document = b'{"title":"%d"}' % self.dice.randrange(3)
+        return _decoded(encode_command(RegisterSchema(self._time_ms(), "demo", subject, version, document, actor="me")))
 
     def _context(self) -> Command:
         if self.dice.random() < 0.5:
@@ -371,6 +386,8 @@ def _reads_are_those_of(tables: MemoryTables, database: Database) -> None:
                     reads.read_state(place, AtSeq(seq))
                 continue
             found = reads.read_state(place, AtSeq(seq))
+            schema = tables.schemas.state_version(replace(log, seq=seq))
+            assert reads.registry.version_at(place, seq) == (schema.version if schema is not None else 0)
             assert load_json(found.state) == tables.replayed(mutations[:seq]).root
             assert found.hash == (mutations[seq - 1].hash if seq else b"")
             assert found.checkpoint == next((each for each in reversed(checkpoints) if each.seq <= seq), None)
@@ -401,7 +418,7 @@ def _with_the_agents_all_goes(database: Database) -> None:
     database.apply([(database.applied_index + 1, 1, ends, None)])
     assert database.reads.agent_count == 0
     counted = ["logs", "branches", "checkpoints", "snapshots", "keys", "steps", "turns"]
-    counted += ["anchors", "kept_states", "pins", "retention_events", "remains"]
+    counted += ["state_versions", "anchors", "kept_states", "pins", "retention_events", "remains"]
     rows = {table: database._sql.row(f"SELECT count(*) FROM {table}") for table in counted}  # noqa: S608
     assert rows == dict.fromkeys(counted, (0,))
     verify(database._sql)
@@ -414,5 +431,5 @@ def test_the_commands_are_of_some_use() -> None:
         commands, results, _ = thrown(random.Random(seed))
         decided.update(type(command) for command, result in zip(commands, results, strict=True) if result.events)
     own = {Append, Checkpoint, DeleteAgent, BeginStep, EndStep, BeginTurn, EndTurn, Transact, TakeTeamCheckpoint}
-    own |= {CompactLog, PinCheckpoint, SetRetention}
+    own |= {CompactLog, PinCheckpoint, SetRetention, RegisterSchema}
     assert own | {AcquireLease, ReleaseLease, ExpireLease, Fork, ForkTeam, DeleteBranch} <= decided

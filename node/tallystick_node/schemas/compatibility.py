@@ -40,7 +40,7 @@ def incompatibilities(old: JsonValue, new: JsonValue) -> list[Problem]:
         >>> [each.rule for each in incompatibilities({"type": "object"}, {"type": "object", "required": ["a"]})]
         ['required']
     """
-    return _Proof(Side(old), Side(new)).follows([old], new, "")[:PROBLEMS]
+    return list(dict.fromkeys(_Proof(Side(old), Side(new)).follows([old], new, "")))[:PROBLEMS]
 
 
 class _Proof:
@@ -50,6 +50,7 @@ class _Proof:
         self._old = old
         self._new = new
         self._shown: dict[tuple[bytes, ...], None] = {}
+        self._not_shown: dict[tuple[bytes, ...], list[Problem]] = {}
         self._steps = 0
         self._shares_definitions = old.shares_definitions(new)
 
@@ -70,11 +71,15 @@ class _Proof:
         pair = (canonical_json(new), *sorted(canonical_json(each) for each in known.schemas))
         if pair in self._shown:
             return []
+        if pair in self._not_shown:  # at worst a no too many
+            return self._not_shown[pair]
         before = len(self._shown)
         self._shown[pair] = None
         problems = self._proven(known, new, path)
         while problems and len(self._shown) > before:  # what was shown meanwhile may rest on this
             self._shown.popitem()
+        if problems:
+            self._not_shown[pair] = problems[:PROBLEMS]
         return problems
 
     def _proven(self, known: Known, new: JsonValue, path: str) -> list[Problem]:
@@ -84,13 +89,18 @@ class _Proof:
         if self._new.is_judged_whole(new):
             return [Problem(path, "unevaluated", "what is left unevaluated can only be compared word by word")]
         problems: list[Problem] = []
-        for each in self._new.parts(new):
-            problems += self._all_keywords(known, each, path)
-        if problems:
-            cases = known.cases()
-            if cases and not any(self.follows(case, new, path) for case in cases):
-                return []
-        return problems
+        for place, part in self._new.placed_parts(new, path):
+            problems += self._all_keywords(known, part, place)
+        return self._case_by_case(known, new, path, problems) if problems else []
+
+    def _case_by_case(self, known: Known, new: JsonValue, path: str, problems: list[Problem]) -> list[Problem]:
+        """What is missing in the first case in which something is; `problems`: without telling cases apart."""
+        cases = known.cases()
+        for case in cases:
+            missing = self.follows(case, new, path)
+            if missing:
+                return missing
+        return [] if cases else problems
 
     def _each_listed(self, known: Known, listed: Sequence[JsonValue], new: JsonValue, path: str) -> list[Problem]:
         allows = self._new.validator(new).is_valid

@@ -77,6 +77,11 @@ def definitions_of(root: JsonObject) -> JsonObject:
     return found if isinstance(found, dict) else {}
 
 
+def place(reference: str) -> str:
+    """Where that is, as a JSON Pointer."""
+    return unquote(reference[1:])
+
+
 def escaped(token: str) -> str:
     """A token of a JSON Pointer."""
     return token.replace("~", "~0").replace("/", "~1")
@@ -172,7 +177,7 @@ def _count(root: JsonObject, path: str, schema: JsonValue, counted: dict[int, in
     count = 1 + sum(_count(root, at, each, counted, open_) for at, each in in_place(path, schema))
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        count += _count(root, f"{path}/$ref", target(root, reference), counted, open_)
+        count += _count(root, place(reference), target(root, reference), counted, open_)
     open_.remove(id(schema))
     if count > APPLIED_AT_ONCE:
         raise _invalid(path, f"more than {APPLIED_AT_ONCE} subschemas apply to one value")

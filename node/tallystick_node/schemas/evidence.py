@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tallystick_node.core.values import JsonObject, JsonValue, canonical_json
-from tallystick_node.schemas.documents import target
+from tallystick_node.schemas.documents import place, target
 from tallystick_node.schemas.validators import compile_document
 
 if TYPE_CHECKING:
@@ -45,14 +45,18 @@ class Side:
 
     def parts(self, schema: JsonValue) -> Iterator[JsonValue]:
         """The schemas that all hold where this one does: its own keywords, what it refers to, each of `allOf`."""
-        yield schema
+        return (part for _, part in self.placed_parts(schema, ""))
+
+    def placed_parts(self, schema: JsonValue, path: str) -> Iterator[tuple[str, JsonValue]]:
+        """The same, each with where it stands in the document; `path`: of the schema."""
+        yield path, schema
         if not isinstance(schema, dict):
             return
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            yield from self.parts(target(self._root, reference))
-        for each in _list(schema, "allOf"):
-            yield from self.parts(each)
+            yield from self.placed_parts(target(self._root, reference), place(reference))
+        for at, each in enumerate(_list(schema, "allOf")):
+            yield from self.placed_parts(each, f"{path}/allOf/{at}")
 
     def validator(self, schema: JsonValue) -> Draft202012Validator:
         """Of one schema of this document."""
