@@ -313,6 +313,8 @@ class AppendStream:
 
     def _reject(self, item: _Item, error: TallystickError) -> None:
         self._calls.observing.lost(self._ref.agent, self._ref.branch or MAIN)
+        self._calls.versions.doubt((self._ref.agent, self._ref.branch or MAIN))
+        self._is_ready = False
         if isinstance(error, StaleOwner):
             self._fence.refused(item.request.epoch)
         item.future.set_exception(error)

@@ -25,7 +25,7 @@ from tallystick._methods import (
 from tallystick._reading import ReadableLog
 from tallystick._stream import DEFAULT_WINDOW, AppendStream
 from tallystick._values import MAIN, Appended, Checkpoint, Consistency, Mutation, Operation, Revision
-from tallystick.errors import StaleOwner
+from tallystick.errors import Refused, StaleOwner
 from tallystick.leases.fence import Fence
 from tallystick.leases.lease import DEFAULT_TTL_S, DEFAULT_WAIT_S, Lease
 from tallystick.schemas.bringing import Bringer
@@ -141,7 +141,11 @@ class WritableLog(ReadableLog):
         )
         observing = self._calls.observing
         news = observing.carry(*log, request.mutations)
-        answer = await self._write(append_method, request, timeout_s)
+        try:
+            answer = await self._write(append_method, request, timeout_s)
+        except Refused:
+            versions.doubt(log)
+            raise
         if not answer.replayed:
             observing.acknowledged(*log, news)
         observing.wrote(*log, answer.first_seq, answer.last_seq, answer.hash)

@@ -26,6 +26,8 @@ def test_an_old_state_comes_up_when_it_is_read_and_is_stored_before_it_is_writte
             assert (await agent.read()).state == {"tasks": ["look", "leap"]}
             seen = await agent.rehydrate()
 
+            with pytest.raises(Invalid):  # the state is brought up all the same, and where the program saw it stays
+                await agent.append(ops.set("/tasks/t2", 3), expected_seq=seen.seq)
             done = await agent.append(ops.set("/tasks/t2", "rest"), expected_seq=seen.seq)
             assert done.seq == 3
             stored = await plain.agent("planner-1").read()
@@ -120,6 +122,21 @@ def test_what_was_decided_under_a_key_is_answered_though_the_state_is_newer_by_n
             assert await write() == [False, False, False]
             await client.agent("planner-1").migrate()
             assert await write() == [True, True, True]
+
+    run(scenario)
+
+
+def test_another_agent_of_the_same_name_is_looked_at_anew() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as plain, cluster.connect(schemas=[BY_NUMBER]) as client:
+            await begin(plain, "planner-1")
+            await client.agent("planner-1").append(ops.set("/n", 1))
+            await plain.agent("planner-1").delete()
+            await plain.agent("planner-1").append(ops.replace({"tasks": ["anew"]}), schema_version=1)
+            with pytest.raises(Invalid):  # the nodes saw to it: a list is none of version 2
+                await client.agent("planner-1").append(ops.set("/n", 2))
+            await client.agent("planner-1").append(ops.set("/n", 2))
+            assert (await plain.agent("planner-1").read()).state == {"tasks": {"t0": "anew"}, "n": 2}
 
     run(scenario)
 

@@ -143,9 +143,10 @@ def test_a_snapshot_is_brought_up_and_remembered_as_given() -> None:
     log, old = ("planner-1", "main"), Snapshot(state={"was": []}, seq=3, revision=Revision(1, 1), state_version=1)
     given = versions.upcast(log, old)
     assert (given.state, given.state_version, given.given_version) == ({"was": [1]}, 1, 2)
-    assert versions.was_given(log, 3)
+    versions.saw_brought(log, 4)
+    assert [versions.expected(log, seq) for seq in (2, 3, 4, None)] == [2, 4, 4, None]
     versions.gave_as_stored(log)
-    assert not versions.was_given(log, 3)
+    assert versions.expected(log, 3) == 3
     newer = Snapshot(state={"other": 1}, seq=3, revision=Revision(1, 1), state_version=3)
     assert versions.upcast(log, newer) is newer
     assert versions.upcast(("ann", "main"), old) is old

@@ -53,40 +53,28 @@ class Bringer:
         """Makes the state one that this program may write; the `expected_seq` that its write is to carry.
 
         If the log moved by that, a write that expects what upcasters gave its program expects the new end; any other
-        is refused, for it was thought out on a state of another shape.
+        will be refused, for it was thought out on a state of another shape.
 
         Args:
             may_be_decided: the write carries a key of its caller, and may have been decided before, on an older state:
                 then it is for the nodes to refuse it.
 
         Raises:
-            Conflict: `STATE_VERSION`, it has a newer version; `SEQ_CONFLICT`, others append, or see above.
+            Conflict: `STATE_VERSION`, it has a newer version; `SEQ_CONFLICT`, others keep appending.
             NotFound: `SCHEMA_NOT_FOUND`, the version that this program works with is not registered.
             Invalid: an upcaster is missing; `SCHEMA_VIOLATION`, what upcasters made of the state is not valid.
         """
         versions = self._calls.versions
-        if versions.is_current(self._log):
-            return expected_seq
-        await self.check_registered(chain, timeout_s)
-        stored = await self._stored_version(timeout_s)
-        if stored is None:  # the state begins with this write
-            return expected_seq
-        if stored > chain.version and not may_be_decided:
-            raise newer(chain, stored)
-        if stored == chain.version:
-            versions.saw_current(self._log, stored)
-        if chain.is_unchanged(stored):
-            return expected_seq
-        brought = await self.bring(chain, chain.version, timeout_s, only_at=expected_seq)
-        if expected_seq is None or brought is None or not brought.is_appended:
-            return expected_seq
-        if not versions.was_given(self._log, expected_seq):
-            raise Conflict(
-                f"the state was brought to version {chain.version}; the log ends at {brought.seq} now",
-                reason=Reason.SEQ_CONFLICT,
-                metadata={"head_seq": str(brought.seq)},
-            )
-        return brought.seq
+        if not versions.is_current(self._log):
+            await self.check_registered(chain, timeout_s)
+            stored = await self._stored_version(timeout_s)
+            if stored is not None and stored > chain.version and not may_be_decided:
+                raise newer(chain, stored)
+            if stored == chain.version:
+                versions.saw_current(self._log, stored)
+            elif stored is not None and not chain.is_unchanged(stored):
+                await self.bring(chain, chain.version, timeout_s, only_at=expected_seq)
+        return versions.expected(self._log, expected_seq)
 
     async def bring(
         self, chain: Chain, to_version: int, timeout_s: float | None, *, only_at: int | None = None
@@ -120,6 +108,7 @@ class Bringer:
                 continue
             if to_version == chain.version:
                 self._calls.versions.saw_current(self._log, to_version)
+                self._calls.versions.saw_brought(self._log, seq)
             return Brought(head.state_version, to_version, head.seq, seq)
         raise Conflict(f"the log moved {ATTEMPTS} times meanwhile: is another writing it?")
 
@@ -148,6 +137,7 @@ class Bringer:
         )
         answer = await self._calls.write(append_method, request, key=request.idempotency_key, timeout_s=timeout_s)
         self._calls.session.saw(answer.revision)
+        self._calls.observing.wrote(*self._log, answer.first_seq, answer.last_seq, answer.hash)
         return answer.last_seq
 
     async def check_registered(self, chain: Chain, timeout_s: float | None) -> None:

@@ -32,6 +32,7 @@ class Versions:
         self.known = known
         self._current: dict[LogName, int] = {}
         self._given: dict[LogName, int] = {}
+        self._brought: dict[LogName, int] = {}
         self._registered: set[Subject] = set()
         self._registrations: dict[Subject, tuple[int, Sequence[int]]] = {}
 
@@ -42,6 +43,20 @@ class Versions:
     def saw_current(self, log: LogName, version: int) -> None:
         """It has this version, that of this program, and will not have an older one."""
         _remember(self._current, log, version)
+
+    def doubt(self, log: LogName) -> None:
+        """A write was refused: what was seen is looked at again, for the log may be another agent's of that name."""
+        self._current.pop(log, None)
+
+    def saw_brought(self, log: LogName, seq: int) -> None:
+        """The state was brought up by the mutation at this seq."""
+        _remember(self._brought, log, seq)
+
+    def expected(self, log: LogName, seq: int | None) -> int | None:
+        """Where the log has to end for who expects this: behind what brought up the state that upcasters gave there."""
+        brought = self._brought.get(log)
+        was_given = seq is not None and self._given.get(log) == seq
+        return brought if was_given and brought == (seq or 0) + 1 else seq
 
     def is_registered(self, chain: Chain) -> bool:
         """Whether the version that this program works with was seen to be registered; it stays so."""
@@ -62,13 +77,9 @@ class Versions:
 
     def forget(self, agent: str) -> None:
         """The agent was deleted: one of that name begins anew."""
-        for log in [log for log in (*self._current, *self._given) if log[0] == agent]:
-            self._current.pop(log, None)
-            self._given.pop(log, None)
-
-    def was_given(self, log: LogName, seq: int) -> bool:
-        """Whether what the program last saw of that log was brought up by upcasters, at this seq."""
-        return self._given.get(log) == seq
+        for seen in (self._current, self._given, self._brought):
+            for log in [log for log in seen if log[0] == agent]:
+                del seen[log]
 
     def gave_as_stored(self, log: LogName) -> None:
         """The program sees the state as it is stored."""

@@ -15,7 +15,7 @@ from tallystick._calls import Calls
 from tallystick._json import JSONLike
 from tallystick._methods import transact_method
 from tallystick._values import MAIN, Mutation, Operation
-from tallystick.errors import Invalid
+from tallystick.errors import Invalid, Refused
 from tallystick.schemas.bringing import Bringer
 from tallystick.teams.values import Transacted, transacted
 from tallystick.v1 import common_pb2, team_pb2
@@ -182,7 +182,12 @@ class TeamTransaction:
         request.parts.extend(part.message() for part in in_order)
         key, observing = request.idempotency_key, self._calls.observing
         news = [(*_log(each), observing.carry(*_log(each), each.mutations)) for each in request.parts]
-        answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)
+        try:
+            answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)
+        except Refused:
+            for each in request.parts:
+                self._calls.versions.doubt(_log(each))
+            raise
         for agent, branch, carried in news if not answer.replayed else ():
             observing.acknowledged(agent, branch, carried)
         for each, done in zip(request.parts, answer.parts, strict=False):
