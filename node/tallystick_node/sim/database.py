@@ -48,6 +48,9 @@ class SimDatabase(Database):
     def kill(self, rng: random.Random | None) -> None:
         """Ends it as a killed process does; with `rng`, as a power cut does."""
         wal_path = _wal_path(self.path)
+        if not self.path.exists():  # it was found damaged and set aside, and nothing has taken its place yet
+            self.close()
+            return
         home = self.path.read_bytes()
         wal = wal_path.read_bytes() if wal_path.exists() else b""
         found = _read_wal(wal_path)

@@ -10,6 +10,7 @@ from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.judge import PromiseBroken, recover
 from tallystick_node.sim.nemesis import Nemesis, Step, run_script
 from tallystick_node.sim.payloads import GRACE_S
+from tallystick_node.sim.retention import EVERY_S
 from tallystick_node.sim.workload import Workload
 
 SECONDS: float = 20.0
@@ -77,7 +78,12 @@ def run_seed(plan: Plan, script: Sequence[Step] | None = None) -> Passed | Faile
     steps = plan.script() if script is None else list(script)
     seed = plan.seed
     with plan.make_cluster(
-        plan.nodes, seed=seed, small_journals=seed % 4 != 0, contexts=plan.has_contexts, payload_grace_s=GRACE_S
+        plan.nodes,
+        seed=seed,
+        small_journals=seed % 4 != 0,
+        contexts=plan.has_contexts,
+        payload_grace_s=GRACE_S,
+        retention_every_s=EVERY_S,
     ) as cluster:
         try:
             records = cluster.run(lambda cluster: _life(cluster, plan.seconds, steps))

@@ -1,6 +1,6 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
 that come and go; holders of leases; agents that are forked; agents that pay each other; payloads that
-are named; and agents whose states and events have schemas.
+are named; agents whose states and events have schemas; and agents whose past goes.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -24,7 +24,7 @@ from tallystick._values import Appended
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import branches, contexts, editing, leases, payloads, schemas, teams
+from tallystick_node.sim import branches, contexts, editing, leases, payloads, retention, schemas, teams
 from tallystick_node.sim.branches import BranchRecords, Forker
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
@@ -32,6 +32,7 @@ from tallystick_node.sim.editing import Editor, EditRecords, Edits
 from tallystick_node.sim.keeping import Keeper
 from tallystick_node.sim.leases import Holder, LeaseRecords
 from tallystick_node.sim.payloads import PayloadRecords, Putter
+from tallystick_node.sim.retention import RetentionRecords, Shedder
 from tallystick_node.sim.roaming import Roamer
 from tallystick_node.sim.schemas import Limited, SchemaRecords
 from tallystick_node.sim.steps import STEPPERS, Stepper, StepRecords
@@ -75,6 +76,7 @@ class Records:
         teams: of agents that pay each other.
         payloads: of agents that name payloads.
         schemas: of agents whose states and events have schemas.
+        retention: of agents whose past goes.
         edits: of those that are edited, by guid.
         branches: of agents that are forked.
     """
@@ -89,6 +91,7 @@ class Records:
     teams: TeamRecords = field(default_factory=TeamRecords)
     payloads: PayloadRecords = field(default_factory=PayloadRecords)
     schemas: SchemaRecords = field(default_factory=SchemaRecords)
+    retention: RetentionRecords = field(default_factory=RetentionRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
     branches: BranchRecords = field(default_factory=BranchRecords)
 
@@ -134,6 +137,9 @@ class Workload:
             for number in range(schemas.WRITERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._limit(f"limited-{number}", rng))
+            for number in range(retention.SHEDDERS):
+                rng = random.Random(self._cluster.rng.random())
+                workers.create_task(self._shed(f"shedder-{number}", rng))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
@@ -185,6 +191,10 @@ class Workload:
     async def _limit(self, name: str, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
             await Limited(self._cluster, self.records.schemas, client, rng).run(self._ends_s)
+
+    async def _shed(self, name: str, rng: random.Random) -> None:
+        async with self._cluster.connect(retention.NAMESPACE, timeout_s=CALL_S, actor=name) as client:
+            await Shedder(self._cluster, self.records.retention, client, name, rng).run(self._ends_s)
 
     async def _share(self, name: str, guid: bytes, rng: random.Random) -> None:
         async with self._cluster.connect(NAMESPACE, timeout_s=CALL_S, actor=name) as client:
