@@ -212,7 +212,10 @@ async def _all_gone(cluster: SimCluster, client: Client, counted: Counter[bytes]
         cluster.jump_clock(node, LATER_S)
     while True:
         listed, stored_bytes = await calls.list_all(Consistency.LINEARIZABLE)
-        described = [await calls.describe(each.id, Consistency.LINEARIZABLE) for each in listed]
+        try:
+            described = [await calls.describe(each.id, Consistency.LINEARIZABLE) for each in listed]
+        except NotFound:  # it went since it was listed
+            continue
         chunks = {ref for each in described for ref in chunks_of(each.manifest)}
         wanted_bytes = sum(ref.size_bytes + limits.PAYLOAD_OVERHEAD_BYTES for ref in chunks)
         wanted_bytes += sum(CHUNK_ENTRY_BYTES * each.chunks + limits.PAYLOAD_OVERHEAD_BYTES for each in listed)

@@ -26,7 +26,7 @@ AGENTS: Final = 2
 BRANCHES: Final = ("main", "main", "main", "one", "two")
 EVERY_S: Final = 1.0
 """How often the leader looks what may go, in these seeds."""
-PAUSE_S: Final = 0.2
+PAUSE_S: Final = 0.15
 """Between two things that a program does, on average."""
 _STEPS: Final = 6
 _TTL_S: Final = 5.0
@@ -77,14 +77,14 @@ class Shedder:
         acts = (
             (self._append, 10),
             (self._again, 4),
-            (self._checkpoint, 4),
+            (self._checkpoint, 5),
             (self._look_back, 5),
             (self._fork, 2),
             (self._drop, 1),
             (self._step, 3),
             (self._turn, 2),
             (self._own, 2),
-            (self._retain, 2),
+            (self._retain, 1),
         )
         with suppress(TallystickError):
             await self._retain()
@@ -123,7 +123,7 @@ class Shedder:
     async def _checkpoint(self) -> None:
         agent, name = self._agent(), f"c-{self._element()}"
         await agent.checkpoint(name)
-        if self._rng.random() < 0.4:
+        if self._rng.random() < 0.6:
             await agent.pin(name)
         elif self._rng.random() < 0.2:
             pinned = [taken.name async for taken in agent.checkpoints() if taken.is_pinned]
@@ -197,7 +197,7 @@ class Shedder:
                         self._wrong(agent, f"who holds its lease lacks what came after {taken.seq}: {seqs}")
 
     async def _retain(self) -> None:
-        await self._client.retention.set(RetentionPolicy(max_mutations=self._rng.choice((1, 3, 10))))
+        await self._client.retention.set(RetentionPolicy(max_mutations=self._rng.choice((1, 2, 8))))
 
     def _wrong(self, agent: Agent, what: str) -> None:
         self._records.wrong.append(f"{agent.name}, branch {agent.branch}: {what}")
