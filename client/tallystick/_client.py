@@ -460,6 +460,7 @@ class Client:
 
         Raises:
             NotFound: there is no such agent, or no such mutation.
+            Compacted: retention has removed it.
         """
         points = [LogPoint.parse(each) if isinstance(each, str) else each for each in (a, b)]
         return await compare(

@@ -462,6 +462,7 @@ class SyncClient:
 
         Raises:
             NotFound: there is no such agent, or no such mutation.
+            Compacted: retention has removed it.
         """
         return self._portal.run(self._inner.compare(a, b, consistency=consistency, timeout_s=timeout_s))
 

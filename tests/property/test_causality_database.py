@@ -6,15 +6,16 @@ known there. That is the transitive closure that vector clocks stand for, writte
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import pytest
 
+from tallystick.errors import Compacted
 from tallystick.v1 import common_pb2, state_pb2
 from tallystick_node.core.commands import (
     MAIN,
@@ -30,7 +31,8 @@ from tallystick_node.core.commands import (
 from tallystick_node.core.limits import COMPARED_OBSERVATIONS
 from tallystick_node.core.machine import apply
 from tallystick_node.core.outcomes import AgentDeleted, Applied, BranchDeleted, BranchForked, Event, MutationDecided
-from tallystick_node.storage.causality_reads import CausalityReads, Found, Point
+from tallystick_node.core.retention_records import CompactLog, LogCompacted
+from tallystick_node.storage.causality_reads import Asked, CausalityReads, Found
 from tallystick_node.storage.database import Database
 from tallystick_node.wire.commands import decode_commands, encode_command
 from tallystick_node.wire.mutations import admit_mutations
@@ -39,7 +41,7 @@ from tests.unit.database_support import START_MS, apply_each, rows_digest, targe
 
 AGENTS = ("a", "b", "c")
 PLACES = (*(target(agent) for agent in AGENTS), target("a", "side"), target("a", "twig"), target("b", "side"))
-SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COMMANDS = 35
 
 
 class Read(NamedTuple):
@@ -57,29 +59,45 @@ class Written(NamedTuple):
     reads: tuple[Read, ...]
 
 
-READ = st.builds(
-    Read,
-    st.sampled_from(PLACES),
-    st.sampled_from([0.3, 0.7, 1.0, 1.0, 1.0, 1.5]),
-    st.sampled_from(["right", "right", "none", "wrong"]),
-)
-WRITTEN = st.builds(
-    Written,
-    st.sampled_from(PLACES),
-    st.lists(READ, max_size=3, unique_by=lambda read: read.place).map(tuple),
-)
-FORK = st.builds(
-    Fork,
-    st.just(START_MS),
-    st.sampled_from(PLACES),
-    st.sampled_from(["side", "twig"]),
-    st.sampled_from([None, None, 0, 1, 2]),
-)
-DELETIONS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(DeleteAgent, st.just(START_MS), st.builds(target, st.sampled_from(AGENTS))),
-    st.builds(DeleteBranch, st.just(START_MS), st.sampled_from(PLACES[3:])),
-)
-WRITES = st.lists(WRITTEN, min_size=1, max_size=3, unique_by=lambda written: written.place)
+class History:
+    """Commands as dice fall."""
+
+    def __init__(self, seed: int, *, with_ends: bool) -> None:
+        self._dice = random.Random(seed)
+        self._with_ends = with_ends
+
+    def draw(self, number: int, model: Model) -> Command | None:
+        """The next command; None: what was drawn cannot be sent."""
+        kind = self._dice.random()
+        place = self._dice.choice(PLACES)
+        if kind < 0.1:
+            return Fork(START_MS, place, self._dice.choice(("side", "twig")), self._dice.choice((None, None, 0, 1, 2)))
+        if self._with_ends and kind < 0.25:
+            return self._end(kind, place, model)
+        places = self._dice.sample(PLACES, self._dice.choice((1, 1, 1, 2, 3)))
+        written = [Written(each, self._reads()) for each in places if each.branch == MAIN or each in model.logs]
+        messages = [(each.place, model.message(each, 10 * number + at)) for at, each in enumerate(written)]
+        parts = tuple([Part(target, admit_mutations([message])) for target, message in messages])
+        if not parts:
+            return None
+        return Transact(START_MS, parts) if parts[1:] else Append(START_MS, *parts[0][:2])
+
+    def _end(self, kind: float, place: Target, model: Model) -> Command | None:
+        log = model.logs.get(place, [])
+        if kind < 0.12:
+            return DeleteAgent(START_MS, place._replace(branch=MAIN)) if log else None
+        if kind < 0.15:
+            return DeleteBranch(START_MS, place) if place.branch != MAIN else None
+        below = self._dice.randint(2, len(log)) if len(log) > 1 else 0
+        return CompactLog(START_MS, place, below, model.hashes[log[below - 2]]) if below else None
+
+    def _reads(self) -> tuple[Read, ...]:
+        places = self._dice.sample(PLACES, self._dice.choice((0, 0, 1, 1, 2, 3)))
+        return tuple([self._read(place) for place in places])
+
+    def _read(self, place: Target) -> Read:
+        part = self._dice.choice((0.3, 0.7, 1.0, 1.0, 1.0, 1.5))
+        return Read(place, part, self._dice.choice(("right", "right", "none", "wrong")))
 
 
 @dataclass
@@ -91,6 +109,7 @@ class Model:
         knew: what was known to who wrote a mutation, itself included.
         said: what it said that was read, where that can be.
         hashes: of each mutation.
+        gone: mutations that a compaction removed: reading one does not count from then on.
     """
 
     logs: dict[Target, list[int]] = field(default_factory=dict)
@@ -98,6 +117,8 @@ class Model:
     said: dict[int, set[int]] = field(default_factory=dict)
     hashes: dict[int, bytes] = field(default_factory=dict)
     reads: dict[bytes, tuple[Read, ...]] = field(default_factory=dict)
+    forks: dict[Target, int] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
     ended: bool = False
 
     def message(self, written: Written, number: int) -> state_pb2.Mutation:
@@ -129,12 +150,18 @@ class Model:
                 case BranchForked():
                     parent = self.logs[event.target._replace(branch=event.parent)]
                     self.logs[event.target] = parent[: event.seq]
+                    self.forks[event.target] = event.seq
+                case LogCompacted():
+                    self.ended = True
+                    own = self.logs[event.target][self.forks.get(event.target, 0) : event.seq]
+                    self.gone.update(own)
                 case AgentDeleted() | BranchDeleted():
                     self.ended = True
                     is_agent = event.target.branch == MAIN
                     gone = [each for each in self.logs if each.agent == event.target.agent] if is_agent else []
                     for each in gone or [event.target]:
                         del self.logs[each]
+                        self.forks.pop(each, None)
 
     def _written(self, event: MutationDecided, seqs: dict[Target, int]) -> None:
         log = self.logs.setdefault(event.target, [])
@@ -143,28 +170,14 @@ class Model:
         said = set()
         for read in self.reads[state_pb2.Mutation.FromString(event.raw).id]:
             seq, other = round(read.part * seqs.get(read.place, 0)), self.logs.get(read.place, [])
-            if 0 < seq <= len(other) and read.hash != "wrong":
+            if 0 < seq <= len(other) and read.hash != "wrong" and other[seq - 1] not in self.gone:
                 said.add(other[seq - 1])
                 knew |= self.knew[other[seq - 1]]
         log.append(event.position)
         self.knew[event.position], self.said[event.position] = frozenset(knew), said
 
 
-def commands_of(model: Model, drawn: Command | list[Written], number: int) -> list[Command]:
-    if not isinstance(drawn, list):
-        return [drawn]
-    parts = [
-        Part(each.place, admit_mutations([model.message(each, 10 * number + at)])) for at, each in enumerate(drawn)
-    ]
-    parts = [part for part in parts if part.target.branch == MAIN or part.target in model.logs]
-    if not parts:
-        return []
-    if len(parts) == 1:
-        return [Append(START_MS, parts[0].target, parts[0].mutations)]
-    return [Transact(START_MS, tuple(parts))]
-
-
-def found(reads: CausalityReads, a: Point, b: Point) -> Found:
+def found(reads: CausalityReads, a: Asked, b: Asked) -> Found:
     search = reads.search(a.place, b.place, COMPARED_OBSERVATIONS)
     while True:
         try:
@@ -177,11 +190,16 @@ def found(reads: CausalityReads, a: Point, b: Point) -> Found:
 
 def check_all(reads: CausalityReads, model: Model) -> None:
     """Each pair of mutations that are there."""
-    points = [reads.point(place, seq + 1) for place, log in model.logs.items() for seq in range(len(log))]
+    points = [each for place, log in model.logs.items() for seq in range(len(log)) for each in asked(reads, place, seq)]
     for a in points:
         for b in points:
             if a.place.position >= b.place.position:
                 assert (a.place == b.place) is (a.place.position == b.place.position)
+                continue
+            try:
+                reads.check_kept(b)
+            except Compacted:
+                assert model.ended
                 continue
             is_known = a.place.position in model.knew[b.place.position]
             answer = found(reads, a, b)
@@ -192,7 +210,15 @@ def check_all(reads: CausalityReads, model: Model) -> None:
                 check_path(model, a, b, answer)
 
 
-def check_path(model: Model, a: Point, b: Point, answer: Found) -> None:
+def asked(reads: CausalityReads, place: Target, seq: int) -> list[Asked]:
+    """The mutation, if it is still kept."""
+    try:
+        return [reads.point(place, seq + 1)]
+    except Compacted:
+        return []
+
+
+def check_path(model: Model, a: Asked, b: Asked, answer: Found) -> None:
     """Each edge was said by a mutation that the one before it knew, up to the one that was looked for."""
     at = b.place.position
     for edge in answer.path:
@@ -204,38 +230,45 @@ def check_path(model: Model, a: Point, b: Point, answer: Found) -> None:
     assert a.place.position in model.knew[at]
 
 
-@given(st.lists(st.one_of(WRITES, WRITES, WRITES, FORK), min_size=4, max_size=16))
-@SETTINGS
-def test_before_is_what_was_known(history: list[Command | list[Written]]) -> None:
-    check_history(history)
+@pytest.mark.parametrize("seed", range(5))
+def test_before_is_what_was_known(seed: int) -> None:
+    model = check_history(History(seed, with_ends=False))
+    assert not model.ended
 
 
-@given(st.lists(st.one_of(WRITES, WRITES, WRITES, FORK, DELETIONS), min_size=6, max_size=20))
-@SETTINGS
-def test_what_is_gone_leaves_gaps_and_no_wrong_answers(history: list[Command | list[Written]]) -> None:
-    check_history(history)
+@pytest.mark.parametrize("seed", (*range(8), 47, 50))
+def test_what_is_gone_leaves_gaps_and_no_wrong_answers(seed: int) -> None:
+    check_history(History(seed, with_ends=True))
 
 
-def check_history(history: Sequence[Command | list[Written]]) -> None:
+def check_history(history: History) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
         database, tables, model = Database.open(path), MemoryTables(), Model()
-        entries: list[Command] = []
-        for number, drawn in enumerate(history):
-            for sent in commands_of(model, drawn, number):
-                (command,) = decode_commands(encode_command(sent))
-                entries.append(command)
-                (applied,) = apply_each(database, command)
-                assert applied == apply(tables, command)
-                model.decided(applied.events)
+        commands: list[Command] = []
+        for number in range(COMMANDS):
+            drawn = history.draw(number, model)
+            if drawn is None:
+                continue
+            (command,) = decode_commands(encode_command(drawn))
+            commands.append(command)
+            (applied,) = apply_each(database, command)
+            assert applied == apply(tables, command)
+            model.decided(applied.events)
         check_all(database.reads.causality, model)
-        numbers = {log.number for log in tables.logs.values()}
-        kept = [each for each in tables.observations.rows if each.log in numbers]
-        newest = database._tables.observations.newest  # what core would see
-        assert all(newest(log, other) == tables.observations.newest(log, other) for log, other, *_ in kept)
+        check_rows(database, tables)
         database.close()
         Database.open(path).close()  # looks at all of it
-        check_batched(Path(folder) / "batched.db", path, entries)
+        check_batched(Path(folder) / "batched.db", path, commands)
+    return model
+
+
+def check_rows(database: Database, tables: MemoryTables) -> None:
+    """What core would see."""
+    numbers = {log.number for log in tables.logs.values()}
+    newest = database._tables.observations.newest
+    for log, other, *_ in [each for each in tables.observations.rows if each.log in numbers]:
+        assert newest(log, other) == tables.observations.newest(log, other)
 
 
 def check_batched(path: Path, each: Path, commands: list[Command]) -> None:

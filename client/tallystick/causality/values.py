@@ -175,8 +175,8 @@ class Comparison:
 
     Attributes:
         path: by what, from the later one back to the earlier; empty within one log, and if they are concurrent.
-        has_gaps: they are concurrent as far as is known, but logs that the later one knew are gone: there may have been
-            a path through these.
+        has_gaps: they are concurrent as far as is known, but something that the later one knew is gone, by a deletion
+            or by retention: there may have been a path through it.
     """
 
     relation: CausalRelation

@@ -198,7 +198,7 @@ class CompareResponse(_message.Message):
     HAS_GAPS_FIELD_NUMBER: _builtins.int
     relation: Global___CausalRelation.ValueType
     has_gaps: _builtins.bool
-    """concurrent, but logs that the later one knew are gone: there may have been a path"""
+    """concurrent, but something that the later one knew is gone: there may have been a path"""
     @_builtins.property
     def header(self) -> _common_pb2.ResponseHeader: ...
     @_builtins.property

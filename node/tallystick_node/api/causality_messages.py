@@ -8,7 +8,7 @@ from tallystick.v1 import causality_pb2, common_pb2, step_pb2
 from tallystick_node.api import messages
 from tallystick_node.causality.store import Changes, Compared
 from tallystick_node.core.commands import Target
-from tallystick_node.storage.causality_reads import Edge, Point
+from tallystick_node.storage.causality_reads import Asked, Edge
 
 StepRequest: TypeAlias = (
     step_pb2.BeginStepRequest | step_pb2.EndStepRequest | step_pb2.BeginTurnRequest | step_pb2.EndTurnRequest
@@ -42,13 +42,13 @@ def changed(changes: Changes, header: common_pb2.ResponseHeader) -> causality_pb
     return causality_pb2.ChangedResponse(header=header, logs=changes.logs, contexts=changes.contexts)
 
 
-def _point(point: Point) -> causality_pb2.CausalPoint:
+def _point(asked: Asked) -> causality_pb2.CausalPoint:
     return causality_pb2.CausalPoint(
-        agent=messages.agent_ref(point.target),
-        seq=point.mutation.seq,
-        hash=point.mutation.hash,
-        time_unix_ms=point.mutation.time_unix_ms,
-        revision=messages.revision(point.mutation.position),
+        agent=messages.agent_ref(asked.target),
+        seq=asked.point.seq,
+        hash=asked.point.hash,
+        time_unix_ms=asked.point.time_unix_ms,
+        revision=messages.revision(asked.point.position),
     )
 
 

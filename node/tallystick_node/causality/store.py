@@ -23,7 +23,7 @@ from tallystick_node.core import limits
 from tallystick_node.core.commands import Target
 from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.feed.feed import Feed
-from tallystick_node.storage.causality_reads import CausalityReads, Found, Point
+from tallystick_node.storage.causality_reads import Asked, CausalityReads, Found
 from tallystick_node.wire.fields import check_name, check_target
 from tallystick_node.wire.observations import admit_observed
 
@@ -55,8 +55,8 @@ class ContextsRead(Protocol):
 class Compared:
     """Two mutations, how the first stands to the second, and by what evidence."""
 
-    a: Point
-    b: Point
+    a: Asked
+    b: Asked
     relation: causality_pb2.CausalRelation.ValueType
     found: Found
 
@@ -83,6 +83,7 @@ class CausalityStore:
 
         Raises:
             NotFound: there is no such log, or no such mutation.
+            Compacted: one of them is not kept any more.
             Invalid: they are of two namespaces.
             Unavailable, Undecided: this node cannot answer with the consistency asked for.
         """
@@ -105,7 +106,8 @@ class CausalityStore:
             relation = causality_pb2.CAUSAL_RELATION_CONCURRENT
         return Compared(first, second, relation, found)
 
-    async def _search(self, earlier: Point, later: Point) -> Found:
+    async def _search(self, earlier: Asked, later: Asked) -> Found:
+        self._access.looked_up(lambda: self._reads.check_kept(later))
         search = self._reads.search(earlier.place, later.place, limits.COMPARED_OBSERVATIONS)
         with contextlib.closing(search):
             while True:

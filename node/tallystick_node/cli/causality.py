@@ -48,7 +48,7 @@ async def compare_points(connection: Connection, a: str, b: str) -> None:
     for each in found.path:
         click.echo(printable(f"  {each.at} had read {each.observed}"))
     if found.has_gaps:
-        click.echo("  but logs that the later one knew are gone: there may have been a path through these")
+        click.echo("  but something that the later one knew is gone: there may have been a path through it")
 
 
 @click.command()

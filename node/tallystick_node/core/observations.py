@@ -3,6 +3,7 @@
 Rules of this file:
 - Nobody is refused for what he says he read: what cannot be so counts for nothing. The agent may have been deleted
   between the reading and the writing, and that is no fault of who wrote.
+- What retention has removed before cannot be told from what never was, and counts for nothing either.
 - What counts was decided before the mutation that read it, so there is no circle.
 - A log's own past, also what it shares with its parent, is known without saying; so is what an earlier mutation of the
   log said already.

@@ -20,10 +20,10 @@ from typing import Final, NamedTuple
 from tallystick_node.core import rules
 from tallystick_node.core.commands import Target
 from tallystick_node.core.observation_records import Observation, Place
-from tallystick_node.core.outcomes import MutationDecided
+from tallystick_node.core.retention_records import Point
 from tallystick_node.core.tables import LogRecord
-from tallystick_node.storage.anchoring import oldest_seq
-from tallystick_node.storage.lineage import find_log_numbered, find_mutation_at, lineage, log_numbered
+from tallystick_node.storage.anchoring import is_lone, is_readable, oldest_seq, own_anchor, point_at
+from tallystick_node.storage.lineage import find_log_numbered, lineage, log_numbered
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.tables import SqlTables
 
@@ -32,11 +32,11 @@ LOOK_OBSERVATIONS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Asked:
     """A mutation, as it was asked for; `place`: where it stands by itself."""
 
     target: Target
-    mutation: MutationDecided
+    point: Point
     place: Place
 
 
@@ -57,7 +57,7 @@ class Found:
     Attributes:
         is_before: the earlier one happened before the later one.
         path: by what: from the later one back. What a branch shares with its parent needs none.
-        has_gaps: it is not found, but logs that the later one knew are gone, or were too many: it may have been.
+        has_gaps: it is not found, but something that the later one knew is gone, or it was too much: it may have been.
     """
 
     is_before: bool
@@ -88,22 +88,33 @@ class CausalityReads:
         """Where the mutation at a seq of a log stands; None: it is not kept."""
         return self._tables.branches.place(log, seq)
 
-    def point(self, target: Target, seq: int) -> Point:
+    def point(self, target: Target, seq: int) -> Asked:
         """The mutation at a seq of a log; 0: at its end.
 
         Raises:
             NotFound: there is no such log, or no such mutation.
-            Compacted: it is not kept.
+            Compacted: it is not kept any more.
         """
         log = rules.find_log(self._tables, target)
         if seq > log.seq or not log.seq:
             raise rules.seq_not_found(log.seq)
+        seq = seq or log.seq
         line = lineage(self._sql, log)
-        mutation = find_mutation_at(self._sql, line, seq or log.seq)
-        if mutation is None:
+        if not is_readable(self._sql, line, seq):
             raise rules.compacted(oldest_seq(self._sql, line))
-        owner = next(stretch.log for stretch in line if mutation.seq > stretch.log.fork_seq)
-        return Point(target, mutation, Place(owner.number, mutation.seq, mutation.position, mutation.hash))
+        point = point_at(self._sql, line, seq)
+        owner = next(stretch.log for stretch in line if seq > stretch.log.fork_seq)
+        return Asked(target, point, Place(owner.number, seq, point.position, point.hash))
+
+    def check_kept(self, asked: Asked) -> None:
+        """What who wrote a mutation knew is kept, as far as it ever was told.
+
+        Raises:
+            Compacted: the mutations before it went, and what they said with them.
+        """
+        line = lineage(self._sql, rules.find_log(self._tables, asked.target))
+        if is_lone(self._sql, line, asked.point.seq):
+            raise rules.compacted(oldest_seq(self._sql, line))
 
     def search(self, earlier: Place, later: Place, limit: int) -> Generator[None, None, Found]:
         """Looks whether `earlier` happened before `later`, which was decided after it; yields between two looks.
@@ -124,6 +135,7 @@ class CausalityReads:
             if log is None:
                 has_gaps = True
                 continue
+            has_gaps = has_gaps or self._is_cut(number, seq)
             for other, position, way in self._known(log, seq):
                 looked_at += 1
                 if looked_at % LOOK_OBSERVATIONS == 0:
@@ -146,6 +158,11 @@ class CausalityReads:
             if found is not None:
                 yield other, found.other_position, _Way(found.other_seq, log.number, found)
             other = observations.next_other(log.number, other)
+
+    def _is_cut(self, number: int, seq: int) -> bool:
+        """Whether something that the log said up to a seq may have gone with its oldest mutations."""
+        anchor = own_anchor(self._sql, number)
+        return anchor is not None and seq < anchor.point.seq
 
     def _path(self, reached: Mapping[int, _Way], number: int) -> tuple[Edge, ...]:
         edges: list[Edge] = []

@@ -15,6 +15,7 @@ from tallystick_node.core.retention_records import Anchor
 from tallystick_node.core.tables import LogRecord
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.events import MUTATION_SELECT, mutation_of
+from tallystick_node.storage.observation_rows import forget_observations
 from tallystick_node.storage.sql import Sql
 from tallystick_node.storage.sums import check_sum, event_sum, names_of, row_sum
 
@@ -53,6 +54,7 @@ def compact(sql: Sql, log: LogRecord, anchor: Anchor) -> list[str]:
     sql.execute(_NEEDLESS, (number, number, number))
     sql.execute("DELETE FROM events WHERE kind = 1 AND log = ? AND seq <= ?", (number, seq))
     sql.execute("DELETE FROM snapshots WHERE log = ? AND seq < ?", (number, seq))
+    forget_observations(sql, number, seq)
     sql.execute(_STATES, (number, seq, number, *log.target))
     _note(sql, log.target.namespace, anchor.point.position)
     return _remove_checkpoints(sql, number, seq)
