@@ -236,7 +236,7 @@ def test_before_is_what_was_known(seed: int) -> None:
     assert not model.ended
 
 
-@pytest.mark.parametrize("seed", (*range(8), 47, 50))
+@pytest.mark.parametrize("seed", [*range(8), 47, 50])
 def test_what_is_gone_leaves_gaps_and_no_wrong_answers(seed: int) -> None:
     check_history(History(seed, with_ends=True))
 
