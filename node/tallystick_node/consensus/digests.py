@@ -63,7 +63,8 @@ class DigestBallots:
 
     def forget(self, members: Members) -> None:
         """Who is no member any more is not odd."""
-        self.odd = {node_id: index for node_id, index in self.odd.items() if node_id in members.node_ids}
+        if self.odd:
+            self.odd = {node_id: index for node_id, index in self.odd.items() if node_id in members.node_ids}
 
     def _judge(self, index: int, members: Members) -> None:
         reports = self._ballots[index]

@@ -283,10 +283,10 @@ class Replica(Intake[Result]):
             self._digests.name_index(applied_index, self._clock())
         last, came = self._digests.take_repeated()
         report = self._digests.take_report(applied_index, members, self._clock())
+        to = came if report is None else frozenset(members.node_ids)
         told = report or last
-        if told is not None:
+        if told is not None and to:
             message = RaftMessage(term=self.kernel.term, state_digest=told)
-            to = came if report is None else frozenset(members.node_ids)
             self._held += [(node_id, message) for node_id in members.node_ids if node_id in to - {self.node_id}]
 
     def _take_committed(self) -> None:

@@ -190,10 +190,10 @@ class Held(engine.SyncObj):  # type: ignore[misc]
         """pysyncobj's turn. It sees no election deadline but a granted one: it looks at the clock again, and one that
         comes between two looks would begin an election that nobody was asked about. A grant counts now or never."""
         deadline_s = self._SyncObj__raftElectionDeadline
-        is_granted = self._may_lead and self._votes.granted_term == self.term + 1
+        is_granted = self._votes.granted_term == self.term + 1 and self._may_lead
         if deadline_s == ELECTION_GRANTED_S and not is_granted:  # it was for an older term, or as a voter
             deadline_s = self._clock() + self._SyncObj__generateRaftTimeout()
-        is_alone = self._may_lead and not self._SyncObj__otherNodes
+        is_alone = not self._SyncObj__otherNodes and self._may_lead
         if not is_alone and deadline_s != ELECTION_GRANTED_S:
             self._SyncObj__raftElectionDeadline = math.inf
         self.doTick(0.0)

@@ -110,7 +110,8 @@ class Kernel(Elections):
             self._SyncObj__setCurrentTerm(newer_term, None)
 
     def _handle(self, peer: Node, message: RaftMessage) -> None:
-        next_index, known_index = self._SyncObj__raftNextIndex.get(peer, 0), self._beat_index(peer)
+        next_index = self._SyncObj__raftNextIndex.get(peer, 0)
+        known_index = self._beat_index(peer) if message.HasField("append_reply") else 0
         if message.HasField("append_entries"):
             self._last_leader_contact_s = self._clock()
             self.answer_round = message.append_entries.round

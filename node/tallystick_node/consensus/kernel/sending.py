@@ -123,7 +123,9 @@ class Sending(WithMembers):
 
     def _begin_round(self) -> None:
         """For reads that wait: the next append_entries, which go out now, ask whether this member still leads."""
-        if self.is_leader and self.has_committed_in_term and self._rounds_of_term().begin(self.commit_index):
+        if not (self.is_leader and self._rounds_of_term().is_asked and self.has_committed_in_term):
+            return
+        if self._rounds_of_term().begin(self.commit_index):
             self._send_by(0.0)
 
     def _rounds_of_term(self) -> ReadRounds:
