@@ -8,14 +8,10 @@ import threading
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 import tallystick.sync
 from tallystick import ops
 from tallystick.schemas import MigrationReport, upcaster
 from tests.cluster.harness import Cluster
-
-pytestmark = pytest.mark.xdist_group("outbox")
 
 WAIT_S: Final = 60.0
 AGENTS: Final = 40
