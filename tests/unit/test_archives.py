@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -144,3 +145,15 @@ async def test_what_fails_on_a_thread_fails_here() -> None:
     with pytest.raises(DiskFull):
         await on_a_thread(full)
     assert await on_a_thread(lambda: "there") == "there"
+
+
+def test_the_end_does_not_wait_for_an_archive_that_hangs() -> None:
+    hangs = threading.Event()
+
+    async def main() -> None:
+        asked = asyncio.create_task(on_a_thread(hangs.wait))
+        await asyncio.wait((asked,), timeout=0.01)
+        assert not asked.done()
+
+    asyncio.run(main())
+    hangs.set()
