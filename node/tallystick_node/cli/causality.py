@@ -56,7 +56,9 @@ async def compare_points(connection: Connection, a: str, b: str) -> None:
 @click.option("--follow", is_flag=True, help="Then go on, and tell of each further change.")
 @connection_options
 def changed(connection: Connection, points: tuple[str, ...], *, follow: bool) -> None:
-    """Show which logs have gone on, or are gone, since they were read up to these mutations.
+    """Show which logs went on, or are gone, since these points.
+
+    Each point is the last mutation of a log that was read.
 
     A branch is written AGENT#BRANCH@SEQ. With --json: one object, with --follow JSON Lines.
     """
