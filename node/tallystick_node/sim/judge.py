@@ -22,7 +22,18 @@ from tallystick.testing.sessions import check_sessions
 from tallystick.testing.verdict import Report, Verdict
 from tallystick.testing.watches import Event, Stream, check_watch
 from tallystick.testing.witness import check_witness
-from tallystick_node.sim import branches, contexts, editing, leases, payloads, retention, schemas, steps, teams
+from tallystick_node.sim import (
+    branches,
+    causality,
+    contexts,
+    editing,
+    leases,
+    payloads,
+    retention,
+    schemas,
+    steps,
+    teams,
+)
 from tallystick_node.sim.cluster import SimCluster, SimulationFailed
 from tallystick_node.sim.settled import settled
 from tallystick_node.sim.workload import (
@@ -101,6 +112,8 @@ async def recover(cluster: SimCluster, records: Records, come_back: Callable[[],
             _fail("branches", complaint)
         for complaint in await retention.broken(cluster, records.retention, living):
             _fail("retention", complaint)
+        for complaint in await causality.broken(cluster, client, records.causality, living):
+            _fail("causality", complaint)
         for complaint in await leases.broken(client, records.leases, RECOVERY_S):
             _fail("leases", complaint)
         for complaint in await contexts.broken(client, documents, records.contexts):

@@ -1,6 +1,6 @@
 """A workload for a seed: clients that append, compare and set, count, stream, read, checkpoint and watch; contexts
 that come and go; holders of leases; agents that are forked; agents that pay each other; payloads that
-are named; agents whose states and events have schemas; and agents whose past goes.
+are named; agents whose states and events have schemas; agents whose past goes; and agents that read each other.
 
 Rules of this file:
 - Everything asked and told is in a `History`; what it proves is for `judge.py` to say.
@@ -24,8 +24,9 @@ from tallystick._values import Appended
 from tallystick.errors import Conflict, TallystickError, Unavailable, Undecided
 from tallystick.testing.history import Call, History
 from tallystick.testing.watches import Event
-from tallystick_node.sim import branches, contexts, editing, leases, payloads, retention, schemas, teams
+from tallystick_node.sim import branches, causality, contexts, editing, leases, payloads, retention, schemas, teams
 from tallystick_node.sim.branches import BranchRecords, Forker
+from tallystick_node.sim.causality import CausalityRecords, Knower
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.contexts import ContextRecords
 from tallystick_node.sim.editing import Editor, EditRecords, Edits
@@ -77,6 +78,7 @@ class Records:
         payloads: of agents that name payloads.
         schemas: of agents whose states and events have schemas.
         retention: of agents whose past goes.
+        causality: of agents that read each other.
         edits: of those that are edited, by guid.
         branches: of agents that are forked.
     """
@@ -92,6 +94,7 @@ class Records:
     payloads: PayloadRecords = field(default_factory=PayloadRecords)
     schemas: SchemaRecords = field(default_factory=SchemaRecords)
     retention: RetentionRecords = field(default_factory=RetentionRecords)
+    causality: CausalityRecords = field(default_factory=CausalityRecords)
     edits: Edits = field(default_factory=lambda: defaultdict(EditRecords))
     branches: BranchRecords = field(default_factory=BranchRecords)
 
@@ -140,6 +143,10 @@ class Workload:
             for number in range(retention.SHEDDERS):
                 rng = random.Random(self._cluster.rng.random())
                 workers.create_task(self._shed(f"shedder-{number}", rng))
+            for number in range(causality.KNOWERS):
+                rng = random.Random(self._cluster.rng.random())
+                knower = Knower(self._cluster, self.records.causality, f"{causality.PREFIX}{number}", rng)
+                workers.create_task(knower.run(self._ends_s))
             if self._cluster.has_contexts:
                 guid = self._cluster.rng.randbytes(16)
                 self.records.contexts.asked[guid] = editing.NAME
