@@ -15,7 +15,6 @@ from tallystick import (
     Compacted,
     CompactedEvent,
     Conflict,
-    NotFound,
     PinnedEvent,
     RetentionEvent,
     RetentionPolicy,
@@ -166,12 +165,38 @@ def test_what_is_pinned_and_what_a_cut_binds_stays() -> None:
         await agent.unpin("three")
         await team.delete_checkpoint("cut")
         await team.delete_checkpoint("other")
+        await branch.delete_branch()
         await grown(agent, 3)
         await kept_from(client, agent)
-        for gone in (agent.read(checkpoint="three"), agent.read(seq=6)):
-            with pytest.raises((Compacted, NotFound)):
-                await gone
-        assert (await past.read(seq=3)).state == {"n": 3}
+        assert not (await agent.get_checkpoint("three")).is_pinned  # a retry is still answered from it
+        with pytest.raises(Compacted):
+            await agent.read(seq=6)
+        assert (await past.read(seq=3)).state == {"n": 3} == (await agent.read(seq=3)).state  # merging starts there
+
+    simulated(scenario)
+
+
+def test_undo_and_merge_go_on() -> None:
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        agent = client.agent("ann")
+        await grown(agent, 5)
+        branch = await agent.fork("side")
+        await grown(agent, 6)
+        for _ in range(8):
+            await branch.append(ops.increment("/m"))
+        for _ in range(2):  # once the branch begins by itself, its parent's past goes too
+            await kept_from(client, agent)
+        first = await beginning(agent)
+        assert first is not None and first.seq == 9
+        with pytest.raises(Compacted):
+            await agent.read(seq=4)
+        merged = await agent.history.merge("side")
+        assert merged.conflicts == () and (await agent.read()).state == {"n": 11, "m": 8}
+        assert await agent.history.undo() and (await agent.read()).state == {"n": 11}
+        assert await agent.history.undo() and (await agent.read()).state == {"n": 10}
+        assert await agent.history.undo() and (await agent.read()).state == {"n": 9}
+        assert await agent.history.undo() is None  # what was before is gone
+        assert await agent.history.redo() and (await agent.read()).state == {"n": 10}
 
     simulated(scenario)
 

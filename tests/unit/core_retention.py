@@ -87,6 +87,10 @@ class MemoryRetention:
                 named = (record.namespace, member.agent, member.branch)
                 if named == log.target and seqs[0] <= member.seq < seqs[1]:
                     found |= {member.seq} if hashes.get(member.seq) == member.hash else set()
+        for other in self._tables.logs.values():
+            if other.number != log.number:
+                line = self._tables.branches.line(other)
+                found |= {seq for each, seq in line if each.number == log.number and seqs[0] <= seq < seqs[1]}
         return sorted(found)
 
     def is_kept(self, log: LogRecord, seq: int) -> bool:
@@ -123,7 +127,7 @@ class MemoryRetention:
             for taken in self._own_checkpoints(log)
             if taken.seq < anchor.point.seq and taken.position not in self.pins | keyed
         ]
-        stays = set(self.named(log, (log.fork_seq, anchor.point.seq))) | {anchor.point.seq}
+        stays = set(self.named(log, (0, anchor.point.seq))) | {anchor.point.seq}
         self.kept = {at: kept for at, kept in self.kept.items() if at[0] != log.number or at[1] in stays}
         self.gone |= {taken.position for taken in went}
         for target, each in list(self._tables.logs.items()):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tallystick._json import JSON, JSONLike, decode, encode
 from tallystick._values import Appended, DecidedMutation, Snapshot
-from tallystick.errors import Conflict, Invalid, Reason
+from tallystick.errors import Compacted, Conflict, Invalid, Reason
 from tallystick.history.changes import StateChange, diff, digest
 from tallystick.history.lineage import parting
 from tallystick.history.merging import MergeConflict, MergeResolver, merge
@@ -212,12 +212,17 @@ class History:
         head = (await self._agent.read(timeout_s=timeout_s)).seq
         seen: list[DecidedMutation] = []
         reach = UNDO_WINDOW
+        oldest = 0
         while True:
             before = seen[0].seq if seen else head + 1
-            seen = [*await self._between(max(0, head - reach), before, timeout_s), *seen]
+            try:
+                seen = [*await self._between(max(oldest, head - reach), before, timeout_s), *seen]
+            except Compacted as error:  # retention removed some of these: what is kept is looked at
+                oldest = int(error.metadata["oldest_seq"])
+                continue
             found = stacks(_from_a_boundary(seen))
             is_told = found.undo and not found.is_cut  # without an undo left it lies further back
-            if is_told or reach >= min(head, UNDO_REACH):
+            if is_told or reach >= min(head - oldest, UNDO_REACH):
                 return found
             reach = min(2 * reach, UNDO_REACH)
 

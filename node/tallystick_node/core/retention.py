@@ -6,7 +6,8 @@ Rules of this file:
 - Who proposes a compaction has counted with a state that may be old. What nothing may lose is checked here, when it is
   decided: the anchor goes as far as that allows.
 - Nothing that was answered is forgotten by it: a retry is answered as before, a completed step has its result.
-- What a pinned checkpoint or a cut through a team names is kept whole, by itself.
+- What a pinned checkpoint or a cut through a team names is kept whole, by itself; so is where a branch began, for as
+  long as that lives: merging starts there.
 - Neither a lease nor an expected seq is asked for: the log's head, and what is decided of it, stay as they are.
 """
 

@@ -240,8 +240,8 @@ class RetentionTables(Protocol):
         ...
 
     def named(self, log: LogRecord, seqs: tuple[int, int]) -> Sequence[int]:
-        """The seqs from the one up to below the other that a pinned checkpoint of its own, or a cut through a team,
-        names; rising."""
+        """The seqs from the one up to below the other, rising: where a pinned checkpoint of its own was taken, which a
+        cut through a team binds, or up to which another log of the agent shares it, for there the two are merged."""
         ...
 
     def is_kept(self, log: LogRecord, seq: int) -> bool:

@@ -39,11 +39,6 @@ _CHECKPOINTS: Final = (
     " AND position NOT IN (SELECT checkpoint FROM pins WHERE log = ?)"
     " AND position NOT IN (SELECT position FROM keys WHERE log = ?) ORDER BY seq, position LIMIT ?"
 )
-_STATES: Final = (
-    "DELETE FROM kept_states WHERE log = ? AND seq < ?"
-    " AND seq NOT IN (SELECT c.seq FROM pins AS p JOIN checkpoints AS c ON c.position = p.checkpoint WHERE p.log = ?)"
-    " AND seq NOT IN (SELECT seq FROM cut_points WHERE namespace = ? AND agent = ? AND branch = ?)"
-)
 
 
 def compact(sql: Sql, log: LogRecord, anchor: Anchor) -> list[str]:
@@ -55,7 +50,6 @@ def compact(sql: Sql, log: LogRecord, anchor: Anchor) -> list[str]:
     sql.execute("DELETE FROM events WHERE kind = 1 AND log = ? AND seq <= ?", (number, seq))
     sql.execute("DELETE FROM snapshots WHERE log = ? AND seq < ?", (number, seq))
     forget_observations(sql, number, seq)
-    sql.execute(_STATES, (number, seq, number, *log.target))
     _note(sql, log.target.namespace, anchor.point.position)
     return _remove_checkpoints(sql, number, seq)
 

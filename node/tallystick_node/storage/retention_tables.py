@@ -148,7 +148,9 @@ class SqlRetentionTables:
             seq, _, hash_ = columns[3:]
             if seq not in found and is_readable(self._sql, line, seq) and point_at(self._sql, line, seq).hash == hash_:
                 found.add(seq)
-        return sorted(found)
+        logs = {each.number: each for each in self._of_agent(log)}
+        shared = [_shared_seq(logs, {}, each, log.number) for each in logs.values() if each.number != log.number]
+        return sorted(found | {seq for seq in shared if seq is not None and seqs[0] <= seq < seqs[1]})
 
     def is_kept(self, log: LogRecord, seq: int) -> bool:
         """See `RetentionTables`."""
@@ -189,6 +191,7 @@ class SqlRetentionTables:
         """See `RetentionTables`."""
         self._host.flush()
         self.save_anchor(log, anchor)
+        self._drop_states(log, anchor.point.seq)
         gone = compact(self._sql, log, anchor)
         for each in self._of_agent(log) if gone else ():
             if each.checkpoint in gone:
@@ -236,6 +239,13 @@ class SqlRetentionTables:
         row = (event.position, log.number)
         self._sql.execute("INSERT INTO retention_events VALUES (?, ?, ?)", (*row, row_sum(*row)))
         self._host.add_retention_event(log.number, event)
+
+    def _drop_states(self, log: LogRecord, below: int) -> None:
+        """Kept states before a seq that nothing names any more."""
+        kept = self._sql.rows("SELECT seq FROM kept_states WHERE log = ? AND seq < ?", (log.number, below))
+        named = set(self.named(log, (0, below)))
+        needless = [(log.number, int(row[0])) for row in kept if row[0] not in named]
+        self._sql.execute_many("DELETE FROM kept_states WHERE log = ? AND seq = ?", needless)
 
     def _name_newest(self, log: LogRecord) -> None:
         """Let a log's record name the newest checkpoint that it has."""
