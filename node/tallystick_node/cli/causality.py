@@ -29,7 +29,7 @@ _COLUMNS = ("agent", "branch", "what", "read up to", "ends at")
 @click.argument("b", metavar="B@SEQ")
 @connection_options
 def compare(connection: Connection, a: str, b: str) -> None:
-    """Tell whether one mutation happened before another, with the evidence.
+    """Tell which of two mutations came first, and the evidence.
 
     What its writer had read comes before a mutation, and all before it in its log. A branch is written
     AGENT#BRANCH@SEQ; without @SEQ it is where the log ends.
