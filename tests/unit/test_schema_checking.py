@@ -4,6 +4,7 @@ left out."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,10 @@ async def test_what_core_refuses_is_its_to_refuse(place: Place) -> None:
     deep = state_pb2.Operation(kind=state_pb2.OPERATION_KIND_DELETE, path="/missing")
     unfit = asked_of(state_pb2.Mutation(operations=[deep]))
     unknown = asked_of(state_pb2.Mutation(operations=incremented(1).messages[0].operations, schema_version=9))
-    wanted = [1, Reason.INVALID_OPERATION, Reason.SCHEMA_NOT_FOUND, 2]
-    assert await place.decide(incremented(1), unfit, unknown, incremented(1)) == wanted
+    late = incremented(99)
+    late = late._replace(command=replace(late.command, expected_seq=7))
+    wanted = [1, Reason.INVALID_OPERATION, Reason.SCHEMA_NOT_FOUND, Reason.SEQ_CONFLICT, 2]
+    assert await place.decide(incremented(1), unfit, unknown, late, incremented(1)) == wanted
     assert place.access.proposed == 1
 
 

@@ -108,6 +108,13 @@ NOT_SHOWN: list[tuple[JsonObject, JsonObject, str, str]] = [
     ({"type": "array"}, {"contains": S}, "", "contains"),
     ({}, {"if": S, "then": {"minLength": 1}}, "", "if"),
     ({"type": "object"}, {"unevaluatedProperties": False}, "", "unevaluated"),
+    (
+        {"const": {"a": 1}, "allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False},
+        {"const": {"a": 2}},
+        "",
+        "enum",
+    ),
+    ({"patternProperties": {"^a": S}, "additionalProperties": I}, {"properties": {"ab": I}}, "/properties/ab", "type"),
     ({"allOf": [S, {"anyOf": [{"minLength": 1}, {"maxLength": 1}]}]}, {"minLength": 1}, "", "minLength"),
 ]
 
