@@ -216,6 +216,10 @@ def _pin(tables: Tables, command: PinCheckpoint) -> Applied:
     if command.is_pinned and not retention.is_readable(owner, taken.seq):
         oldest = retention.oldest(owner)
         raise rules.compacted(oldest.point.seq if oldest is not None else 0)
+    anchor = retention.anchor(owner)
+    is_behind = anchor is not None and taken.seq < anchor.point.seq
+    if command.is_pinned and is_behind and not retention.is_kept(owner, taken.seq):
+        _keep(tables, owner, retention.state(owner, taken.seq))  # up to now it is there for another's sake alone
     event = CheckpointPinned(
         position=tables.position + 1,
         target=owner.target,
