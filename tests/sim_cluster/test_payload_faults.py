@@ -39,10 +39,10 @@ def forgets(_tables: SqlPayloadTables, _namespace: str, _agent: str) -> Mapping[
 @pytest.mark.parametrize(
     ("owner", "name", "fault", "found"),
     [
-        (core, "check", does_nothing, "has gone references"),
+        (core, "check", does_nothing, "was never put"),
         pytest.param(core, "refer", does_nothing, "and has", marks=pytest.mark.long),
         pytest.param(SqlPayloadTables, "remove_references_of_agent", forgets, "named nowhere", marks=pytest.mark.long),
-        (PayloadKeeper, "look", looks_away, "go not"),
+        pytest.param(PayloadKeeper, "look", looks_away, "go not", marks=pytest.mark.long),
     ],
 )
 def test_a_fault_is_found(

@@ -19,7 +19,7 @@ from typing import Final
 from tallystick import JSON, CheckpointEvent, Client, Consistency, DecidedMutation, Event, MutationEvent, ops
 from tallystick.errors import Conflict, NotFound, Reason, TallystickError
 from tallystick_node.core import limits
-from tallystick_node.core.manifests import CHUNK_ENTRY_BYTES, chunks_of
+from tallystick_node.core.manifests import chunks_of
 from tallystick_node.core.payload_names import payloads_named
 from tallystick_node.sim.cluster import SimCluster
 from tallystick_node.sim.payload_calls import PayloadCalls
@@ -68,7 +68,7 @@ class Putter:
         """Puts, names, gets and lets go until the time is over."""
         while self._cluster.now_s < ends_s:
             await asyncio.sleep(self._rng.expovariate(1 / PAUSE_S))
-            act = self._rng.choices((self._put, self._get, self._let_go), (6, 3, 1))[0]
+            act = self._rng.choices((self._put, self._get, self._let_go, self._name_nothing), (6, 3, 1, 1))[0]
             try:
                 await act()
             except TallystickError:
@@ -105,6 +105,15 @@ class Putter:
                 await agent.append(ops.set("/n", 1))
                 await agent.checkpoint(f"c{self._rng.randrange(1_000_000)}", metadata={"of": named})
         self._records.named.setdefault(agent.name, {})[payload_id] = content
+
+    async def _name_nothing(self) -> None:
+        """What was never put."""
+        nothing: JSON = {"$payload": self._rng.randbytes(32).hex()}
+        try:
+            await self._client.agent(self._agent).append(ops.set("/nothing", nothing))
+        except NotFound:
+            return
+        self._records.wrong.append(f"{self._agent} names a payload that was never put")
 
     async def _get(self) -> None:
         """What an agent names is there, at whichever node."""
@@ -212,16 +221,21 @@ async def _all_gone(cluster: SimCluster, client: Client, counted: Counter[bytes]
         cluster.jump_clock(node, LATER_S)
     while True:
         listed, stored_bytes = await calls.list_all(Consistency.LINEARIZABLE)
-        try:
-            described = [await calls.describe(each.id, Consistency.LINEARIZABLE) for each in listed]
-        except NotFound:  # it went since it was listed
-            continue
-        chunks = {ref for each in described for ref in chunks_of(each.manifest)}
-        wanted_bytes = sum(ref.size_bytes + limits.PAYLOAD_OVERHEAD_BYTES for ref in chunks)
-        wanted_bytes += sum(CHUNK_ENTRY_BYTES * each.chunks + limits.PAYLOAD_OVERHEAD_BYTES for each in listed)
-        if {each.id for each in listed} == set(counted) and stored_bytes == wanted_bytes:
+        named_bytes = await _cost_bytes(calls, [each.id for each in listed])
+        if {each.id for each in listed} == set(counted) and stored_bytes == named_bytes:
             return []
         if cluster.now_s > ends_s:
             left = [each.id.hex()[:8] for each in listed if each.id not in counted]
-            return [f"payloads {left} go not, {stored_bytes} bytes are stored and {wanted_bytes} are named"]
+            return [f"payloads {left} go not, {stored_bytes} bytes are stored and {named_bytes} are named"]
         await asyncio.sleep(GRACE_S)
+
+
+async def _cost_bytes(calls: PayloadCalls, ids: Iterable[bytes]) -> int | None:
+    """What these payloads count for, and their chunks; None: one of them is gone."""
+    try:
+        manifests = [(await calls.describe(each, Consistency.LINEARIZABLE)).manifest for each in ids]
+    except NotFound:  # since it was listed
+        return None
+    chunks = {ref for manifest in manifests for ref in chunks_of(manifest)}
+    chunk_bytes = sum(ref.size_bytes + limits.PAYLOAD_OVERHEAD_BYTES for ref in chunks)
+    return chunk_bytes + sum(len(manifest) + limits.PAYLOAD_OVERHEAD_BYTES for manifest in manifests)
