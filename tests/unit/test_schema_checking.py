@@ -3,13 +3,14 @@ left out."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tallystick.errors import Overloaded, Reason, Refused
+from tallystick.errors import Overloaded, Reason, Refused, Undecided
 from tallystick.v1 import state_pb2
 from tallystick_node.access import Access, Consistency, ReadFrom
 from tallystick_node.core.commands import Append, Command, Part, Transact
@@ -37,9 +38,13 @@ class Decided(Access):
         self.between: Callable[[], object] | None = None
         self.behind: list[Command] = []
         self.proposed = 0
+        self.is_asked, self.is_open = asyncio.Event(), asyncio.Event()
+        self.is_open.set()
 
     async def propose(self, data: bytes, timeout_s: float) -> tuple[Outcome, ...]:
         self.proposed += 1
+        self.is_asked.set()
+        await self.is_open.wait()
         assert self.proposed < 100
         if self.between is not None:
             self.between()
@@ -155,6 +160,27 @@ async def test_it_gives_up_in_the_end(place: Place) -> None:
     with pytest.raises(Overloaded):
         await place.decide(incremented(1))
     assert place.state == b'{"n":%d}' % ATTEMPTS
+
+
+async def test_what_was_decided_before_it_gave_up_is_not_denied(place: Place) -> None:
+    """As of a stream: the first append stands, so nobody may be told that nothing happened."""
+    apply_each(place.database, place.register(Subject(SchemaOf.STATE, "a"), ANYTHING))
+    writes = iter(range(100))
+    place.access.between = lambda: apply_each(place.database, place.other(1)) if next(writes) else None
+    with pytest.raises(Undecided):
+        await place.decide(incremented(1, agent="free"), incremented(1))
+
+
+async def test_who_waits_for_another_s_turn_does_so_until_its_deadline(place: Place) -> None:
+    apply_each(place.database, place.register(STATES, ANYTHING))
+    place.access.is_open.clear()
+    first = asyncio.create_task(place.decide(incremented(1)))
+    await place.access.is_asked.wait()
+    with pytest.raises(Overloaded):
+        await place.checks.decide([incremented(1)], 0.01)
+    place.access.is_open.set()
+    assert await first == [1]
+    assert place.checks._turns == {}
 
 
 async def test_a_node_that_is_behind_catches_up_before_it_refuses(place: Place) -> None:

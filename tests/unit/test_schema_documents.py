@@ -11,7 +11,7 @@ from tallystick.errors import Invalid, Reason
 from tallystick_node.core import limits
 from tallystick_node.core.values import JsonObject, JsonValue
 from tallystick_node.schemas import validators
-from tallystick_node.schemas.documents import APPLIED_AT_ONCE, IN_PLACE_DEPTH, PATTERN_CHARS, admit
+from tallystick_node.schemas.documents import admit
 from tallystick_node.schemas.validators import PROBLEMS, Validators, compile_document
 
 
@@ -53,8 +53,8 @@ def chain(links: int) -> JsonObject:
         ({"$ref": "#"}, ""),
         ({"items": {"not": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}, "/$defs/a"),
         (doubling(12), "/$defs/d4"),
-        (chain(IN_PLACE_DEPTH), "/$defs/d99"),
-        ({"pattern": "a" * (PATTERN_CHARS + 1)}, ""),
+        (chain(limits.SCHEMA_IN_PLACE_DEPTH), "/$defs/d99"),
+        ({"pattern": "a" * (limits.SCHEMA_PATTERN_CHARS + 1)}, ""),
         ({"pattern": "(?=a)b"}, "/pattern"),
         ({"pattern": "(a{1000}){1000}"}, "/pattern"),
         ({"type": "text"}, "/type"),
@@ -74,7 +74,7 @@ def test_what_reaches_out_or_may_run_for_ever_is_refused(document: JsonValue, pa
         {"$defs": {"a/b ~c": {"type": "integer"}}, "$ref": "#/$defs/a~1b%20~0c"},
         {"enum": [{"$ref": "https://example.com/a value"}], "default": {"$id": 1}},
         doubling(6),
-        chain(IN_PLACE_DEPTH - 2),
+        chain(limits.SCHEMA_IN_PLACE_DEPTH - 2),
     ],
 )
 def test_the_rest_is_admitted_as_canonical_json(document: JsonObject) -> None:
@@ -90,7 +90,7 @@ def test_a_document_has_a_size_and_is_json() -> None:
     with pytest.raises(Invalid) as broken:
         admit(b"{")
     assert broken.value.reason is Reason.INVALID_JSON
-    assert APPLIED_AT_ONCE < 2**12
+    assert limits.SCHEMA_APPLIED < 2**12
 
 
 def test_problems_name_the_place_and_the_rule_and_stay_short() -> None:

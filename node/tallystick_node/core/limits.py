@@ -140,6 +140,15 @@ SCHEMA_VERSIONS: Final = 1000
 SCHEMA_DOCUMENT_BYTES: Final = 64 * 1024
 """The document of a schema, as canonical JSON."""
 
+SCHEMA_APPLIED: Final = 1000
+"""Subschemas of a schema that apply to one place of a value, counted as often as they do."""
+
+SCHEMA_IN_PLACE_DEPTH: Final = 100
+"""The same, each within the one before."""
+
+SCHEMA_PATTERN_CHARS: Final = 1000
+"""A regular expression in a schema; matched by an automaton of at most 1 MiB."""
+
 FIRST_WRITER: Final = 2**32
 """Writer ids that are handed out begin here; below are those that Yjs clients draw by themselves. Decided."""
 

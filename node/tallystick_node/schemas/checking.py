@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from tallystick.errors import Invalid, Overloaded, Reason, Refused
+from tallystick.errors import Invalid, Overloaded, Reason, Refused, Unavailable, Undecided
 from tallystick.v1 import state_pb2
 from tallystick_node.access import Access, Consistency, ReadFrom
 from tallystick_node.core import schemas
@@ -85,9 +85,14 @@ class Checks:
         """
         deadline = _now() + timeout_s
         done: list[Outcome | Refused] = []
-        for (_, target), run in groupby(asked, self._runs_together):
-            async with self._turn([target] if target is not None else []):
-                done += await self._decide_run(list(run), deadline)
+        try:
+            for (_, target), run in groupby(asked, self._runs_together):
+                async with self._turn([target] if target is not None else [], deadline):
+                    await self._decide_run(list(run), done, deadline)
+        except Unavailable as error:
+            if done:
+                raise Undecided(f"{len(done)} of {len(asked)} were decided, and then: {error.message}") from error
+            raise
         return done
 
     async def transact(
@@ -101,7 +106,7 @@ class Checks:
         deadline = _now() + timeout_s
         governed = sorted(part.target for part in command.parts if self._reads.governing(part.target) is not None)
         key = command.idempotency.key if command.idempotency is not None else ""
-        async with self._turn(governed):
+        async with self._turn(governed, deadline):
             is_current = False
             for _ in range(ATTEMPTS):
                 try:
@@ -116,12 +121,12 @@ class Checks:
                     return outcome
         raise _too_busy()
 
-    async def _decide_run(self, run: Sequence[Asked], deadline: float) -> list[Outcome | Refused]:
-        done: list[Outcome | Refused] = []
-        is_current, attempts = False, 0
-        while len(done) < len(run):
+    async def _decide_run(self, run: Sequence[Asked], done: list[Outcome | Refused], deadline: float) -> None:
+        """Adds what comes of each to `done`."""
+        is_current, attempts, first = False, 0, len(done)
+        while len(done) < first + len(run):
             before = len(done)
-            encoded, not_valid = self._checked_run(run[before:])
+            encoded, not_valid = self._checked_run(run[before - first :])
             for command in join_commands(encoded):
                 outcomes = await self._access.propose(command, _left(deadline))
                 decided = [*_until_unchecked(outcomes)]
@@ -136,7 +141,6 @@ class Checks:
                 done.append(not_valid.refused if isinstance(not_valid, NotValid) else not_valid)
             else:
                 is_current = await self._catch_up(deadline)
-        return done
 
     def _runs_together(self, asked: Asked) -> tuple[str, Target | None]:
         """Appends of a run: if one is unchecked, so are all behind it, so that none is decided out of its turn."""
@@ -267,20 +271,31 @@ class Checks:
             found.document.rollback()
 
     @contextlib.asynccontextmanager
-    async def _turn(self, targets: Sequence[Target]) -> AsyncIterator[None]:
-        """Nobody else of this node checks these logs meanwhile; they come in the order of their names."""
+    async def _turn(self, targets: Sequence[Target], deadline: float) -> AsyncIterator[None]:
+        """Nobody else of this node checks these logs meanwhile; they come in the order of their names.
+
+        Raises:
+            Overloaded: others did until the deadline.
+        """
         async with contextlib.AsyncExitStack() as stack:
             for target in targets:
-                await stack.enter_async_context(self._turn_at(target))
+                await stack.enter_async_context(self._turn_at(target, deadline))
             yield
 
     @contextlib.asynccontextmanager
-    async def _turn_at(self, target: Target) -> AsyncIterator[None]:
+    async def _turn_at(self, target: Target, deadline: float) -> AsyncIterator[None]:
         lock, waiting = self._turns.get(target, (asyncio.Lock(), 0))
         self._turns[target] = (lock, waiting + 1)
         try:
-            async with lock:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await lock.acquire()
+            except TimeoutError:
+                raise _too_busy() from None
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             lock, waiting = self._turns.pop(target)
             if waiting > 1:

@@ -3,7 +3,7 @@
 Rules of this file:
 - References lead to `#` and to `#/$defs/NAME` alone, so a document means the same wherever it is read.
 - What is looked at for one value is bounded: references in a circle must go into the value, and at one place of it at
-  most `APPLIED_AT_ONCE` subschemas apply.
+  most `SCHEMA_APPLIED` subschemas apply.
 - `format` says something to people: nothing is checked by it. Keywords that are not known say nothing.
 """
 
@@ -19,15 +19,6 @@ from tallystick_node.core.values import JsonObject, JsonValue, canonical_json, p
 from tallystick_node.wire.fields import check_bytes
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-APPLIED_AT_ONCE: Final = 1000
-"""Subschemas that apply to one place of a value, counted as often as they do."""
-
-IN_PLACE_DEPTH: Final = 100
-"""The same, each within the one before."""
-
-PATTERN_CHARS: Final = 1000
-"""One regular expression."""
 
 ROOT: Final = "#"
 _DEFS: Final = "#/$defs/"
@@ -111,8 +102,8 @@ def _check_one(root: JsonObject, path: str, schema: JsonObject) -> None:
     patterns = [schema["pattern"]] if "pattern" in schema else []
     named = schema.get("patternProperties")
     for pattern in [*patterns, *(named if isinstance(named, dict) else ())]:
-        if isinstance(pattern, str) and len(pattern) > PATTERN_CHARS:
-            raise _invalid(path, f"a pattern has at most {PATTERN_CHARS} characters")
+        if isinstance(pattern, str) and len(pattern) > limits.SCHEMA_PATTERN_CHARS:
+            raise _invalid(path, f"a pattern has at most {limits.SCHEMA_PATTERN_CHARS} characters")
 
 
 def _is_known(root: JsonObject, reference: JsonValue) -> bool:
@@ -171,16 +162,18 @@ def _count(root: JsonObject, path: str, schema: JsonValue, counted: dict[int, in
         return counted[id(schema)]
     if id(schema) in open_:
         raise _invalid(path, "references go in a circle without going into the value")
-    if len(open_) >= IN_PLACE_DEPTH:
-        raise _invalid(path, f"more than {IN_PLACE_DEPTH} subschemas apply to one value, each within another")
+    if len(open_) >= limits.SCHEMA_IN_PLACE_DEPTH:
+        raise _invalid(
+            path, f"more than {limits.SCHEMA_IN_PLACE_DEPTH} subschemas apply to one value, each within another"
+        )
     open_.add(id(schema))
     count = 1 + sum(_count(root, at, each, counted, open_) for at, each in in_place(path, schema))
     reference = schema.get("$ref")
     if isinstance(reference, str):
         count += _count(root, place(reference), target(root, reference), counted, open_)
     open_.remove(id(schema))
-    if count > APPLIED_AT_ONCE:
-        raise _invalid(path, f"more than {APPLIED_AT_ONCE} subschemas apply to one value")
+    if count > limits.SCHEMA_APPLIED:
+        raise _invalid(path, f"more than {limits.SCHEMA_APPLIED} subschemas apply to one value")
     counted[id(schema)] = count
     return count
 
