@@ -30,15 +30,9 @@ class _RetentionHoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retenti
     RETENTION_HOLD_BRANCH: _RetentionHold.ValueType  # 1
     """a branch began there"""
     RETENTION_HOLD_LEASE: _RetentionHold.ValueType  # 2
-    """who holds the lease may resume from there"""
+    """who holds the lease may resume at this checkpoint"""
     RETENTION_HOLD_TURN: _RetentionHold.ValueType  # 3
-    """the turn that is open, or the newest that was ended"""
-    RETENTION_HOLD_STEP: _RetentionHold.ValueType  # 4
-    """a step that was begun and is not completed"""
-    RETENTION_HOLD_ARCHIVE: _RetentionHold.ValueType  # 5
-    """the archive could not be written"""
-    RETENTION_HOLD_KEY: _RetentionHold.ValueType  # 6
-    """a retry of a recent request is answered from there"""
+    """the last turn ended there, or the open one is the first: who resumes may do so there"""
 
 class RetentionHold(_RetentionHold, metaclass=_RetentionHoldEnumTypeWrapper):
     """What holds mutations of a log."""
@@ -47,15 +41,9 @@ RETENTION_HOLD_UNSPECIFIED: RetentionHold.ValueType  # 0
 RETENTION_HOLD_BRANCH: RetentionHold.ValueType  # 1
 """a branch began there"""
 RETENTION_HOLD_LEASE: RetentionHold.ValueType  # 2
-"""who holds the lease may resume from there"""
+"""who holds the lease may resume at this checkpoint"""
 RETENTION_HOLD_TURN: RetentionHold.ValueType  # 3
-"""the turn that is open, or the newest that was ended"""
-RETENTION_HOLD_STEP: RetentionHold.ValueType  # 4
-"""a step that was begun and is not completed"""
-RETENTION_HOLD_ARCHIVE: RetentionHold.ValueType  # 5
-"""the archive could not be written"""
-RETENTION_HOLD_KEY: RetentionHold.ValueType  # 6
-"""a retry of a recent request is answered from there"""
+"""the last turn ended there, or the open one is the first: who resumes may do so there"""
 Global___RetentionHold: _TypeAlias = RetentionHold  # noqa: Y015
 
 @_typing.final

@@ -28,8 +28,8 @@ if _version_not_supported:
 class RetentionServiceStub(object):
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     def __init__(self, channel):
@@ -68,8 +68,8 @@ class RetentionServiceStub(object):
 class RetentionServiceServicer(object):
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     def SetRetention(self, request, context):
@@ -143,8 +143,8 @@ def add_RetentionServiceServicer_to_server(servicer, server):
 class RetentionService(object):
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     @staticmethod

@@ -29,8 +29,8 @@ GRPC_VERSION: str
 class RetentionServiceStub:
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     @_typing.overload
@@ -49,8 +49,8 @@ class RetentionServiceStub:
 class RetentionServiceAsyncStub(RetentionServiceStub):
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -65,8 +65,8 @@ class RetentionServiceAsyncStub(RetentionServiceStub):
 class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Retention: how much of its agents' logs a namespace keeps. Compaction removes the oldest mutations of a log and leaves
     an anchor: the state, the hash and the time of the newest that went. Reads before it are refused as COMPACTED. What is
-    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a lease, an open turn or a step
-    that was not completed still needs is not removed.
+    named in a pinned checkpoint or a cut through a team stays readable; what a branch, a turn or the holder of a lease
+    still needs is not removed.
     """
 
     @_abc_1.abstractmethod

@@ -473,7 +473,7 @@ class ReadResponse(_message.Message):
 
     @_builtins.property
     def tail(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecidedMutation]:
-        """oldest first"""
+        """oldest first; as far as they are kept"""
 
     def __init__(
         self,
@@ -508,6 +508,7 @@ class ListMutationsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     after_seq: _builtins.int
+    """0: from the oldest that is kept"""
     limit: _builtins.int
     """0 means 100; at most 1000"""
     raw: _builtins.bool
