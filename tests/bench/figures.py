@@ -46,6 +46,9 @@ FIGURES: Final = (
     Figure("append_p99_ms", "append, one after another, p99", "ms"),
     Figure("lease_append_ms", "append under a lease, one after another, p50", "ms"),
     Figure("lease_ratio", "append under a lease over one without, in turns", "x", 1.05),
+    Figure("observing_ratio", "append that says another log was read over one that says nothing, in turns", "x"),
+    Figure("observing_64_ratio", "the same, of 64 other logs", "x"),
+    Figure("compare_ms", "which of two mutations happened before, p50", "ms"),
     Figure("schema_append_ms", "append to an agent whose state has a schema, one after another, p50", "ms"),
     Figure("schema_ratio", "append to an agent whose state has a schema over one without, in turns", "x"),
     Figure(

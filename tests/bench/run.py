@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench import branches, conversation, failover, fleet, leases, raw, reads, schemas, steps, writes
+from tests.bench import branches, causality, conversation, failover, fleet, leases, raw, reads, schemas, steps, writes
 from tests.bench.bench import Bench, Plan, mutation
 from tests.bench.figures import Reading
 from tests.cluster.harness import Cluster
@@ -56,6 +56,7 @@ ONCE: Final = (
     Measure("history", reads.long_log),
     Measure("large", reads.large_state),
     Measure("resume", steps.resumed),
+    Measure("causality", causality.observing),
     Measure("conversation", conversation.on_disk),
     Measure("agents", fleet.many_agents),
     Measure("failover", failover.kill_leader),

@@ -241,6 +241,24 @@ def test_what_changed_of_what_was_read() -> None:
     run(scenario)
 
 
+def test_a_transaction_of_many_is_not_too_large_by_what_it_carries() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as others, cluster.connect() as client:
+            await write(others, "a" * 200)
+            await client.agent("a" * 200).rehydrate()
+            seen = client.observed.logs[0]
+            client.observe(Observed(tuple(ObservedLog(f"{at}-{'x' * 190}", 1, hash=seen.hash) for at in range(63))))
+            async with client.transaction() as team:
+                for at in range(100):
+                    team.agent(f"part-{at}").append(ops.set("/x", "y" * 4000))
+            assert len((await carried(client, "part-0"))[0]) == 64
+            assert await carried(client, "part-99") == [[]]
+            await write(client, "part-99")
+            assert len((await carried(client, "part-99"))[1]) == 64
+
+    run(scenario)
+
+
 async def first(changes: AsyncGenerator[Changes, None]) -> Changes:
     async with asyncio.timeout(20):
         return await anext(changes)

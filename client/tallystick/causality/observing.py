@@ -32,6 +32,9 @@ CONTEXTS_CARRIED: Final = 16
 CURSOR_BYTES: Final = 4 * 1024
 """A cursor that is larger is not carried: a document of many writers."""
 
+REQUEST_BYTES: Final = 512 * 1024
+"""A request that is larger carries nothing: what it would goes with the next."""
+
 Log: TypeAlias = tuple[str, str]
 """Agent and branch."""
 
@@ -124,11 +127,21 @@ class Observing:
             return None
         return self._gather(writer, carried)
 
-    def carry(self, agent: str, branch: str, mutations: Sequence[state_pb2.Mutation]) -> News | None:
+    def carry(
+        self, agent: str, branch: str, mutations: Sequence[state_pb2.Mutation], room_bytes: int | None = None
+    ) -> News | None:
         """Puts what is news into the first of the mutations that are to be appended to that log, unless it says itself
-        what was read."""
+        what was read, or there is no room: by what is told besides, nothing becomes too large.
+
+        Args:
+            room_bytes: None: as they leave it.
+        """
         news = self.news(agent, branch)
         if news is None or not mutations or mutations[0].HasField("observed"):
+            return None
+        if room_bytes is None:
+            room_bytes = REQUEST_BYTES - sum(each.ByteSize() for each in mutations)
+        if news.message.ByteSize() > room_bytes:
             return None
         mutations[0].observed.CopyFrom(news.message)
         return news

@@ -15,6 +15,7 @@ from tallystick._calls import Calls
 from tallystick._json import JSONLike
 from tallystick._methods import transact_method
 from tallystick._values import MAIN, Mutation, Operation
+from tallystick.causality.observing import REQUEST_BYTES, News
 from tallystick.errors import Invalid, Refused
 from tallystick.schemas.bringing import Bringer
 from tallystick.teams.values import Transacted, transacted
@@ -181,7 +182,12 @@ class TeamTransaction:
             await part.make_ready(self._calls, request.actor, self._timeout_s, may_be_decided=self._has_callers_key)
         request.parts.extend(part.message() for part in in_order)
         key, observing = request.idempotency_key, self._calls.observing
-        news = [(*_log(each), observing.carry(*_log(each), each.mutations)) for each in request.parts]
+        news: list[tuple[str, str, News | None]] = []
+        room_bytes = REQUEST_BYTES - request.ByteSize()
+        for each in request.parts:
+            told = observing.carry(*_log(each), each.mutations, room_bytes)
+            room_bytes -= told.message.ByteSize() if told is not None else 0
+            news.append((*_log(each), told))
         try:
             answer = await self._calls.write(transact_method, request, key=key, timeout_s=self._timeout_s)
         except Refused:

@@ -107,7 +107,8 @@ class CausalityStore:
         return Compared(first, second, relation, found)
 
     async def _search(self, earlier: Asked, later: Asked) -> Found:
-        self._access.looked_up(lambda: self._reads.check_kept(later))
+        if earlier.place.log != later.place.log:
+            self._access.looked_up(lambda: self._reads.check_kept(later))
         search = self._reads.search(earlier.place, later.place, limits.COMPARED_OBSERVATIONS)
         with contextlib.closing(search):
             while True:

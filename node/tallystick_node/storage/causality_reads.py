@@ -122,6 +122,8 @@ class CausalityReads:
         Args:
             limit: of what is looked at.
         """
+        if later.log == earlier.log:
+            return Found(is_before=True)
         reached = {later.log: _Way(later.seq, 0, None)}
         waiting = [(-later.position, later.log, later.seq)]
         looked_at, has_gaps = 0, False
@@ -129,8 +131,6 @@ class CausalityReads:
             _, number, seq = heapq.heappop(waiting)
             if seq < reached[number].seq:
                 continue  # it is known further by now
-            if number == earlier.log and seq >= earlier.seq:
-                return Found(is_before=True, path=self._path(reached, number))
             log = find_log_numbered(self._sql, number)
             if log is None:
                 has_gaps = True
@@ -142,6 +142,8 @@ class CausalityReads:
                     yield
                 if position >= earlier.position and (other not in reached or reached[other].seq < way.seq):
                     reached[other] = way
+                    if other == earlier.log and way.seq >= earlier.seq:
+                        return Found(is_before=True, path=self._path(reached, other))
                     heapq.heappush(waiting, (-position, other, way.seq))
             if looked_at >= limit:
                 return Found(is_before=False, has_gaps=True)
