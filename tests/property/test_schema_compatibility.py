@@ -14,6 +14,7 @@ from tallystick.errors import Invalid
 from tallystick_node.core.values import JsonObject, JsonValue, canonical_json
 from tallystick_node.schemas.compatibility import incompatibilities
 from tallystick_node.schemas.documents import admit
+from tallystick_node.schemas.telling import telling
 from tallystick_node.schemas.validators import compile_document
 
 NAMES = ("a", "b", "ab")
@@ -135,6 +136,19 @@ def test_what_is_shown_holds(seed: int) -> None:
     for _ in range(VALUES):
         drawn = value(dice)
         assert not old.is_valid(drawn) or new.is_valid(drawn), (documents, drawn)
+
+
+@given(st.integers(0, 2**32))
+@SETTINGS
+def test_what_tells_why_a_value_is_not_valid_allows_the_same(seed: int) -> None:
+    dice = random.Random(seed)
+    root = document(dice)
+    if not is_admitted(root):
+        return
+    checks, tells = compile_document(root), compile_document(telling(root))
+    for _ in range(VALUES):
+        drawn = value(dice)
+        assert checks.is_valid(drawn) == tells.is_valid(drawn), (root, drawn)
 
 
 def test_the_documents_are_of_some_use() -> None:

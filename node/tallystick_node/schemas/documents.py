@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
@@ -21,7 +21,7 @@ from tallystick_node.wire.fields import check_bytes
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 ROOT: Final = "#"
-_DEFS: Final = "#/$defs/"
+DEFS: Final = "#/$defs/"
 
 _REFUSED: Final = frozenset(
     ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef", "$recursiveAnchor")
@@ -111,12 +111,12 @@ def _is_known(root: JsonObject, reference: JsonValue) -> bool:
         return False
     if reference == ROOT:
         return True
-    is_one = reference.startswith(_DEFS) and "/" not in reference[len(_DEFS) :]
+    is_one = reference.startswith(DEFS) and "/" not in reference[len(DEFS) :]
     return is_one and _name(reference) in definitions_of(root)
 
 
 def _name(reference: str) -> str:
-    return unquote(reference[len(_DEFS) :]).replace("~1", "/").replace("~0", "~")
+    return unquote(reference[len(DEFS) :]).replace("~1", "/").replace("~0", "~")
 
 
 def _children(path: str, schema: JsonObject) -> Iterator[tuple[str, JsonValue]]:
@@ -129,6 +129,19 @@ def _children(path: str, schema: JsonObject) -> Iterator[tuple[str, JsonValue]]:
         yield from _listed(f"{path}/{keyword}", schema.get(keyword))
     for keyword in _BELOW_NAMED:
         yield from _named(f"{path}/{keyword}", schema.get(keyword))
+
+
+def with_subschemas(schema: JsonObject, change: Callable[[JsonValue], JsonValue]) -> JsonObject:
+    """The schema with each of its subschemas changed, but for those that `$defs` names."""
+    changed = dict(schema)
+    for keyword, value in schema.items():
+        if keyword in (*_IN_PLACE_ONE, *_BELOW_ONE):
+            changed[keyword] = change(value)
+        elif keyword in (*IN_PLACE_MANY, *_BELOW_MANY) and isinstance(value, list):
+            changed[keyword] = [change(each) for each in value]
+        elif keyword in (*_IN_PLACE_NAMED, *_BELOW_NAMED) and isinstance(value, dict):
+            changed[keyword] = {name: change(each) for name, each in value.items()}
+    return changed
 
 
 def in_place(path: str, schema: JsonObject) -> Iterator[tuple[str, JsonValue]]:
