@@ -19,8 +19,8 @@ from tallystick.causality.values import Observed, ObservedContext, ObservedLog
 from tallystick.contexts.cursor import Cursor
 from tallystick.v1 import common_pb2, state_pb2
 
-LOGS_KEPT: Final = 1024
-"""Logs that are remembered as read."""
+LOGS_KEPT: Final = 256
+"""Logs that are remembered as read: a program that runs a thousand agents tells of each what it read last, not all."""
 CONTEXTS_KEPT: Final = 64
 """Contexts likewise."""
 WRITERS_KEPT: Final = 1024
