@@ -328,6 +328,8 @@ def test_a_branch_of_a_kept_state_keeps_what_that_names(tmp_path: Path) -> None:
     }
     assert _left(database, decide) == 1
     decide(DeleteBranch(START_MS, target(branch="side")))
+    decide(append(*[[set_op("/x", "1")]] * 2))
+    compact(7)
     assert _left(database, decide) == 0
     database.close()
 

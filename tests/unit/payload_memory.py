@@ -82,19 +82,16 @@ class MemoryPayloads:
         self.references.add((log_number, seq, position))
         return is_new
 
-    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
-        found = [each for each in self.references if each[0] == log_number and each[1] in seqs]
-        return frozenset(self.records[position].id for _, _, position in found)
-
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         numbers = self._numbers_of(namespace, agent)
         return self._remove({each for each in self.references if each[0] in numbers})
 
-    def remove_references(self, log_number: int, below_seq: int | None, kept: frozenset[bytes]) -> Mapping[bytes, int]:
-        below = {
-            each for each in self.references if each[0] == log_number and (below_seq is None or each[1] < below_seq)
-        }
-        return self._remove({each for each in below if self.records[each[2]].id not in kept})
+    def remove_references(self, log_number: int) -> Mapping[bytes, int]:
+        return self._remove({each for each in self.references if each[0] == log_number})
+
+    def remove_references_below(self, log_number: int, seq: int, staying: Collection[int]) -> Mapping[bytes, int]:
+        below = {each for each in self.references if each[0] == log_number and each[1] < seq}
+        return self._remove({each for each in below if each[1] not in staying})
 
     def _remove(self, gone: set[tuple[int, int, int]]) -> Mapping[bytes, int]:
         self.references -= gone

@@ -211,14 +211,14 @@ class PayloadTables(Protocol):
         """A place of a log refers to the payload that was put first at `position`; False: it is known."""
         ...
 
-    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
-        """The ids of the payloads that these places of a log refer to."""
-        ...
-
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         """Those of all logs of an agent: how many of each payload went, by its id."""
         ...
 
-    def remove_references(self, log_number: int, below_seq: int | None, kept: frozenset[bytes]) -> Mapping[bytes, int]:
-        """Those of a log, or before a seq of it, but for those to payloads that are `kept`: as above."""
+    def remove_references(self, log_number: int) -> Mapping[bytes, int]:
+        """Those of a log: as above."""
+        ...
+
+    def remove_references_below(self, log_number: int, seq: int, staying: Collection[int]) -> Mapping[bytes, int]:
+        """Those of a log before a seq, but for the seqs that stay: as above."""
         ...

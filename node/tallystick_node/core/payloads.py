@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, assert_never
 
 from tallystick.errors import Conflict, Invalid, NotFound, QuotaExceeded, Reason
@@ -95,20 +95,20 @@ def end_with_agent(tables: Tables, target: Target, time_unix_ms: int) -> None:
 
 def end_with_log(tables: Tables, target: Target, log_number: int, time_unix_ms: int) -> None:
     """The same, of one branch."""
-    gone = tables.payloads.remove_references(log_number, None, frozenset())
+    gone = tables.payloads.remove_references(log_number)
     _released(tables, target.namespace, gone, time_unix_ms)
 
 
 def end_before(
-    tables: Tables, target: Target, log_number: int, below_seq: int, kept: frozenset[bytes], time_unix_ms: int
+    tables: Tables, target: Target, log_number: int, below_seq: int, staying: Collection[int], time_unix_ms: int
 ) -> None:
-    """The mutations of a log before a seq are about to go.
+    """The mutations of a log before a seq are gone.
 
     Args:
-        kept: payloads that what stays there still names: states that are kept, which refer to what they name from
+        staying: seqs before it where something is left: states that are kept, which refer to what they name from
             the seq where they are, checkpoints and the results of steps.
     """
-    gone = tables.payloads.remove_references(log_number, below_seq, kept)
+    gone = tables.payloads.remove_references_below(log_number, below_seq, staying)
     _released(tables, target.namespace, gone, time_unix_ms)
 
 

@@ -175,8 +175,7 @@ def _move_anchor(
         compacted_position=position,
     )
     checkpoints = retention.compact(log, anchor)
-    named = tables.payloads.referred(log.number, retention.staying(log, upto))
-    payloads.end_before(tables, log.target, log.number, upto, named, command.time_unix_ms)
+    payloads.end_before(tables, log.target, log.number, upto, retention.staying(log, upto), command.time_unix_ms)
     event = LogCompacted(
         position=position,
         target=log.target,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
+import orjson
+
 from tallystick_node.core.payload_records import ChunkRecord, PayloadRecord, PayloadUsage
 from tallystick_node.storage.errors import DatabaseDamaged
 from tallystick_node.storage.payload_rows import (
@@ -37,7 +39,8 @@ _LOOKED_UP_AT_ONCE: Final = 500
 
 _COUNTED: Final = "SELECT position, id, count(*) FROM payload_refs JOIN payloads ON position = payload"
 _OF_AGENT: Final = "log IN (SELECT number FROM logs WHERE namespace = ? AND agent = ?)"
-_OF_LOG: Final = "log = ? AND seq < ?"
+_OF_LOG: Final = "log = ?"
+_BELOW: Final = "log = ? AND seq < ? AND seq NOT IN (SELECT value FROM json_each(?))"
 
 
 class SqlPayloadTables:
@@ -158,33 +161,24 @@ class SqlPayloadTables:
         self._sql.execute("INSERT INTO payload_refs VALUES (?, ?, ?, ?)", reference_row(log_number, seq, position))
         return True
 
-    def referred(self, log_number: int, seqs: Sequence[int]) -> frozenset[bytes]:
-        """See `PayloadTables`."""
-        found: set[bytes] = set()
-        for seq in seqs:
-            rows = self._sql.rows(f"{_COUNTED} WHERE log = ? AND seq = ? GROUP BY position", (log_number, seq))
-            found.update(payload for _, payload, _ in rows)
-        return frozenset(found)
-
     def remove_references_of_agent(self, namespace: str, agent: str) -> Mapping[bytes, int]:
         """See `PayloadTables`."""
         self._flush()
-        return self._remove_references(_OF_AGENT, (namespace, agent), frozenset())
+        return self._remove_references(_OF_AGENT, (namespace, agent))
 
-    def remove_references(self, log_number: int, below_seq: int | None, kept: frozenset[bytes]) -> Mapping[bytes, int]:
+    def remove_references(self, log_number: int) -> Mapping[bytes, int]:
         """See `PayloadTables`."""
-        below_seq = MAX_INTEGER if below_seq is None else below_seq
-        return self._remove_references(_OF_LOG, (log_number, below_seq), kept)
+        return self._remove_references(_OF_LOG, (log_number,))
 
-    def _remove_references(self, which: str, values: tuple[Value, ...], kept: frozenset[bytes]) -> Mapping[bytes, int]:
-        rows = self._sql.rows(f"{_COUNTED} WHERE {which} GROUP BY position ORDER BY position", values)
-        gone = [row for row in rows if row[1] not in kept]
-        if len(gone) == len(rows):
+    def remove_references_below(self, log_number: int, seq: int, staying: Collection[int]) -> Mapping[bytes, int]:
+        """See `PayloadTables`."""
+        return self._remove_references(_BELOW, (log_number, seq, orjson.dumps(sorted(staying)).decode()))
+
+    def _remove_references(self, which: str, values: tuple[Value, ...]) -> Mapping[bytes, int]:
+        rows = self._sql.rows(f"{_COUNTED} WHERE {which} GROUP BY payload ORDER BY payload", values)
+        if rows:
             self._sql.execute(f"DELETE FROM payload_refs WHERE {which}", values)  # noqa: S608
-        else:
-            one = f"DELETE FROM payload_refs WHERE {which} AND payload = ?"  # noqa: S608
-            self._sql.execute_many(one, [(*values, position) for position, _, _ in gone])
-        return {payload: count for _, payload, count in gone}
+        return {payload: count for _, payload, count in rows}
 
     def _check(self, what: str, is_it: bool) -> None:
         if not is_it:
