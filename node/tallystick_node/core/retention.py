@@ -130,24 +130,27 @@ def _compact(tables: Tables, command: CompactLog) -> Applied:
     if upto <= gone_seq:
         return Applied(Compacted(position, gone_seq, held=held))
     upto = retention.reach(log, upto, limits.COMPACTED_BYTES)
-    kept, upto = _named_states(tables, log, gone_seq, upto)
-    return _move_anchor(tables, command, log, before, kept, upto, held)
+    upto = _keep_named_states(tables, log, gone_seq, upto)
+    return _move_anchor(tables, command, log, before, upto, held)
 
 
-def _named_states(tables: Tables, log: LogRecord, gone_seq: int, upto: int) -> tuple[list[KeptState], int]:
-    """The states before `upto` that are to be kept, and how far the anchor goes with them: to the first for
-    which one command has no room."""
+def _keep_named_states(tables: Tables, log: LogRecord, gone_seq: int, upto: int) -> int:
+    """Keep the states before `upto` that are named. How far the anchor goes with them: to the first for which one
+    command has no room.
+
+    Each is kept at once, so that the one behind it is made of it: the mutations between them are gone through once.
+    """
     first = log.fork_seq if gone_seq == log.fork_seq else gone_seq + 1
-    kept: list[KeptState] = []
     size_bytes = 0
     for seq in tables.retention.named(log, (first, upto)):
         if tables.retention.is_kept(log, seq):
             continue
         if size_bytes > limits.COMPACTED_STATES_BYTES and seq > gone_seq:
-            return kept, seq
-        kept.append(tables.retention.state(log, seq))
-        size_bytes += len(kept[-1].state)
-    return kept, upto
+            return seq
+        kept = tables.retention.state(log, seq)
+        _keep(tables, log, kept)
+        size_bytes += len(kept.state)
+    return upto
 
 
 def _move_anchor(
@@ -155,7 +158,6 @@ def _move_anchor(
     command: CompactLog,
     log: LogRecord,
     before: Anchor | None,
-    kept: list[KeptState],
     upto: int,
     held: tuple[Hold, ...],
 ) -> Applied:
@@ -164,8 +166,7 @@ def _move_anchor(
     size_bytes, first_position = retention.weigh(log, upto)
     gone = upto - (before.point.seq if before is not None else log.fork_seq)
     position = tables.position + 1
-    for each in (*kept, state):
-        _keep(tables, log, each)
+    _keep(tables, log, state)
     anchor = Anchor(
         point=state.point,
         digest=state.digest,

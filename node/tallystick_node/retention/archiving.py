@@ -79,8 +79,11 @@ class Archiving:
             return
         if not await self._ask(archive, f"whether there is {manifest}", lambda place: _whether(place, manifest)):
             async with aclosing(self._payloads.files(namespace, payload_id)) as files:
+                name = ""
                 async for name, data in files:
                     await self._put(archive, name, partial(bytes, data))
+            if name != manifest:  # it is not there, or was collected meanwhile; it may be put again
+                return
         self._put_before[archive, manifest] = None
         if len(self._put_before) > PAYLOADS_REMEMBERED:
             del self._put_before[next(iter(self._put_before))]
