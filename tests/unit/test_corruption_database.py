@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from tallystick.errors import NotFound
+from tallystick.errors import Compacted, NotFound
 from tallystick_node.core.commands import (
     AcquireLease,
     AllocateWriters,
@@ -46,7 +46,7 @@ from tallystick_node.storage.reads import At, AtCheckpoint, AtLastTurn, AtSeq, A
 from tallystick_node.storage.registry_reads import SchemaAfter
 from tallystick_node.storage.step_reads import StepRead
 from tallystick_node.storage.verify import verify
-from tests.unit import test_step_database
+from tests.unit import retention_stage, test_step_database
 from tests.unit.database_support import START_MS, append, checkpoint, delete_agent, set_op, target
 
 CHANGES: dict[str, Callable[[int], int]] = {
@@ -65,6 +65,7 @@ RUNS = [
     *(("branches", "all bits", 16, 5 * part) for part in range(3)),
     *(("teams", "all bits", 16, 5 * part) for part in range(3)),
     *(("schemas", "all bits", 16, 5 * part) for part in range(3)),
+    *(("retention", "all bits", 16, 5 * part) for part in range(3)),
 ]
 """Of a state of agents each byte with all bits changed, in parts; some bytes in other ways, and some of a state of
 contexts, of leases and of steps. The state, the change, the step, the first byte."""
@@ -191,6 +192,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sound]:
         "branches": _written(folder / "branches.db", history_of_branches(), 9, reads_of_branches()),
         "teams": _written(folder / "teams.db", history_of_teams(), 6, reads_of_teams()),
         "schemas": _written(folder / "schemas.db", history_of_schemas(), 7, reads_of_schemas()),
+        "retention": _written(folder / "retention.db", retention_stage.history(), 18, retention_stage.reads()),
         "steps": _written(folder / "steps.db", test_step_database.history(), 7, reads_of_steps()),
     }
 
@@ -452,7 +454,7 @@ def _read(database: Database, read: Read) -> object:
         value = read(database)
     except DatabaseDamaged:
         return None
-    except NotFound:
+    except (NotFound, Compacted):
         return MISSING
     return MISSING if value is None else value
 
@@ -492,7 +494,7 @@ def test_a_damaged_copy_is_not_staged(sound: dict[str, Sound], tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("state", "missing"),
-    [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0), ("branches", 1), ("schemas", 0)],
+    [("agents", 3), ("leases", 0), ("contexts", 0), ("steps", 0), ("branches", 1), ("schemas", 0), ("retention", 0)],
 )
 def test_reads_of_the_sound_state(sound: dict[str, Sound], tmp_path: Path, state: str, missing: int) -> None:
     path = tmp_path / "state.db"

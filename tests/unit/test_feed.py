@@ -221,6 +221,19 @@ async def test_a_cursor_too_far_behind_is_compacted() -> None:
     assert feed.subscribers == 0
 
 
+async def test_who_missed_what_retention_removed_is_told() -> None:
+    history = MemoryHistory([mutation(n) for n in range(1, 11)])
+    feed = Feed(history)
+    history.gone = 4
+    with pytest.raises(Compacted) as raised:
+        await next_batch(feed.watch(ALL, 3))
+    assert raised.value.metadata == {"oldest": "4"}
+    assert await read_until(feed, ALL, 4, 10) == list(range(5, 11))
+    apply(history, feed, *[mutation(n) for n in range(11, 21)])
+    history.gone = 20  # what is at hand is told all the same
+    assert await read_until(feed, ALL, 10, 20) == list(range(11, 21))
+
+
 async def test_a_cursor_ahead_is_invalid() -> None:
     feed = Feed(MemoryHistory([mutation(1)]))
     with pytest.raises(Invalid) as raised:
