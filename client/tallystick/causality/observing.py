@@ -114,8 +114,9 @@ class Observing:
     def all(self, besides: Log | None = None) -> Observed:
         """All that was read, but for that log."""
         self._look_all()
-        logs = [each.what for log, each in self._logs.items() if log != besides]
-        return Observed(tuple(logs), tuple([each.what for each in self._contexts.values()]))
+        # Copied first: a blocking client is asked from other threads than that which reads.
+        logs = [each.what for log, each in list(self._logs.items()) if log != besides]
+        return Observed(tuple(logs), tuple([each.what for each in list(self._contexts.values())]))
 
     def news(self, agent: str, branch: str) -> News | None:
         """What the next mutation of that log is to carry; None: nothing."""
@@ -180,7 +181,7 @@ class Observing:
         return News(observed_message(observed), stamp)
 
     def _look_all(self) -> None:
-        for name in self._open:
+        for name in list(self._open):
             self._look(name)
 
     def _look(self, name: str) -> None:
