@@ -176,6 +176,29 @@ def test_what_is_pinned_and_what_a_cut_binds_stays() -> None:
     simulated(scenario)
 
 
+def test_a_branch_that_begins_alone_has_no_turn_to_go_back_to() -> None:
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        agent = client.agent("ann")
+        await grown(agent, 2)
+        async with agent.turn():
+            await grown(agent, 2)
+        await grown(agent, 2)
+        pinned = await agent.checkpoint("here")
+        await agent.pin("here")
+        async with agent.turn():
+            await grown(agent, 6)
+        assert await kept_from(client, agent) > pinned.seq
+        past = await agent.fork("past", at="here")
+        assert (await past.rehydrate(at_turn=True)).state == {"n": 6}
+        await grown(past, 9)
+        await kept_from(client, agent)
+        first = await beginning(past)
+        assert first is not None and first.seq == pinned.seq + 7  # and none that holds it
+        assert (await past.rehydrate(at_turn=True)).seq == first.seq
+
+    simulated(scenario)
+
+
 def test_undo_and_merge_go_on() -> None:
     async def scenario(cluster: SimCluster, client: Client) -> None:
         agent = client.agent("ann")

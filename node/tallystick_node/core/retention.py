@@ -79,13 +79,13 @@ def holds(tables: Tables, log: LogRecord) -> list[Hold]:
 
 
 def _resumed_turn(tables: Tables, log: LogRecord) -> int | None:
-    """Where an agent that resumes at its last turn begins; None: it has no turns."""
+    """Where an agent that resumes at its last turn begins; None: it has no turns, or none since what is kept begins."""
     turn = tables.steps.newest_turn(log)
     if turn is None:
         return None
-    if turn.ended_seq:
-        return turn.ended_seq
-    return tables.retention.last_turn_end(log) or turn.begun_seq - 1
+    seq = turn.ended_seq or tables.retention.last_turn_end(log) or turn.begun_seq - 1
+    oldest = tables.retention.oldest(log)
+    return seq if oldest is None or seq >= oldest.point.seq else None
 
 
 def _resumed_checkpoint(tables: Tables, log: LogRecord) -> int | None:

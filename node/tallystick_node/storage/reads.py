@@ -81,7 +81,7 @@ class AtTime:
 
 @dataclass(frozen=True, slots=True)
 class AtLastTurn:
-    """After the mutation that ended a turn last; where what is kept begins if none was ended."""
+    """After the mutation that ended a turn last; where what is kept begins if none was ended since."""
 
 
 At: TypeAlias = Head | AtSeq | AtCheckpoint | AtTime | AtLastTurn
@@ -296,7 +296,7 @@ class Reads:
             case AtTime():
                 return self._seq_at_time(line, at.time_unix_ms)
             case AtLastTurn():
-                return self._tables.steps.last_turn_end(line[0].log) or oldest_seq(self._sql, line)
+                return max(self._tables.steps.last_turn_end(line[0].log), oldest_seq(self._sql, line))
 
     def _seq_at_time(self, line: Sequence[Stretch], time_unix_ms: int) -> int:
         oldest = oldest_anchor(self._sql, line)

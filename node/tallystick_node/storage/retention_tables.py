@@ -53,7 +53,11 @@ _STAYING: Final = (
     " UNION SELECT ended_seq FROM steps WHERE log = ?1 AND ended_seq > 0 AND ended_seq < ?2"
 )
 _SIZES: Final = "SELECT seq, length(body) FROM events WHERE kind = 1 AND log = ? AND seq <= ? ORDER BY seq"
-_CUTS: Final = "SELECT * FROM cut_points WHERE namespace = ? AND agent = ? AND branch = ? AND seq >= ? AND seq < ?"
+_CUTS: Final = (
+    "SELECT namespace, agent, branch, seq, min(position), hash, sum FROM cut_points"
+    " WHERE namespace = ? AND agent = ? AND branch = ? AND seq >= ? AND seq < ? GROUP BY seq, hash"
+)
+"""Of all cuts that bind one point, the oldest: SQLite takes the other columns from the row with the least."""
 
 
 class Host(Protocol):
