@@ -211,6 +211,19 @@ def test_a_deleted_agent_leaves_a_gap() -> None:
     run(scenario)
 
 
+def test_an_agent_made_anew_is_told_again_what_was_read() -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect() as one, cluster.connect() as two:
+            await write(one, "a")
+            await two.agent("a").rehydrate()
+            await write(two, "b")
+            await two.agent("b").delete()
+            await write(two, "b")
+            assert (await two.compare("a@1", "b@1")).relation is BEFORE
+
+    run(scenario)
+
+
 def test_what_changed_of_what_was_read() -> None:
     async def scenario(cluster: SimCluster) -> None:
         async with cluster.connect() as others, cluster.connect() as client:

@@ -158,3 +158,21 @@ def test_the_comparison_is_bounded() -> None:
     wide: JsonObject = {"anyOf": [{"properties": {f"p{at}": I}} for at in range(100)]}
     deep: JsonObject = {"allOf": [dict(wide) for _ in range(5)]}
     assert incompatibilities(deep, {"properties": {"other": S}}) != []
+
+
+def circle(links: int, name: str) -> JsonObject:
+    """A list whose nodes are of so many kinds in turn."""
+    nodes: JsonObject = {
+        f"{name}{at}": {"properties": {"next": {"$ref": f"#/$defs/{name}{(at + 1) % links}"}}} for at in range(links)
+    }
+    return {"$defs": nodes, "$ref": f"#/$defs/{name}0"}
+
+
+def test_what_is_too_deep_or_too_much_is_not_shown_and_said_so() -> None:
+    """Two circles meet in the same pair after so many steps as the product of their lengths."""
+    assert incompatibilities(circle(9, "a"), circle(10, "b")) == []
+    (deep,) = incompatibilities(circle(30, "a"), circle(31, "b"))
+    assert "too large" in deep.message
+    wide: JsonObject = {"properties": {f"p{at}": {"$ref": "#"} for at in range(2000)}}
+    large = incompatibilities(wide, {**wide, "title": "another"})
+    assert {each.message for each in large} == {"the documents are too large to be compared"}

@@ -87,9 +87,10 @@ class Observing:
             known.what = ObservedLog(agent, seq, branch, hash_)
 
     def gone(self, agent: str, branch: str | None = None) -> None:
-        """An agent was deleted, or one of its branches."""
-        for log in [log for log in self._logs if log[0] == agent and branch in (None, log[1])]:
-            del self._logs[log]
+        """An agent was deleted, or one of its branches: the next one of that name was told nothing yet."""
+        for kept in (self._logs, self._carried):
+            for log in [log for log in kept if log[0] == agent and branch in (None, log[1])]:
+                del kept[log]
 
     def opened(self, name: str, cursor: Callable[[], Cursor | None]) -> None:
         """A context is open: what it holds is read."""

@@ -4,7 +4,7 @@ The proof goes along the structure of both documents, and is conservative: what 
 "Old" is what is known of a value: a list of schemas that all hold. "New" is what must follow from them.
 
 Rules of this file:
-- Pure: the same documents give the same answer, in bounded time (`STEPS`).
+- Pure: the same documents give the same answer, in bounded time (`STEPS`, `DEPTH`, `COMPARED_BYTES`).
 - A constraint of the old side may be ignored, for that only knows less; one of the new side never.
 - A value that the old side lists (`const`, `enum`) is looked at itself, by what checks values (`evidence.py`).
 - A pair that is met again further down in a value is taken as shown: documents were admitted, so between the two the
@@ -24,6 +24,12 @@ from tallystick_node.schemas.validators import PROBLEMS, Problem
 
 STEPS: Final = 10_000
 """Pairs of schemas that are looked at; beyond that nothing is shown."""
+
+DEPTH: Final = 100
+"""The same, each within the one before."""
+
+COMPARED_BYTES: Final = 16 * 1024 * 1024
+"""Of all that is compared: parts that are referred to are looked at again and again."""
 
 _SIDE_BY_SIDE: Final = ("not", "dependentSchemas", "dependentRequired")
 _TOGETHER: Final = (("if", "then", "else"), ("contains", "minContains", "maxContains"))
@@ -51,14 +57,21 @@ class _Proof:
         self._new = new
         self._shown: dict[tuple[bytes, ...], None] = {}
         self._not_shown: dict[tuple[bytes, ...], list[Problem]] = {}
-        self._steps = 0
+        self._steps = self._depth = self._bytes = 0
         self._shares_definitions = old.shares_definitions(new)
 
     def follows(self, olds: Sequence[JsonValue], new: JsonValue, path: str) -> list[Problem]:
         """`new` follows from all of `olds`."""
         self._steps += 1
-        if self._steps > STEPS:
+        if self._steps > STEPS or self._depth > DEPTH or self._bytes > COMPARED_BYTES:
             return [Problem(path, "$ref", "the documents are too large to be compared")]
+        self._depth += 1
+        try:
+            return self._follows(olds, new, path)
+        finally:
+            self._depth -= 1
+
+    def _follows(self, olds: Sequence[JsonValue], new: JsonValue, path: str) -> list[Problem]:
         if new is True or new == {}:
             return []
         if any(self._is_same(part, new) for old in olds for part in self._old.parts(old)):
@@ -69,6 +82,7 @@ class _Proof:
         if new is False:
             return [Problem(path, "false", "nothing is allowed here any more")]
         pair = (canonical_json(new), *sorted(canonical_json(each) for each in known.schemas))
+        self._bytes += sum(map(len, pair))
         if pair in self._shown:
             return []
         if pair in self._not_shown:  # at worst a no too many
@@ -222,7 +236,9 @@ class _Proof:
         return problems
 
     def _is_same(self, old: JsonValue, new: JsonValue) -> bool:
-        return evidence.is_equal(old, new) and (self._shares_definitions or not evidence.refers(new))
+        one, other = canonical_json(old), canonical_json(new)
+        self._bytes += len(one) + len(other)
+        return one == other and (self._shares_definitions or not evidence.refers(new))
 
     def _has_same(self, old: JsonObject, new: JsonObject, group: Sequence[str]) -> bool:
         return self._is_same(_only(old, group), _only(new, group))

@@ -124,6 +124,7 @@ class CausalityReads:
         """
         if later.log == earlier.log:
             return Found(is_before=True)
+        targets = {earlier.log: log_numbered(self._sql, earlier.log).target}  # a log may go between two looks
         reached = {later.log: _Way(later.seq, 0, None)}
         waiting = [(-later.position, later.log, later.seq)]
         looked_at, has_gaps = 0, False
@@ -135,6 +136,7 @@ class CausalityReads:
             if log is None:
                 has_gaps = True
                 continue
+            targets[number] = log.target
             has_gaps = has_gaps or self._is_cut(number, seq)
             for other, position, way in self._known(log, seq):
                 looked_at += 1
@@ -143,7 +145,7 @@ class CausalityReads:
                 if position >= earlier.position and (other not in reached or reached[other].seq < way.seq):
                     reached[other] = way
                     if other == earlier.log and way.seq >= earlier.seq:
-                        return Found(is_before=True, path=self._path(reached, other))
+                        return Found(is_before=True, path=_path(reached, targets, other))
                     heapq.heappush(waiting, (-position, other, way.seq))
             if looked_at >= limit:
                 return Found(is_before=False, has_gaps=True)
@@ -166,15 +168,12 @@ class CausalityReads:
         anchor = own_anchor(self._sql, number)
         return anchor is not None and seq < anchor.point.seq
 
-    def _path(self, reached: Mapping[int, _Way], number: int) -> tuple[Edge, ...]:
-        edges: list[Edge] = []
-        while reached[number].of:
-            way = reached[number]
-            if way.observation is not None:
-                by, other = self._target(way.of), self._target(number)
-                edges.append(Edge(by, way.observation.seq, other, way.seq))
-            number = way.of
-        return tuple(reversed(edges))
 
-    def _target(self, number: int) -> Target:
-        return log_numbered(self._sql, number).target
+def _path(reached: Mapping[int, _Way], targets: Mapping[int, Target], number: int) -> tuple[Edge, ...]:
+    edges: list[Edge] = []
+    while reached[number].of:
+        way = reached[number]
+        if way.observation is not None:
+            edges.append(Edge(targets[way.of], way.observation.seq, targets[number], way.seq))
+        number = way.of
+    return tuple(reversed(edges))
