@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from tallystick import Agent, Client, Conflict, Invalid, NotFound, Unavailable, Undecided, ops
+from tallystick import Agent, Client, Conflict, Invalid, NotFound, RetentionPolicy, Unavailable, Undecided, ops
 from tallystick.history import MergeConflict
 from tallystick.outbox import Fate, Outbox, ReconcileReport
 from tallystick.outbox.line import Line
@@ -173,6 +173,60 @@ async def test_a_deleted_agent_takes_no_branch(tmp_path: Path) -> None:
             with pytest.raises(NotFound):
                 await agent.read()
             await box.__aexit__(None, None, None)
+
+    await asyncio.to_thread(run, scenario)
+
+
+async def test_where_it_left_is_gone_and_so_takes_no_branch(tmp_path: Path) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect(timeout_s=30.0) as client:
+            agent, box = await offline_and_interfered(client, "old", tmp_path)
+            for _ in range(5):
+                await agent.append(ops.increment("/n"))
+            await client.retention.set(RetentionPolicy(max_mutations=2))
+            assert [done.failure async for done in client.retention.run()] == [""]
+            report = await box.reconcile()
+            assert fates(report) == [Fate.REFUSED] * 2
+            assert {each.reason for each in report.settled} == {"COMPACTED"}
+            assert len(box.refused) == 2 and box.is_online
+            assert box.state == (await agent.read()).state
+            await box.__aexit__(None, None, None)
+
+    await asyncio.to_thread(run, scenario)
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_what_was_perhaps_decided_and_is_gone_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
+) -> None:
+    """Its answer was lost; then the log forgot its key, and retention removed it."""
+    monkeypatch.setattr("tallystick_node.core.limits.KEYS_REMEMBERED", 2)
+    monkeypatch.setattr("tallystick_node.core.limits.KEYS_PRUNE_STEP", 1)
+    send = Line.send
+
+    async def unheard(line: Line, attempt: bytes, timeout_s: float | None) -> int:
+        await send(line, attempt, timeout_s)
+        raise Undecided("the answer was lost")
+
+    async def scenario(cluster: SimCluster) -> None:
+        async with cluster.connect(timeout_s=30.0) as client:
+            agent = client.agent("old")
+            async with agent.outbox(tmp_path / "old.outbox") as box:
+                if not is_first:
+                    await box.append(ops.set("/n", 0))
+                await box.go_offline()
+                await box.append(ops.increment("/n"))
+                monkeypatch.setattr(Line, "send", unheard)
+                with pytest.raises(Undecided):
+                    await box.reconcile()
+                monkeypatch.setattr(Line, "send", send)
+                for _ in range(8):
+                    await agent.append(ops.increment("/others"))
+                await client.retention.set(RetentionPolicy(max_mutations=2))
+                assert [done.failure async for done in client.retention.run()] == [""]
+                report = await box.reconcile(on_interference="theirs")
+                assert [(each.fate, each.reason) for each in report.settled] == [(Fate.REFUSED, "COMPACTED")]
+                assert box.state == (await agent.read()).state == {"n": 1, "others": 8}
 
     await asyncio.to_thread(run, scenario)
 

@@ -18,7 +18,7 @@ from tallystick._methods import append_method
 from tallystick._values import Mutation, Snapshot
 from tallystick.causality.convert import observed
 from tallystick.causality.values import Observed
-from tallystick.errors import NotFound
+from tallystick.errors import Compacted, NotFound
 from tallystick.leases.fence import NO_LEASE
 from tallystick.schemas.versions import newer
 from tallystick.v1 import common_pb2, state_pb2
@@ -92,7 +92,11 @@ class Line:
         return answer.last_seq
 
     async def find(self, attempt: bytes, timeout_s: float | None) -> int:
-        """Where an attempt stands in the log: the seq of its last mutation; 0 if it was not decided."""
+        """Where an attempt stands in the log: the seq of its last mutation; 0 if it was not decided.
+
+        Raises:
+            Compacted: what is at its place went, so nobody knows.
+        """
         request = state_pb2.AppendRequest.FromString(attempt)
         wanted = request.mutations[0].id
         async with aclosing(self.agent.log(after_seq=request.expected_seq, timeout_s=timeout_s)) as log:
@@ -100,6 +104,8 @@ class Line:
                 first = await anext(log, None)
             except NotFound:  # the agent is gone, and all that was decided with it
                 return 0
+        if first is not None and first.seq > request.expected_seq + 1:
+            raise Compacted(f"what followed seq {request.expected_seq} is not kept")
         if first is None or not wanted or first.mutation.id != wanted:
             return 0
         return first.seq + len(request.mutations) - 1

@@ -18,7 +18,7 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 from tallystick._cancelling import to_its_end
 from tallystick._json import JSON, decode
 from tallystick._values import Mutation
-from tallystick.errors import Conflict, NotFound, Overloaded, Reason, Refused, StaleOwner
+from tallystick.errors import Compacted, Conflict, NotFound, Overloaded, Reason, Refused, StaleOwner
 from tallystick.history.changes import diff
 from tallystick.history.merging import MergeConflict, MergeResolver, merge
 from tallystick.history.patches import mutations as as_mutations
@@ -129,7 +129,7 @@ class Reconciler:
         fork_seq = self.appended_seq
         try:
             line = await self._line.fork(name, fork_seq, self._timeout_s)
-        except NotFound as gone:  # the agent was deleted: there is nothing that they could be a branch of
+        except (NotFound, Compacted) as gone:  # there is nothing that they could be a branch of
             await self.refuse(gone)
             return
         seq = self._last_seq(Fate.BRANCHED, fork_seq)
@@ -190,8 +190,12 @@ class Reconciler:
                 attempt = line.message(made or entry.mutations, entry.key, expected_seq)
                 entry = await self._keep(replace(entry, attempt=attempt))
             seq = await line.send(entry.attempt, self._timeout_s)
-        except Refused as refused:
-            seq = await line.find(entry.attempt, self._timeout_s) if was_begun else 0
+        except Refused as why:
+            seq, refused = 0, why
+            try:
+                seq = await line.find(entry.attempt, self._timeout_s) if was_begun else 0
+            except Compacted as gone:  # perhaps it was decided, and nobody knows any more: not a second time, then
+                refused = gone
             if not seq:
                 await self._keep(replace(entry, attempt=b"", key=line.outside.new_key()))
                 return refused
