@@ -9,9 +9,10 @@ from typing import cast
 import pytest
 from click.testing import CliRunner
 
-from tallystick import Client, RetentionPolicy, ops
+from tallystick import Client, Compacted, RetentionPolicy, ops
 from tallystick.testing import SimCluster
 from tallystick_node.cli import main
+from tallystick_node.cli.agent import show_log
 from tallystick_node.cli.amounts import duration
 from tallystick_node.cli.checkpoints import set_pin
 from tallystick_node.cli.connection import Connection
@@ -76,6 +77,23 @@ def test_a_policy_is_set_planned_and_run(capsys: pytest.CaptureFixture[str], tmp
         await set_pin(connection, "ann", "kept", "main", is_pinned=False)
 
     with SimCluster(nodes=1, seed=1, archives=(ArchiveSetting("cold", tmp_path),)) as cluster:
+        cluster.run(scenario)
+
+
+def test_a_log_that_is_shorter_than_what_is_shown_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario(cluster: SimCluster) -> None:
+        connection = cast("Connection", Simulated(cluster, as_json=True))
+        async with cluster.connect() as client:
+            for _ in range(12):
+                await client.agent("ann").append(ops.increment("/n"))
+            await client.retention.set(RetentionPolicy(max_mutations=3))
+            assert [done.failure async for done in client.retention.run()] == [""]
+        await show_log(connection, "ann", "main", None, 6, follow=False)
+        assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [10, 11, 12]
+        with pytest.raises(Compacted):
+            await show_log(connection, "ann", "main", 6, 6, follow=False)
+
+    with SimCluster(nodes=1, seed=1) as cluster:
         cluster.run(scenario)
 
 

@@ -4,6 +4,7 @@ in `branches.py`, steps in `steps.py`."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -14,7 +15,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 import tallystick
-from tallystick import DecidedMutation, MutationEvent
+from tallystick import Agent, Compacted, DecidedMutation, MutationEvent
 from tallystick_node.cli import records, retention_events
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
 from tallystick_node.cli.causality import changed, compare
@@ -105,10 +106,13 @@ async def _take(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
 @connection_options
 def log(connection: Connection, name: str, after: int | None, limit: int, follow: bool, branch: str) -> None:
     """Show an agent's mutations, oldest first. With --json: JSON Lines."""
-    asyncio.run(_log(connection, name, branch, after, limit, follow=follow))
+    asyncio.run(show_log(connection, name, branch, after, limit, follow=follow))
 
 
-async def _log(connection: Connection, name: str, branch: str, after: int | None, limit: int, *, follow: bool) -> None:
+async def show_log(
+    connection: Connection, name: str, branch: str, after: int | None, limit: int, *, follow: bool
+) -> None:
+    """The mutations after a seq, or the newest; then what is decided, if that is followed."""
     async with connection.open() as client:
         handle = client.agent(name, branch=branch)
         head = await handle.rehydrate(tail=0, missing_ok=follow)
@@ -117,7 +121,8 @@ async def _log(connection: Connection, name: str, branch: str, after: int | None
         revision = head.revision
         shown = itertools.count(1)
         if head.seq > start:
-            async for mutation in handle.log(after_seq=start):
+            log = handle.log(after_seq=start) if after is not None else _kept_after(handle, start)
+            async for mutation in log:
                 _show_event(connection, MutationEvent(name, mutation, mutation.revision, branch))
                 revision = mutation.revision
                 if next(shown) == limit and bounded:
@@ -126,6 +131,18 @@ async def _log(connection: Connection, name: str, branch: str, after: int | None
             async for event in client.watch(agent=name, after=revision):
                 if getattr(event, "branch", branch) == branch:
                     _show_event(connection, event)
+
+
+async def _kept_after(handle: Agent, seq: int) -> AsyncIterator[DecidedMutation]:
+    """The mutations after a seq; where retention removed what follows it, those that are kept."""
+    try:
+        async with contextlib.aclosing(handle.log(after_seq=seq)) as log:
+            async for mutation in log:
+                yield mutation
+    except Compacted as error:
+        async with contextlib.aclosing(handle.log(after_seq=int(error.metadata["oldest_seq"]))) as log:
+            async for mutation in log:
+                yield mutation
 
 
 def _show_event(connection: Connection, event: tallystick.Event) -> None:
