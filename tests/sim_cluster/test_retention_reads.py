@@ -93,6 +93,8 @@ def test_a_read_of_what_went_says_where_what_is_kept_begins() -> None:
         assert (snapshot.state, [mutation.seq for mutation in snapshot.tail]) == ({"n": 20}, [19, 20])
         (info,) = [info async for info in client.agents()]
         assert (info.seq, info.first_seq) == (20, 19)
+        (listed,) = [branch async for branch in agent.branches()]
+        assert 0 < listed.log_size_bytes == info.log_size_bytes < 200  # what two mutations take
         assert (await agent.rehydrate(at_turn=True)).seq == 18  # it has no turns: what is kept begins here
 
     simulated(scenario)

@@ -108,5 +108,5 @@ def _info(branch: Branch) -> branch_pb2.BranchInfo:
         time_unix_ms=log.time_unix_ms,
         checkpoint=log.checkpoint,
         revision=messages.revision(log.position),
-        log_bytes=log.log_bytes,
+        log_bytes=log.log_bytes - branch.gone_bytes,
     )

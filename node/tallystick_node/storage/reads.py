@@ -107,10 +107,11 @@ class StateRead:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A log of an agent, and the branch where it began; empty for `main`."""
+    """A log of an agent, the branch where it began (empty for `main`), and how much of its own went."""
 
     log: LogRecord
     parent: str
+    gone_bytes: int
 
 
 class Reads:
@@ -257,7 +258,10 @@ class Reads:
         for log in logs:
             if log.parent not in names:
                 names[log.parent] = log_numbered(self._sql, log.parent).target.branch
-        return Page([Branch(log, names[log.parent]) for log in logs], len(rows) > limit)
+        anchors = [self.retention.anchor(log) for log in logs]
+        gone = [anchor.size_bytes if anchor is not None else 0 for anchor in anchors]
+        listed = [Branch(log, names[log.parent], size_bytes) for log, size_bytes in zip(logs, gone, strict=True)]
+        return Page(listed, len(rows) > limit)
 
     def events(self, after_position: int, limit: int, max_bytes: int = limits.PAGE_BYTES) -> list[Event]:
         """What was decided after a position, in all namespaces, oldest first. Empty only if there is nothing after it.
