@@ -11,7 +11,7 @@ from tallystick_node.storage.lineage import Stretch
 from tallystick_node.storage.sql import MAX_INTEGER, Sql
 from tallystick_node.storage.tables import SqlTables
 
-SEEDS = (1, 2, 3)
+SEEDS = range(1, 13)
 SECONDS = 10.0
 sound = lineage.lineage
 

@@ -14,7 +14,7 @@ from tallystick_node.core.tables import Tables
 from tallystick_node.leases.keeper import LeaseKeeper
 from tallystick_node.sim.seed import Failed, Passed, Plan, run_seed
 
-SEEDS = (1, 2, 3)
+SEEDS = range(1, 13)
 SECONDS = 8.0
 
 

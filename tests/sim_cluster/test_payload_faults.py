@@ -12,7 +12,7 @@ from tallystick_node.payloads.keeper import PayloadKeeper
 from tallystick_node.sim.seed import Failed, Plan, run_seed
 from tallystick_node.storage.payload_tables import SqlPayloadTables
 
-SEEDS = (1, 2, 3)
+SEEDS = range(1, 13)
 SECONDS = 5.0
 
 

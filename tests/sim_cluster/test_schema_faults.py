@@ -9,7 +9,7 @@ from tallystick_node.core.schema_records import StateSchema
 from tallystick_node.schemas.checking import Checks
 from tallystick_node.sim.seed import Failed, Passed, Plan, run_seed
 
-SEEDS = (1, 2, 3)
+SEEDS = range(1, 13)
 SECONDS = 8.0
 
 

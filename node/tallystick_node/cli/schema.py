@@ -38,7 +38,7 @@ _compatibility = click.option(
 
 @click.group(cls=Group)
 def schema() -> None:
-    """What events of a kind, and states of agents, must look like.
+    """What events and states must look like.
 
     SUBJECT is "state of PREFIX" (of agents whose names begin so), "state" (of all agents) or "event KIND".
     """
