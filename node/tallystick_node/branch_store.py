@@ -1,15 +1,17 @@
 """The use cases of branches, no gRPC: what `store.py` is for logs.
 
 Rules of this file:
-- A checkpoint and a time are looked up here, before anything is proposed; head is where the log then ends.
+- A checkpoint and a time are looked up here, before anything is proposed; head is where the log then ends. What went
+  since a first attempt is proposed all the same, at a seq that no log has: a retry is answered as before.
 - All else is as in `store.py`: branches are read and written there, by their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from tallystick.errors import Compacted, NotFound
 from tallystick_node.access import BARRIER_TIMEOUT_S, Access, Consistency, ReadFrom, page_items
 from tallystick_node.core.commands import BranchCommand, DeleteBranch, Fork, ForkTeam, Target
 from tallystick_node.core.outcomes import Deleted, Forked
@@ -21,6 +23,9 @@ from tallystick_node.wire.commands import encode_command
 from tallystick_node.wire.fields import check_name, check_target
 
 OutcomeT = TypeVar("OutcomeT", Forked, Deleted)
+
+_NOWHERE: Final = 2**63 - 1
+"""A seq that no log has."""
 
 
 class BranchStore:
@@ -45,9 +50,16 @@ class BranchStore:
         """
         check_target(write.target)
         check_name("branch", branch)
-        at_seq = await self._seq(write, at)
-        command = Fork(self._clock_ms(), write.target, branch, at_seq, actor=write.actor)
-        return await self._decide(keyed_fork(command, write.key, _asked(at)), write.timeout_s, Forked)
+        try:
+            at_seq = await self._seq(write, at)
+        except (NotFound, Compacted) as gone:
+            if not write.key:
+                raise
+            try:
+                return await self._fork(write, branch, at, _NOWHERE)
+            except NotFound:  # it is no retry
+                raise gone from None
+        return await self._fork(write, branch, at, at_seq)
 
     async def fork_team(self, write: Write, branch: str, position: int) -> Forked:
         """Begins a branch of each agent whose name begins with the agent's in `write`, all at one position, or of none.
@@ -83,6 +95,10 @@ class BranchStore:
         await self._access.ready(read_from)
         items = page_items("limit", limit)
         return self._access.looked_up(lambda: self._reads.branches(target, after, items))
+
+    async def _fork(self, write: Write, branch: str, at: At, at_seq: int | None) -> Forked:
+        command = Fork(self._clock_ms(), write.target, branch, at_seq, actor=write.actor)
+        return await self._decide(keyed_fork(command, write.key, _asked(at)), write.timeout_s, Forked)
 
     async def _seq(self, write: Write, at: At) -> int | None:
         match at:

@@ -15,6 +15,7 @@ from tallystick import (
     Compacted,
     CompactedEvent,
     Conflict,
+    NotFound,
     PinnedEvent,
     RetentionEvent,
     RetentionPolicy,
@@ -136,6 +137,35 @@ def test_whatever_was_asked_before_is_answered_as_then() -> None:
         listed = [(step.name, step.status) async for step in agent.steps.list()]
         assert listed == [("fail", StepStatus.FAILED), ("pay", StepStatus.COMPLETED)]
         assert ran == [1] and (await agent.read()).seq == seq
+
+    simulated(scenario)
+
+
+def test_a_fork_is_answered_as_before_once_its_point_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick_node.core.limits.KEYS_REMEMBERED", 4)
+    monkeypatch.setattr("tallystick_node.core.limits.KEYS_PRUNE_STEP", 1)
+
+    async def scenario(cluster: SimCluster, client: Client) -> None:
+        agent = client.agent("ann")
+        await grown(agent, 3)
+        await agent.checkpoint("early")
+        early = (await agent.read()).time
+        for branch, at in (("a", "early"), ("b", early)):
+            await agent.fork(branch, at=at, idempotency_key="k")
+            await grown(client.agent("ann", branch=branch), 1)
+        await cluster.sleep(5)
+        await grown(agent, 16)
+        for branch in "ab":
+            await grown(client.agent("ann", branch=branch), 1)
+        for _ in range(2):
+            await client.retention.set(RetentionPolicy(max_mutations=1))
+            assert not any([done.failure async for done in client.retention.run()])
+        for branch, at in (("a", "early"), ("b", early)):
+            assert (await (await agent.fork(branch, at=at, idempotency_key="k")).read()).state == {"n": 5}
+        with pytest.raises(NotFound, match="early"):
+            await agent.fork("c", at="early", idempotency_key="k")
+        with pytest.raises(Compacted):
+            await agent.fork("c", at=early, idempotency_key="k")
 
     simulated(scenario)
 
