@@ -395,7 +395,7 @@ REASONS: Final[Mapping[Reason, Row]] = {
     Reason.COMPACTED: Row(
         Compacted,
         StatusCode.OUT_OF_RANGE,
-        "Read from `oldest_seq` on, or rehydrate and watch from the revision that came.",
+        "Read from `oldest_seq` on; a watch: rehydrate, and watch from the revision that came.",
     ),
     Reason.DENIED: Row(Denied, StatusCode.PERMISSION_DENIED, "Ask who runs the cluster for access."),
     Reason.UNAUTHENTICATED: Row(

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import cast
 
+import click
 import pytest
 
 from tallystick import (
@@ -353,7 +354,7 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         await compare_points(programs, "a@2", "b@1")
         told = json.loads(capsys.readouterr().out)
         assert (told["relation"], told["a"]["seq"], told["path"][0]["observed"]["agent"]) == ("before", 2, "a")
-        await show_changed(people, ("a@1", "b"), follow=False)
+        await show_changed(people, ("a@1", "b@1"), follow=False)
         assert "more" in capsys.readouterr().out
         await show_changed(programs, ("a@1", "b@1"), follow=False)
         assert json.loads(capsys.readouterr().out)["logs"][0] | {"hash": ""} == {
@@ -364,6 +365,9 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
             "head_seq": 2,
             "hash": "",
         }
+        for nothing in ("b", "b@head", "b@x"):
+            with pytest.raises(click.UsageError, match="AGENT@SEQ"):
+                await show_changed(people, (nothing,), follow=False)
 
     run(scenario)
 
@@ -375,3 +379,5 @@ def test_points_as_text() -> None:
     assert str(LogPoint.parse("a#side@head")) == "a#side@head"
     with pytest.raises(Invalid):
         LogPoint.parse("#x@1")
+    with pytest.raises(Invalid):
+        LogPoint.parse("a@0")

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import cast
 
+import click
 import pytest
 
 from tallystick import Client, NotFound, PayloadRef, ops
 from tallystick.errors import Invalid
 from tallystick.testing import SimCluster
-from tallystick_node.cli.connection import Connection
+from tallystick_node.cli.connection import ACTOR, Connection
 from tallystick_node.cli.payload import get_one, list_all, put_one, show_one
 
 CONTENT = random.Random(7).randbytes(400_000)
@@ -28,7 +29,7 @@ class Simulated:
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
 
-    def open(self, *, actor: str = "") -> Client:
+    def open(self, *, actor: str = ACTOR) -> Client:
         return self._cluster.connect(actor=actor)
 
 
@@ -68,15 +69,18 @@ def test_what_goes_in_comes_out(
             patch.setattr(sys, "stdout", out)
             await get_one(connection, ref.id, Path("-"))
         assert out.buffer.getvalue() == CONTENT
-        await show_one(connection, ref.id)
+        await show_one(connection, json.dumps(ref.to_json()))
         shown = told()
-        assert (shown["references"], shown["actor"]) == (1, "tallystick payload put")
+        with pytest.raises(click.BadParameter, match="not JSON"):
+            await show_one(connection, "{")
+        assert (shown["references"], shown["actor"]) == (1, "cli")
         await list_all(connection)
         assert told() == shown
         connection_of_people = Simulated(cluster)
         connection_of_people.as_json = False
         await list_all(cast("Connection", connection_of_people))
-        assert "390.6 KiB" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "390.6 KiB" in said and "\n1 payload, " in said
         with pytest.raises(NotFound):
             await show_one(connection, "0" * 64)
         with pytest.raises(Invalid):

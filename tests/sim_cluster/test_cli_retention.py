@@ -49,7 +49,9 @@ def test_a_policy_is_set_planned_and_run(capsys: pytest.CaptureFixture[str], tmp
         assert '"max_mutations": 0' in (said := told()) or "all is kept" in said
         await set_policy(connection, RetentionPolicy(86400, 5, 1 << 20, "cold"))
         said = told()
-        if not as_json:
+        if as_json:
+            assert json.loads(said)["revision"].startswith("1.")
+        else:
             assert "no older than 1d, the newest 5 mutations, at most 1.0 MiB; what goes is archived in cold" in said
         await set_pin(connection, "ann", "kept", "main", is_pinned=True)
         assert "pinned" in told()
@@ -116,6 +118,11 @@ def test_a_log_that_is_shorter_than_what_is_shown_is_shown(capsys: pytest.Captur
 def test_a_policy_that_says_nothing_or_nonsense_is_a_usage_error(args: list[str]) -> None:
     result = CliRunner().invoke(main, ["retention", "set", *args])
     assert result.exit_code == ExitCode.USAGE and result.stderr
+
+
+def test_a_plan_with_an_archive_alone_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["retention", "plan", "--archive", "cold"])
+    assert result.exit_code == ExitCode.USAGE and "--max-age" in result.stderr
 
 
 def test_a_duration_is_shown_as_it_is_written() -> None:

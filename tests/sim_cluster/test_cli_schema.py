@@ -15,7 +15,7 @@ from tallystick import Client, ops
 from tallystick.schemas import Compatibility, SchemaKnowledge
 from tallystick.testing import SimCluster
 from tallystick_node.cli import named
-from tallystick_node.cli.connection import Connection
+from tallystick_node.cli.connection import ACTOR, Connection
 from tallystick_node.cli.schema import check_one, list_all, migrate_all, register_one, show_one
 from tests.sim_cluster.schema_kit import BY_NUMBER, FIRST, PLANS, SECOND, begin, run
 
@@ -45,7 +45,7 @@ class Simulated:
         self._schemas = schemas
         self.as_json = as_json
 
-    def open(self, *, actor: str = "") -> Client:
+    def open(self, *, actor: str = ACTOR) -> Client:
         return self._cluster.connect(actor=actor, schemas=self._schemas)
 
 
@@ -120,6 +120,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "modules", {**sys.modules})
     (tmp_path / "handed_in.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("def (")
     return "handed_in"
 
 
@@ -128,7 +129,7 @@ def test_upcasters_are_found_by_name(module: str) -> None:
     assert len(named.knowledge(f"{module}:one")) == 1
     assert len(named.knowledge(f"{module}:both")) == 2
     assert len(named.knowledge(f"{module}:other")) == 1
-    for wrong in (f"{module}:nothing", f"{module}:missing", f"{module}:neither", "no_such_module", "json"):
+    for wrong in (f"{module}:nothing", f"{module}:missing", f"{module}:neither", "no_such_module", "json", "broken"):
         with pytest.raises(click.BadParameter):
             named.knowledge(wrong)
 

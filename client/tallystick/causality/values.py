@@ -123,14 +123,14 @@ class LogPoint:
         """The point of a text: `planner@12`, `planner#trial@3` of a branch, `planner` for where its log ends.
 
         Raises:
-            Invalid: it names no agent.
+            Invalid: it names no agent, or seq 0, before which there is nothing.
         """
         name, at, seq = text.rpartition("@")
         if not at or not (seq == "head" or (seq.isascii() and seq.isdecimal())):
             name, seq = text, "head"
         agent, _, branch = name.partition("#")
-        if not agent:
-            raise Invalid(f"not a point of a log: {text!r}", metadata={"field": "point"})
+        if not agent or (seq != "head" and int(seq) == 0):
+            raise Invalid(f"not a point of a log (AGENT@SEQ, from 1 on): {text!r}", metadata={"field": "point"})
         return cls(agent, 0 if seq == "head" else int(seq), branch or _MAIN)
 
 

@@ -212,7 +212,8 @@ class Schemas:
         subject = Subject.state(prefix)
         chain = self._calls.versions.known.of_states(prefix)
         if chain is None or not 1 <= (chain.version if to_version is None else to_version) <= chain.version:
-            text = f"this client knows of {subject} no way to version {to_version}"
+            wanted = f" to version {to_version}" if to_version is not None else ""
+            text = f"this client knows no upcaster of {str(subject)!r}{wanted}"
             raise Invalid(text, metadata={"subject": str(subject)})
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise Invalid(f"between 1 and {MAX_CONCURRENCY} at once", metadata={"field": "concurrency"})

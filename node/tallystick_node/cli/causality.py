@@ -1,6 +1,6 @@
 """`tallystick agent compare | changed`: what happened before what, and what changed of what was read.
 
-A point of a log is written `AGENT@SEQ`, or `AGENT#BRANCH@SEQ`; without a seq it is where the log ends.
+A point of a log is written `AGENT@SEQ`, or `AGENT#BRANCH@SEQ`; to `compare`, without a seq it is where the log ends.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ def changed(connection: Connection, points: tuple[str, ...], *, follow: bool) ->
 
 async def show_changed(connection: Connection, points: tuple[str, ...], *, follow: bool) -> None:
     """Shows what changed since these points, as they are written."""
-    parsed = [LogPoint.parse(point) for point in points]
-    observed = Observed(tuple([ObservedLog(each.agent, each.seq, each.branch) for each in parsed]))
+    observed = Observed(tuple([_read_up_to(point) for point in points]))
     async with connection.open() as client:
         if not follow:
             _show(connection, await client.changed(observed), indent=True)
@@ -90,6 +89,13 @@ def _show(connection: Connection, changes: Changes, *, indent: bool) -> None:
         for each in changes.logs
     ]
     console().print(table(_COLUMNS, rows))
+
+
+def _read_up_to(text: str) -> ObservedLog:
+    point = LogPoint.parse(text)
+    if not point.seq:
+        raise click.UsageError(f'"{text}" names no mutation; write AGENT@SEQ, the last one that was read')
+    return ObservedLog(point.agent, point.seq, point.branch)
 
 
 def _comparison(found: Comparison) -> dict[str, object]:

@@ -17,6 +17,9 @@ from tallystick_node.cli.exits import ExitCode, Failure
 DEFAULT_ENDPOINTS: Final = "127.0.0.1:7420,127.0.0.1:7430,127.0.0.1:7440"
 """Where `tallystick dev` listens."""
 
+ACTOR: Final = "cli"
+"""Who writes, where a command does not ask for it."""
+
 R = TypeVar("R")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,7 +41,7 @@ class Connection:
         """The same, for a client that knows these."""
         return replace(self, schemas=tuple(schemas))
 
-    def open(self, *, actor: str = "") -> tallystick.Client:
+    def open(self, *, actor: str = ACTOR) -> tallystick.Client:
         """A client, for `async with`; what it writes is by this actor."""
         return self._open(self.endpoints, self.consistency, actor=actor, pinned=False)
 

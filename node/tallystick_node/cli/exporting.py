@@ -45,7 +45,7 @@ def export_log(
     `tallystick verify export` reads it. FILE is whole, or not there.
     """
     if file.exists() and not overwrite:
-        raise Failure(f"{file} exists", ExitCode.REFUSED, "choose another name, or say --overwrite")
+        raise Failure(f"{file} exists", ExitCode.REFUSED, "Choose another name, or say --overwrite.")
     sign = keys.load_sign(key) if key is not None else None
     lines, size_bytes = asyncio.run(_export(connection, name, branch, file, sign))
     if connection.as_json:

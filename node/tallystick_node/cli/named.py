@@ -17,7 +17,7 @@ def knowledge(text: str) -> list[SchemaKnowledge]:
     """The upcasters, and what else is known of schemas, of a module, or of one name in it: one thing or a list.
 
     Raises:
-        click.BadParameter: there is no such module or name, or nothing of that kind in it.
+        click.BadParameter: there is no such module or name, it cannot be imported, or nothing of that kind in it.
     """
     module, name = _module(text)
     found = vars(module).values() if not name else [_attribute(module, name)]
@@ -47,8 +47,8 @@ def _module(text: str) -> tuple[ModuleType, str]:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module_name), name
-    except ModuleNotFoundError as error:
-        raise click.BadParameter(f"{error}") from error
+    except (ImportError, SyntaxError) as error:
+        raise click.BadParameter(f"{module_name}: {error}") from error
 
 
 def _attribute(module: ModuleType, name: str) -> object:

@@ -80,6 +80,11 @@ def size(size_bytes: int) -> str:
     return f"{number:.1f} {_UNITS[-1]}"
 
 
+def counted(number: int, thing: str) -> str:
+    """1, "payload" -> "1 payload"; of others "payloads"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def clock(time: datetime) -> str:
     """A time as ISO 8601 in UTC, to the millisecond."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import click
+import orjson
 
 from tallystick import PayloadInfo, PayloadProgress, PayloadRef
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure, Group
-from tallystick_node.cli.output import cell, clock, console, size, table, write_json
+from tallystick_node.cli.output import cell, clock, console, counted, size, table, write_json
 
 _COLUMNS = ("payload", "size", "chunks", "named", "touched", "by")
 _STDIO = Path("-")
@@ -40,7 +41,7 @@ def put(connection: Connection, file: Path) -> None:
 
 async def put_one(connection: Connection, file: Path) -> None:
     """Stores a file."""
-    async with connection.open(actor="tallystick payload put") as client:
+    async with connection.open() as client:
         with _Shown("put") as shown:
             ref = await client.payloads.put(_incoming() if file == _STDIO else file, progress=shown.tell)
     write_json(dict(ref), indent=False)
@@ -52,18 +53,20 @@ async def put_one(connection: Connection, file: Path) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @connection_options
 def get(connection: Connection, name: str, file: Path, *, overwrite: bool) -> None:
-    """Write a payload, by its id, to a file (-: to where output goes).
+    """Write a payload to a file (-: to where output goes).
+
+    PAYLOAD is its id, or the JSON that `put` printed.
 
     FILE is whole, or not there; called again, it goes on where it ended.
     """
     if file != _STDIO and file.exists() and not overwrite:
-        raise Failure(f"{file} exists", ExitCode.REFUSED, "choose another name, or say --overwrite")
+        raise Failure(f"{file} exists", ExitCode.REFUSED, "Choose another name, or say --overwrite.")
     asyncio.run(get_one(connection, name, file))
 
 
 async def get_one(connection: Connection, name: str, file: Path) -> None:
     """Writes a payload to a file."""
-    ref = PayloadRef(name, 0)
+    ref = _named(name)
     async with connection.open() as client:
         if file == _STDIO:
             async with aclosing(client.payloads.open(ref)) as pieces:
@@ -74,7 +77,7 @@ async def get_one(connection: Connection, name: str, file: Path) -> None:
         with _Shown("get") as shown:
             await client.payloads.save(ref, file, progress=shown.tell)
         if connection.as_json:
-            write_json({"payload": name, "file": str(file), "size_bytes": shown.done_bytes})
+            write_json({"payload": ref.id, "file": str(file), "size_bytes": shown.done_bytes})
 
 
 @payload.command("list")
@@ -94,21 +97,24 @@ async def list_all(connection: Connection) -> None:
             write_json(_record(info), indent=False)
         return
     _show(infos)
-    click.echo(f"{len(infos)} payloads, {size(stored_bytes)} stored")
+    click.echo(f"{counted(len(infos), 'payload')}, {size(stored_bytes)} stored")
 
 
 @payload.command()
 @click.argument("name", metavar="PAYLOAD")
 @connection_options
 def show(connection: Connection, name: str) -> None:
-    """Show a payload: its size, how many places name it."""
+    """Show a payload: its size, how many places name it.
+
+    PAYLOAD is its id, or the JSON that `put` printed.
+    """
     asyncio.run(show_one(connection, name))
 
 
 async def show_one(connection: Connection, name: str) -> None:
     """Shows one payload."""
     async with connection.open() as client:
-        info = await client.payloads.describe(PayloadRef(name, 0))
+        info = await client.payloads.describe(_named(name))
     if connection.as_json:
         write_json(_record(info))
     else:
@@ -137,6 +143,16 @@ class _Shown:
             of = "" if progress.total_bytes is None else f" of {size(progress.total_bytes)}"
             text = f"{self._verb} {size(progress.done_bytes)}{of}, {size(progress.moved_bytes)} moved"
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+
+def _named(text: str) -> PayloadRef:
+    """An id, or what names the payload in a value: who pastes has either."""
+    if not text.startswith("{"):
+        return PayloadRef(text, 0)
+    try:
+        return PayloadRef.of(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise click.BadParameter(f"{text} is not JSON: {error}") from error
 
 
 def _incoming() -> Iterator[bytes]:

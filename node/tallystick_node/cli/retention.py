@@ -13,7 +13,7 @@ from tallystick import RetainedLog, RetentionInfo, RetentionPlan, RetentionPolic
 from tallystick_node.cli.amounts import duration, read_duration, read_size
 from tallystick_node.cli.connection import Connection, connection_options
 from tallystick_node.cli.exits import ExitCode, Failure, Group
-from tallystick_node.cli.output import cell, clock, console, size, table, write_json
+from tallystick_node.cli.output import cell, clock, console, counted, size, table, write_json
 from tallystick_node.cli.printable import printable
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -93,6 +93,8 @@ def plan(
     With bounds it is what would go by them, in place of those that are set.
     """
     policy = RetentionPolicy(max_age_s, max_mutations or 0, max_log_bytes, archive)
+    if archive and not _is_bounded(policy):
+        raise click.UsageError("--archive goes with --max-age, --max-mutations or --max-size")
     asyncio.run(show_plan(connection, prefix, policy if _is_bounded(policy) else None))
 
 
@@ -110,7 +112,7 @@ async def show_plan(connection: Connection, prefix: str, policy: RetentionPolicy
         return
     if rows:
         console().print(table(_COLUMNS, rows))
-    click.echo(f"{mutations} mutations would go, {size(size_bytes)}")
+    click.echo(f"{counted(mutations, 'mutation')} would go, {size(size_bytes)}")
 
 
 @retention.command()
@@ -137,10 +139,11 @@ async def run_now(connection: Connection, prefix: str) -> None:
             else:
                 console().print(Text(printable(_told(done)), style="bold red" if done.failure else ""), soft_wrap=True)
     if not connection.as_json:
-        click.echo(f"{mutations} mutations went")
+        click.echo(f"{counted(mutations, 'mutation')} went")
     if failures:
-        logs = "1 log" if failures == 1 else f"{failures} logs"
-        raise Failure(f"of {logs} not all went that was due", ExitCode.UNAVAILABLE, "See above why.")
+        raise Failure(
+            f"of {counted(failures, 'log')} not all went that was due", ExitCode.UNAVAILABLE, "See above why."
+        )
 
 
 def _is_bounded(policy: RetentionPolicy) -> bool:
@@ -158,13 +161,13 @@ def _print(connection: Connection, info: RetentionInfo) -> None:
                 "archive": policy.archive,
                 "actor": info.actor,
                 "time": clock(info.time) if info.revision.position else None,
-                "revision": info.revision.position,
+                "revision": str(info.revision) if info.revision.position else None,
             }
         )
         return
     bounds = [
         *([f"no older than {duration(policy.max_age_s)}"] if policy.max_age_s else []),
-        *([f"the newest {policy.max_mutations} mutations"] if policy.max_mutations else []),
+        *([f"the newest {counted(policy.max_mutations, 'mutation')}"] if policy.max_mutations else []),
         *([f"at most {size(policy.max_log_bytes)}"] if policy.max_log_bytes else []),
     ]
     kept = f"of each log is kept: {', '.join(bounds)}" if bounds else "of each log all is kept"
@@ -217,7 +220,7 @@ def _retained_record(done: RetainedLog) -> dict[str, object]:
 
 def _told(done: RetainedLog) -> str:
     name = done.agent if done.branch == "main" else f"{done.agent}, branch {done.branch}"
-    went = f"{done.mutations} mutations went, {size(done.size_bytes)}; it begins at {done.first_seq}"
+    went = f"{counted(done.mutations, 'mutation')} went, {size(done.size_bytes)}; it begins at {done.first_seq}"
     archive = f"; in {done.archived_to}" if done.archived_to else ""
     failure = f"; {done.failure}" if done.failure else ""
     return f"{name}: {went}{archive}{failure}"

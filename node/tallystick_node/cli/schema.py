@@ -162,7 +162,7 @@ async def register_one(
     connection: Connection, subject: str, document: AnySchema, compatibility: Compatibility, version: int
 ) -> None:
     """Registers a version; 0: the next one."""
-    async with connection.open(actor="cli") as client:
+    async with connection.open() as client:
         done = await client.schemas.register(subject, document, version=version, compatibility=compatibility)
     if connection.as_json:
         write_json({**records.schema(done), "replayed": done.replayed})
@@ -205,7 +205,7 @@ async def migrate_all(connection: Connection, prefix: str, to_version: int | Non
             if status is not None:
                 status.update(printable(f"{_counts(so_far)}  {so_far.log}"))
 
-        async with connection.open(actor="cli") as client:
+        async with connection.open() as client:
             report = await client.schemas.migrate(prefix, to_version, branches=with_branches, progress=progress)
     _show_report(connection, report)
     return report.is_complete
