@@ -28,6 +28,8 @@ EVERY_S: Final = 1.0
 """How often the leader looks what may go, in these seeds."""
 PAUSE_S: Final = 0.15
 """Between two things that a program does, on average."""
+_RUNS_END_S: Final = 10.0
+"""Within which runs have ended that began under a policy that was taken back: then nobody compacts beside the judge."""
 _STEPS: Final = 6
 _TTL_S: Final = 5.0
 _KEYS: Final = 50
@@ -212,6 +214,8 @@ async def broken(cluster: SimCluster, records: RetentionRecords, living: Iterabl
     """What does not hold, once everything is healed and all nodes are equal."""
     complaints = list(records.wrong)
     async with cluster.connect(NAMESPACE, timeout_s=30.0, actor="judge") as client:
+        await client.retention.set(RetentionPolicy())
+        await asyncio.sleep(_RUNS_END_S)
         async for info in client.agents():
             async for branch in client.agent(info.name).branches():
                 agent = client.agent(info.name, branch=branch.name)
