@@ -52,6 +52,13 @@ def test_consecutive_ones_link_in_any_order_and_may_overlap(tmp_path: Path, cuts
     assert [line["file"] for line in lines] == [str(file) for file in files]
 
 
+def test_those_of_several_agents_are_linked_by_agent(tmp_path: Path) -> None:
+    bob = Log(5, Target(ANN.namespace, "bob"))
+    result = verify(written(tmp_path, LOG.part(0, 10), bob.part(0, 1)))
+    assert result.exit_code == 0 and "1 mutation, 0 checkpoints" in result.output
+    assert result.output.endswith("2 files: of 2 agents, and those of each link\n")
+
+
 def test_a_missing_one_is_found(tmp_path: Path) -> None:
     result = verify(written(tmp_path, LOG.part(0, 10), LOG.part(11, 20)))
     assert result.exit_code == ExitCode.CORRUPT and "begins behind seq 11" in result.output

@@ -89,6 +89,6 @@ async def set_pin(connection: Connection, name: str, checkpoint: str, branch: st
         revision = await (agent.pin(checkpoint) if is_pinned else agent.unpin(checkpoint))
     if connection.as_json:
         told = {"agent": name, "branch": branch, "checkpoint": checkpoint, "is_pinned": is_pinned}
-        write_json({**told, "revision": revision.position})
+        write_json({**told, "revision": str(revision)})
     else:
         click.echo(printable(f"{checkpoint} of {name}: {'pinned' if is_pinned else 'not pinned'}"))

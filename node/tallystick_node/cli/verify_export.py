@@ -27,7 +27,7 @@ from tallystick.history.export_format import LINE_BYTES, ExportedBase, ExportedC
 from tallystick.history.export_reader import ExportReader
 from tallystick_node.cli import keys
 from tallystick_node.cli.exits import ExitCode, Failure
-from tallystick_node.cli.output import write_json
+from tallystick_node.cli.output import counted, write_json
 from tallystick_node.cli.printable import printable
 from tallystick_node.cli.verify_payloads import check_payloads
 from tallystick_node.core.document import Document
@@ -109,7 +109,8 @@ def verify_export(files: tuple[Path, ...], archive: Path | None, public_key: Pat
     for read in found:
         _check_link(read, found, come_by[read.log.of_agent])
     if len(files) > 1 and not as_json:
-        click.echo(f"{len(files)} files: they link")
+        links = "they link" if len(come_by) == 1 else f"of {len(come_by)} agents, and those of each link"
+        click.echo(f"{len(files)} files: {links}")
 
 
 @contextmanager
@@ -223,4 +224,5 @@ def _tell(read: _Read, *, is_trusted: bool, as_json: bool, is_alone: bool) -> No
     if signer is not None and not is_trusted:
         signed += " (whoever that is: say --public-key)"
     after = f" after {read.begins.seq}" if read.begins.seq else ""
-    click.echo(printable(f"{read.file}: whole; {end.mutations} mutations{after}, {read.states} checkpoints, {signed}"))
+    has = f"{counted(end.mutations, 'mutation')}{after}, {counted(read.states, 'checkpoint')}"
+    click.echo(printable(f"{read.file}: whole; {has}, {signed}"))
