@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tallystick.errors import Corrupt, TallystickError, Unavailable, Undecided
+from tallystick.errors import Corrupt, Refused, TallystickError, Unavailable, Undecided
 
 INITIAL_S: Final = 0.020
 MAX_S: Final = 1.0
@@ -84,6 +84,8 @@ class Retry:
         self._maybe_applied |= failure.maybe_applied
         if isinstance(failure.error, Corrupt):
             self._damage = failure.error
+        if isinstance(failure.error, Refused) and failure.is_final:
+            raise failure.error from None  # it says all: how gRPC carried it would only make tracebacks long
         if failure.is_final:
             raise failure.error
         pause_s = max(failure.retry_after_s, wait_s(self._attempt, self._rng))

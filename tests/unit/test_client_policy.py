@@ -46,6 +46,13 @@ def test_a_refusal_is_final() -> None:
         Retry(10.0, Random(1)).after(refused, now_s=0.0)
 
 
+def test_a_refusal_has_a_short_traceback() -> None:
+    retry, refused = Retry(10.0, Random(1)), Failure(errors.Conflict("log ends at 4"))
+    with pytest.raises(errors.Conflict) as raised:
+        retry.after(refused, now_s=0.0)
+    assert raised.value.__suppress_context__
+
+
 def test_a_node_says_how_long_to_wait() -> None:
     pause_s = Retry(10.0, Random(1)).after(Failure(errors.Overloaded("busy"), retry_after_s=3.0), now_s=0.0)
     assert pause_s == 3.0
