@@ -24,7 +24,7 @@ from tallystick_node.core.commands import (
 )
 from tallystick_node.core.observation_records import SeenLog
 from tallystick_node.wire.commands import decode_commands, encode_command, encode_request, fingerprint
-from tallystick_node.wire.mutations import admit_mutation, decode_mutation
+from tallystick_node.wire.mutations import admit_mutation, admit_mutations, decode_mutation
 from tallystick_node.wire.observations import bare
 from tallystick_node.wire.step_mutations import begun_mutation, completed_mutation, turn_begun_mutation
 from tallystick_node.wire.team_commands import keyed_transaction
@@ -127,3 +127,14 @@ def test_a_transaction_is_too() -> None:
     assert len(fingerprints) == 2
     assert fingerprints[0] == fingerprints[1]
     assert keyed[1].parts[0].mutations[0].observed
+
+
+def test_what_one_append_looks_up_is_bounded() -> None:
+    """Each log that was read is looked up while the loop stands still."""
+    read = common_pb2.Observed(logs=[log(f"a{at}") for at in range(limits.OBSERVED_LOGS)])
+    message = state_pb2.Mutation(kind="note", observed=read)
+    most = limits.APPEND_OBSERVED_LOGS // limits.OBSERVED_LOGS
+    assert len(admit_mutations([message] * most)) == most
+    with pytest.raises(Invalid) as refused:
+        admit_mutations([message] * (most + 1))
+    assert (refused.value.reason, refused.value.metadata["field"]) == (Reason.TOO_LARGE, "observed.logs")

@@ -104,6 +104,9 @@ CURSOR_BYTES: Final = 64 * 1024
 OBSERVED_LOGS: Final = 64
 """Other logs that one mutation or checkpoint says were read."""
 
+APPEND_OBSERVED_LOGS: Final = 6_400
+"""What all mutations of one append say was read, together: each is looked up while the loop stands still."""
+
 OBSERVED_CONTEXTS: Final = 16
 """Contexts of which it does."""
 

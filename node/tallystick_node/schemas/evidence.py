@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tallystick_node.core.values import JsonObject, JsonValue, canonical_json
-from tallystick_node.schemas.documents import place, target
+from tallystick_node.schemas.documents import place, target, with_subschemas
 from tallystick_node.schemas.validators import compile_document
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class Side:
             whole = "document"
             while whole in definitions:
                 whole += "_"
-            defined = _renamed({**definitions, whole: self._root}, f"#/$defs/{whole}")
-            alone: JsonObject = {"$defs": defined, "allOf": [_renamed(schema, f"#/$defs/{whole}")]}
+            again = f"#/$defs/{whole}"
+            defined = {name: _renamed(each, again) for name, each in {**definitions, whole: self._root}.items()}
+            alone: JsonObject = {"$defs": defined, "allOf": [_renamed(schema, again)]}
             self._validators[text] = compile_document(alone)
         return self._validators[text]
 
@@ -293,14 +294,11 @@ def _own(schema: JsonValue) -> JsonValue:
 
 
 def _renamed(schema: JsonValue, whole: str) -> JsonValue:
-    """With this reference in place of `#`."""
-    if isinstance(schema, list):
-        return [_renamed(each, whole) for each in schema]
-    if isinstance(schema, dict):
-        return {
-            name: whole if (name, each) == ("$ref", "#") else _renamed(each, whole) for name, each in schema.items()
-        }
-    return schema
+    """With this reference in place of `#`; what `enum` and `const` list are values, and stay as they are."""
+    if not isinstance(schema, dict):
+        return schema
+    changed = with_subschemas(schema, lambda each: _renamed(each, whole))
+    return {**changed, "$ref": whole} if changed.get("$ref") == "#" else changed
 
 
 def _missing_bounds(known: Known, new: JsonObject) -> Iterator[tuple[str, str]]:

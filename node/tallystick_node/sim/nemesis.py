@@ -389,10 +389,21 @@ class _Hand:
         for name in self.hurt(names):
             self.cluster.nodes[name].stop()
 
+    def rot(self, name: str) -> None:
+        """Nothing, if too many disks have rotted."""
+        if self._may_rot(name):
+            self.cluster.rot(name)
+
     def rot_state(self, name: str) -> None:
-        """Nothing, if the node runs."""
-        if not self.cluster.nodes[name].is_up:
+        """Nothing, if the node runs, or too many disks have rotted."""
+        if not self.cluster.nodes[name].is_up and self._may_rot(name):
             self.cluster.rot_state(name)
+
+    def _may_rot(self, name: str) -> bool:
+        """Whether the disks of a majority stay sound: what no disk has any more nobody can fetch."""
+        machines = {each: node.machine for each, node in self.cluster.nodes.items()}
+        rotten = {each for each, machine in machines.items() if machine.is_rotten or machine.is_state_rotten}
+        return 2 * len(rotten | {name}) < len(machines)
 
     def decay(self, happen: Callable[[str], bool], name: str) -> None:
         """Nothing, if the node runs."""
@@ -422,7 +433,7 @@ _ACTIONS: Final[Mapping[str, Callable[..., object]]] = {
     "stick_disk": lambda hand, name: hand.cluster.stick_disk(name),
     "fill_disk": lambda hand, name, room: hand.cluster.fill_disk(name, int(room)),
     "heal_disk": lambda hand, name: hand.cluster.heal_disk(name),
-    "rot": lambda hand, name: hand.cluster.rot(name),
+    "rot": _Hand.rot,
     "rot_state": _Hand.rot_state,
     "kill_worker": lambda hand, name: hand.cluster.kill_worker(name),
     "stall_worker": lambda hand, name: hand.cluster.stall_worker(name),

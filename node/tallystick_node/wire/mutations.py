@@ -73,6 +73,8 @@ def admit_mutations(messages: Iterable[state_pb2.Mutation]) -> tuple[Mutation, .
             raise
     if not admitted:
         raise Invalid("an append has at least one mutation", metadata={"field": "mutations"})
+    if sum(len(mutation.observed or ()) for mutation in admitted) > limits.APPEND_OBSERVED_LOGS:
+        raise _too_many("observed.logs", limits.APPEND_OBSERVED_LOGS)
     return tuple(admitted)
 
 
