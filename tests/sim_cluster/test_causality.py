@@ -360,9 +360,9 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert json.loads(capsys.readouterr().out)["logs"][0] | {"hash": ""} == {
             "agent": "a",
             "branch": "main",
-            "change": "more",
+            "kind": "more",
             "seen_seq": 1,
-            "head_seq": 2,
+            "seq": 2,
             "hash": "",
         }
         for nothing in ("b", "b@head", "b@x"):

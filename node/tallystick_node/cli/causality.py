@@ -113,9 +113,9 @@ def _changes(changes: Changes) -> dict[str, object]:
         {
             "agent": each.agent,
             "branch": each.branch,
-            "change": each.kind,
+            "kind": each.kind,
             "seen_seq": each.seen_seq,
-            "head_seq": each.seq,
+            "seq": each.seq,
             "hash": each.hash.hex(),
         }
         for each in changes.logs
