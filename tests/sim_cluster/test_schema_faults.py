@@ -53,7 +53,7 @@ def test_a_state_is_decided_on_the_head_that_it_was_checked_on(
 
     async def scenario(cluster: SimCluster) -> None:
         async with cluster.connect(nodes=["a"]) as one, cluster.connect(nodes=["b"]) as other:
-            document: JSON = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 10}}}
+            document: dict[str, JSON] = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 10}}}
             await one.schemas.register("state of x-", document, version=1)
             for number in range(10):
                 name = f"x-{number}"
