@@ -15,7 +15,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 import tallystick
-from tallystick import Agent, Compacted, DecidedMutation, MutationEvent
+from tallystick import Compacted, DecidedMutation, MutationEvent
 from tallystick_node.cli import records, retention_events
 from tallystick_node.cli.branches import branch_option, delete_branch, fork, fork_team, list_branches
 from tallystick_node.cli.causality import changed, compare
@@ -133,7 +133,7 @@ async def show_log(
                     _show_event(connection, event)
 
 
-async def _kept_after(handle: Agent, seq: int) -> AsyncIterator[DecidedMutation]:
+async def _kept_after(handle: tallystick.Agent, seq: int) -> AsyncIterator[DecidedMutation]:
     """The mutations after a seq; where retention removed what follows it, those that are kept."""
     try:
         async with contextlib.aclosing(handle.log(after_seq=seq)) as log:
